@@ -1,0 +1,1 @@
+"""What trained networks look like from outside: the paths between them."""

@@ -1,0 +1,66 @@
+"""Linear mode connectivity: loss and error along the straight line between two trained networks.
+
+Frankle et al. (2020); the paper's section 4 and figures 3, 4 and 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from synthprune.models import Masks, State, network_with
+from synthprune.pruning import apply_masks
+from synthprune.training import Resident, evaluate
+
+
+@dataclass(frozen=True)
+class PathLosses:
+    """Along the path from end 0 to end 1, float64 (points,): mean cross-entropy in nats and error in [0, 1]."""
+
+    train_loss: np.ndarray
+    train_error: np.ndarray
+    test_loss: np.ndarray
+    test_error: np.ndarray
+
+
+def interpolate(first: State, second: State, beta: float, masks: Masks) -> State:
+    """(1 - beta) * first + beta * second, pruned weights at zero. At 0 and 1 the ends themselves, bit for bit.
+
+    Integer buffers (batch counters) are the first end's.
+    """
+    blend = {name: torch.lerp(a, second[name], beta) if a.is_floating_point() else a for name, a in first.items()}
+    return apply_masks(blend, masks)
+
+
+def path_losses(network: nn.Module, first: State, second: State, masks: Masks, train: Resident, test: Resident, *,
+                points: int, recompute_statistics: bool = False) -> PathLosses:
+    """Loss and error at `points` equally spaced points between two states of `network`, both ends included.
+
+    The masks are applied at every point. `recompute_statistics`: batch norm's running statistics are replaced by those
+    of the training images at every point, the ends included; else they are interpolated like parameters. `points` must
+    be odd, so that the midpoint is on the path.
+    """
+    if points < 3 or points % 2 == 0:
+        raise ValueError(f"points must be odd and at least 3, not {points}")
+    rows = []
+    for beta in np.linspace(0, 1, points):
+        model = network_with(network, interpolate(first, second, float(beta), masks), str(train.labels.device))
+        if recompute_statistics:
+            refresh_statistics(model, train)
+        rows.append((*evaluate(model, train), *evaluate(model, test)))
+    return PathLosses(*np.array(rows).T)
+
+
+@torch.no_grad()
+def refresh_statistics(model: nn.Module, data: Resident, batch: int = 500) -> None:
+    """Set every batch norm's running statistics to the average over `data` in whole batches (Jordan et al. 2023)."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over batches
+    model.train()
+    for begin in range(0, len(data), batch):
+        model(data.batch(slice(begin, begin + batch)))

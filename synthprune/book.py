@@ -1,0 +1,174 @@
+"""From notebooks to a book: a strict runner, a gate, a status page, and one build with warnings as errors."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthprune import specs
+from synthprune.chapter import combined_digest, open_store
+from synthprune.experiments import CHAPTERS, experiment
+from synthprune.experiments.settings import parameters
+from synthprune.home import sources
+from synthprune.problems import Problem
+from synthprune.solve import Report, solve
+
+WIDGETS = "application/vnd.jupyter.widget"
+PARTS = ("notebooks", "book", "results", "_config.yml", "_toc.yml")
+
+
+def execute(chapter: str, given: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Run a chapter's notebook with the parameters `given`, check it, and only then put it at `output`.
+
+    Returns the notebook's record. Raises Problem where a parameter is wrong (before anything starts), a cell fails or
+    the notebook does not pass the gate; the failed notebook then lies beside, named '<output>.failed.ipynb'.
+    """
+    import logging
+
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillException
+
+    checked = parameters(experiment(chapter).Parameters, chapter, given)
+    part = output.with_suffix(".failed.ipynb")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    for noisy in ("papermill", "traitlets"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(sources() / "notebooks" / f"{chapter}.ipynb", part, parameters=dict(given),
+                                   progress_bar=False, kernel_name="python3",
+                                   extra_arguments=["--log-level=40"])  # else each kernel warns of its own transport
+    except (PapermillException, DeadKernelError) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise Problem(f"{chapter} did not finish: {reason} (what there is of it: {part})") from None
+    record = gate(part, checked.profile)
+    if json.loads(json.dumps(checked.model_dump())) != record["parameters"]:
+        raise Problem(f"{part} was run with other parameters than it was given")
+    part.replace(output)
+    return record
+
+
+def gate(notebook: Path, profile: str) -> dict[str, Any]:
+    """The record of an executed notebook that may become a page. Raises Problem for any other, with the reason.
+
+    Refused: a cell that failed or was never executed (a dead kernel leaves those), a widget, another profile than
+    `profile`, a parameter that the chapter does not have, and results that are not those its parameters stand for.
+    """
+    content = json.loads(notebook.read_text())
+    for number, cell in enumerate(content["cells"], 1):
+        if cell["cell_type"] != "code":
+            continue
+        if cell["source"] and cell.get("execution_count") is None:
+            raise Problem(f"{notebook}: cell {number} was never executed (did the kernel die?)")
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                raise Problem(f"{notebook}: cell {number} failed: {output['ename']}: {output['evalue']}")
+            if any(mime.startswith(WIDGETS) for mime in output.get("data", {})):
+                raise Problem(f"{notebook}: cell {number} shows a widget, which a page cannot")
+    if content["metadata"].get("papermill", {}).get("exception"):
+        raise Problem(f"{notebook}: papermill says a cell failed")
+    record = find_record(content)
+    if record is None:
+        raise Problem(f"{notebook} holds no provenance: its last cell must be run.provenance()")
+    _injected_match(notebook, content, record)
+    if record["profile"] != profile:
+        raise Problem(f"{notebook} holds results of profile {record['profile']}, not of {profile}")
+    model = experiment(record["chapter"]).Parameters
+    asked = experiment(record["chapter"]).requests(parameters(model, record["chapter"], record["parameters"]))
+    if {entry.key for entry in asked.values()} != set(record["results"]):
+        raise Problem(f"{notebook} holds other results than its parameters ask for today: run it again")
+    if combined_digest(record["results"]) != record["digest"]:
+        raise Problem(f"{notebook}: its digest is not that of its results")
+    return record
+
+
+def find_record(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The provenance record in a notebook's outputs, the last one."""
+    found = [output["metadata"]["synthprune"] for cell in content["cells"] for output in cell.get("outputs", [])
+             if "synthprune" in output.get("metadata", {})]
+    return found[-1] if found else None
+
+
+def _injected_match(notebook: Path, content: dict[str, Any], record: dict[str, Any]) -> None:
+    """What papermill says it passed must be what the results were made with."""
+    passed = content["metadata"].get("papermill", {}).get("parameters", {})
+    model = experiment(record["chapter"]).Parameters
+    try:
+        stated = parameters(model, record["chapter"], record["parameters"] | passed).model_dump()
+    except Problem as problem:
+        raise Problem(f"{notebook} states parameters it cannot have had: {problem}") from None
+    if json.loads(json.dumps(stated)) != record["parameters"]:
+        raise Problem(f"{notebook} says it was run with {passed}, but its results were not")
+
+
+def build(profile: str, root: Path, report: Report, workers: int | None = None) -> Path:
+    """Solve every chapter's requests, execute the chapters, and build the book in `root`; returns its first page.
+
+    `root` holds the sources already (the checkout), or is made from them. Raises Problem where anything fails; pages of
+    an earlier build are then left as they were.
+    """
+    _materialise(root)
+    asked = {f"{chapter}: {name}": entry for chapter in CHAPTERS for name, entry in experiment(chapter).requests(
+        parameters(experiment(chapter).Parameters, chapter, {"profile": profile})).items()}
+    solve(asked, open_store(), workers=workers, report=report)
+    records = {chapter: execute(chapter, {"profile": profile}, root / "book" / f"{chapter}.ipynb") for chapter in CHAPTERS}
+    (root / "book" / "status.md").write_text(status_page(records))
+    (root / "book" / "hero.md").write_text(_hero(root / "book" / "04_stability.ipynb"))
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "--all", "-W", "-n", "--keep-going", "-q", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    page = root / "_build" / "html" / "index.html"
+    if done.returncode or not page.exists():
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "ERROR" in line]
+        raise Problem("jupyter-book failed:\n" + "\n".join(lines[:20] or (done.stderr + done.stdout).splitlines()[-20:]))
+    return page
+
+
+def _materialise(root: Path) -> None:
+    if root.resolve() == sources().resolve():
+        return
+    for part in PARTS:
+        origin, copy = sources() / part, root / part
+        if origin.is_dir():
+            shutil.copytree(origin, copy, dirs_exist_ok=True)
+        elif origin.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(origin, copy)
+
+
+def status_page(records: Mapping[str, dict[str, Any]]) -> str:
+    """MyST Markdown: one row per chapter, from the executed notebooks' own records."""
+    lines = ["# Status", "", "What this book was made from, read from the executed notebooks themselves.",
+             "*Fresh* means that every kind of result on the page is of the version that today's code would make.", "",
+             '<div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters"><table>',
+             "<thead><tr><th scope=col>chapter</th><th scope=col>profile</th><th scope=col>result</th>"
+             "<th scope=col>fresh?</th><th scope=col>computed</th><th scope=col>core-seconds</th><th scope=col>page seconds</th>"
+             "<th scope=col>device</th><th scope=col>torch</th><th scope=col>synthprune</th><th scope=col>finished</th></tr></thead>"
+             "<tbody>"]
+    for chapter, r in records.items():
+        old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
+        fresh = "fresh" if not old else f"stale ({', '.join(old)})"
+        cells = [r["profile"], f"{len(r['results'])} results, digest {r['digest'][:12]}", fresh,
+                 f"{r['computed']} in the page" if r["computed"] else "before the page", f"{r['core_seconds']:.0f}",
+                 f"{r['page_seconds']:.1f}", f"{', '.join(r['device'])}: {', '.join(r['cpu'])}", ", ".join(r["torch"]),
+                 f"{r['package']} ({r['revision']})", r["finished"]]
+        lines.append(f'<tr><th scope=row><a href="{chapter}.html">{chapter}</a></th>'
+                     + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
+    return "\n".join([*lines, "</tbody></table></div>", ""])
+
+
+def _hero(notebook: Path) -> str:
+    """The first figure of an executed chapter, for the front page."""
+    content = json.loads(notebook.read_text())
+    figures = (output["data"]["text/html"] for cell in content["cells"] for output in cell.get("outputs", [])
+               if "text/html" in output.get("data", {}))
+    text = next("".join(data) for data in figures if "".join(data).startswith("<figure"))
+    return text.replace('<figure class="synthprune">', '<figure class="synthprune hero">') + "\n"
+
+

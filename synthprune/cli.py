@@ -1,0 +1,265 @@
+"""The command line: synthprune run | book | plan | store | data | doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synthprune.problems import Problem, nearest
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="The executable companion to a study of pruning with synthetic data and linear mode connectivity.")
+store_app = typer.Typer(no_args_is_help=True, help="Look after stored results.")
+data_app = typer.Typer(no_args_is_help=True, help="Look after data sets.")
+app.add_typer(store_app, name="store")
+app.add_typer(data_app, name="data")
+
+Profile = Annotated[str, typer.Option(help="demo, laptop, paper, or the path of a YAML file.")]
+Given = Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE, as often as you like.")]
+Workers = Annotated[int | None, typer.Option(help="Processes to compute with; default: as the work is worth.", min=1)]
+
+
+def main() -> None:
+    """Entry point: problems become one line and exit status 2."""
+    try:
+        app()
+    except Problem as problem:
+        typer.echo(f"synthprune: {problem}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("synthprune: stopped; what was finished is stored, and the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers: Workers = None,  # noqa: B006
+        output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None) -> None:
+    """Compute what a chapter needs and execute its notebook."""
+    from synthprune.book import execute
+    from synthprune.chapter import open_store
+    from synthprune.solve import solve
+
+    given = _given(profile, parameter)
+    requests = _requests(chapter, given)
+    with _progress() as report:
+        solve(requests, open_store(), workers=workers, report=report)
+    target = output or Path("_build") / "runs" / f"{chapter}.{Path(profile).stem}.ipynb"
+    record = execute(chapter, given, target)
+    typer.echo(f"{target}: {len(record['results'])} results, digest {record['digest'][:12]}")
+
+
+@app.command()
+def book(profile: Profile = "demo", workers: Workers = None,
+         into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
+         = None) -> None:
+    """Execute every chapter and compile the book."""
+    from synthprune.book import build
+    from synthprune.home import sources
+
+    root = into or (Path("synthprune-book") if sources().name == "_book" else sources())
+    with _progress() as report:
+        page = build(profile, root.absolute(), report, workers)
+    typer.echo(f"The book is ready: open {page.as_uri()}")
+
+
+@app.command()
+def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "demo", parameter: Given = []) -> None:  # noqa: B006
+    """Say what a chapter (or each of them) needs, what of it is stored, and how long the rest takes here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from synthprune.chapter import open_store, plan_table
+    from synthprune.experiments import CHAPTERS
+
+    for name in [chapter] if chapter else CHAPTERS:
+        table = plan_table(_requests(name, _given(profile, parameter)), open_store())
+        shown = Table(*table.header, title=f"{name}, profile {profile}", caption=table.caption)
+        for row in table.rows:
+            shown.add_row(*row)
+        Console().print(shown)
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this machine is ready: versions, cores, disk, data, results."""
+    import importlib.metadata as metadata
+    import platform
+    import shutil
+
+    from synthprune.chapter import open_store
+    from synthprune.data.datasets import FACTS, is_here
+    from synthprune.home import home
+    from synthprune.solve import cores, cpu
+
+    place = next(folder for folder in (home(), *home().parents) if folder.exists())
+    lines = {"python": platform.python_version(), "processor": f"{cpu()}, {cores()} cores",
+             **{name: metadata.version(name) for name in ("torch", "torchvision", "jupyter-book", "papermill")},
+             "home": f"{home()} ({'can' if os.access(place, os.W_OK) else 'CANNOT'} be written, "
+                     f"{shutil.disk_usage(place).free / 1e9:.0f} GB free)",
+             "data": ", ".join(f"{name} {'here' if is_here(name) else 'not imported'}" for name in FACTS),
+             "results": f"{len(open_store().entries())} stored"}
+    for name, text in lines.items():
+        typer.echo(f"{name:>12}  {text}")
+
+
+@store_app.command("list")
+def store_list() -> None:
+    """Count what is stored, kind by kind."""
+    from collections import Counter
+
+    from synthprune.chapter import open_store
+    from synthprune.specs import versions
+
+    store = open_store()
+    counts = Counter(path.parent.name for path in store.entries())
+    typer.echo(f"{store.root}")
+    for kind in versions():
+        typer.echo(f"{counts[kind]:8} {kind}")
+    old = store.stale()
+    if old:
+        typer.echo(f"{len(old)} are stale (made by an older version of their kind); 'synthprune store gc --yes' deletes them")
+
+
+@store_app.command("verify")
+def store_verify(remove: Annotated[bool, typer.Option(help="Delete damaged entries.")] = False) -> None:
+    """Read every entry and check it against its checksums."""
+    from synthprune.chapter import open_store
+
+    store = open_store()
+    damaged = store.damaged()
+    for path, reason in damaged:
+        typer.echo(reason)
+        if remove:
+            store.remove(path)
+    typer.echo(f"{len(store.entries())} entries, {len(damaged)} damaged{' and deleted' if remove and damaged else ''}")
+    if damaged and not remove:
+        raise typer.Exit(2)
+
+
+@store_app.command("gc")
+def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it they are only counted.")] = False) -> None:
+    """Find entries that no chapter asks for in any profile (runs with parameters of your own are such entries)."""
+    from synthprune.chapter import open_store
+    from synthprune.experiments import CHAPTERS
+    from synthprune.experiments.settings import profile_names
+    from synthprune.specs import closure
+
+    store, asked = open_store(), []
+    for profile in profile_names():
+        for chapter in CHAPTERS:
+            with contextlib.suppress(Problem):  # a profile may leave a parameter to the user: nothing is asked for then
+                asked += closure(list(_requests(chapter, {"profile": profile}).values()))
+    unasked = store.unasked(asked)
+    for path in unasked if yes else []:
+        store.remove(path)
+    typer.echo(f"{len(unasked)} of {len(store.entries()) + (len(unasked) if yes else 0)} entries are asked for by no profile"
+               + (": deleted" if yes else "; --yes deletes them"))
+
+
+@store_app.command("export")
+def store_export(profile: Profile, into: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
+    """Write the light results of every chapter to the files that ship with the book."""
+    from synthprune.chapter import open_store
+    from synthprune.experiments import CHAPTERS
+
+    for chapter in CHAPTERS:
+        file = into / profile / chapter
+        count = open_store().export(_requests(chapter, {"profile": profile}).values(), file)
+        typer.echo(f"{file}.json: {count} results")
+
+
+@store_app.command("recheck")
+def store_recheck(chapter: str, profile: Profile = "demo", parameter: Given = []) -> None:  # noqa: B006
+    """Compute a chapter's stored results again, from stored parents, and compare digests."""
+    from synthprune.chapter import open_store
+    from synthprune.solve import recheck
+    from synthprune.specs import closure
+
+    store = open_store()
+    held = [e for e in closure(list(_requests(chapter, _given(profile, parameter)).values())) if store.holds(e)]
+    differing = 0
+    with _progress() as report:
+        for done, entry in enumerate(held, 1):
+            fault = recheck(entry, store)
+            report(done, len(held), f"{entry.kind} {entry.key[:12]}")
+            if fault:
+                differing += 1
+                typer.echo(fault)
+    typer.echo(f"{len(held)} results computed again, {differing} differ")
+    if differing:
+        raise typer.Exit(1)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Say which data sets are on this machine."""
+    from synthprune.data.datasets import FACTS, is_here
+    from synthprune.data.synthetic import imported
+
+    for name in FACTS:
+        typer.echo(f"{name}: {'here' if is_here(name) else 'not imported'}")
+    for name in imported():
+        typer.echo(f"{name}: here (synthetic)")
+
+
+@data_app.command("import")
+def data_import(name: str, path: Path,
+                of: Annotated[str, typer.Option(help="The data set that a synthetic set stands for.")] = "",
+                inside: Annotated[str, typer.Option(help="Folder inside the tar or folder, above the classes.")] = "",
+                factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1) -> None:
+    """Import a real data set (cifar10), or with --of a synthetic set: PNG class folders, a tar of them, or IDC's data.pt."""
+    from synthprune.data.datasets import FACTS, import_dataset
+
+    if not of:
+        if name not in FACTS:
+            raise Problem(f"unknown data set '{name}': {nearest(name, FACTS)} (for a synthetic set say which data set it"
+                          " stands for: --of cifar10)")
+        typer.echo(import_dataset(name, path))
+        return
+    from synthprune.data.synthetic import keep, read_idc, read_images
+
+    synthetic = read_idc(path, of, factor) if path.suffix == ".pt" else read_images(path, of, factor, inside)
+    full = keep(synthetic, name)
+    typer.echo(f"{full}: {len(synthetic.labels)} stored images, decode factor {factor}; use it as -p synthetic={full}")
+
+
+def _given(profile: str, pairs: list[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {"profile": profile}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise Problem(f"-p {pair}: write it as NAME=VALUE")
+        given[name.strip()] = value.strip()
+    return given
+
+
+def _requests(chapter: str, given: dict[str, Any]) -> dict[str, Any]:
+    from synthprune.experiments import experiment
+    from synthprune.experiments.settings import parameters
+
+    module = experiment(chapter)
+    return module.requests(parameters(module.Parameters, chapter, given))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    """A progress bar on standard error, only where something is to be done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = None
+
+        def report(done: int, total: int, line: str) -> None:
+            nonlocal task
+            task = bar.add_task("", total=total) if task is None else task
+            bar.update(task, completed=done, description=line)
+
+        yield report

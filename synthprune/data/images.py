@@ -1,0 +1,86 @@
+"""Reading labelled images from a folder, a tar or an official archive, and refusing everything else by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from synthprune.problems import Problem
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+
+
+def read_classes(path: Path, pixels: int, channels: int, inside: str = "") -> dict[str, np.ndarray]:
+    """Images by class folder: {class name: uint8 (n, channels, pixels, pixels)}, classes and files in name order.
+
+    `path` is a folder or a tar (compressed or not) of `<inside>/<class>/<file>`; a tar is read in memory and never
+    unpacked. RGBA and palette images are converted; another size is refused, never resampled.
+    Raises Problem for a missing, truncated, foreign or malicious file.
+    """
+    classes: dict[str, list[np.ndarray]] = {}
+    for name, payload in sorted(_files(path), key=lambda pair: pair[0]):
+        parts = PurePosixPath(name).parts
+        root = PurePosixPath(inside).parts
+        if len(parts) != len(root) + 2 or parts[: len(root)] != root or not name.lower().endswith(SUFFIXES):
+            continue
+        classes.setdefault(parts[-2], []).append(_pixels(payload, f"{path}: {name}", pixels, channels))
+    if not classes:
+        raise Problem(f"{path} holds no images under '{inside or '.'}/<class>/': is it the right file?")
+    return {name: np.stack(images) for name, images in classes.items()}
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    if not path.exists():
+        raise Problem(f"no such file or folder: {path}")
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                yield file.relative_to(path).as_posix(), file.read_bytes()
+        return
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if PurePosixPath(member.name).is_absolute() or ".." in PurePosixPath(member.name).parts:
+                    raise Problem(f"{path}: member '{member.name}' points outside the archive; it is not to be trusted")
+                if member.isfile():
+                    yield PurePosixPath(member.name).as_posix(), archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
+
+
+def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(payload)) as image:
+            if image.size != (pixels, pixels):
+                raise Problem(f"{where} has {image.size[0]} x {image.size[1]} pixels, not {pixels} x {pixels}")
+            if image.mode not in ("RGB", "RGBA", "L", "P"):
+                raise Problem(f"{where} has mode {image.mode}: convert it to 8-bit RGB")
+            array = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise Problem(f"{where} cannot be read as an image ({error})") from None
+    return np.ascontiguousarray(array.reshape(pixels, pixels, channels).transpose(2, 0, 1))
+
+
+def content_hash(image: np.ndarray) -> str:
+    """SHA-256 of one image's raw bytes, row-major HWC uint8, as hex: the same from binaries and from PNG files."""
+    return hashlib.sha256(np.ascontiguousarray(image.transpose(1, 2, 0)).tobytes()).hexdigest()
+
+
+def by_content(images: np.ndarray) -> np.ndarray:
+    """The images (n, c, h, w) in the order of their content hashes: subsets are 'the first n' of this order."""
+    return images[sorted(range(len(images)), key=lambda i: content_hash(images[i]))]
+
+
+def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+    """Twelve hex digits of the SHA-256 over dtype, shape and bytes of images and labels."""
+    digest = hashlib.sha256()
+    for array in (images, labels):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,128 @@
+"""How results are shown: one style in two colour schemes, alternative text from the data, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from cycler import cycler
+from matplotlib.figure import Figure as Canvas
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colours for one scheme; a method keeps its hue in both (Okabe and Ito's colour-blind palette)."""
+
+    scheme: str
+    text: str
+    grid: str
+    synthetic: str
+    imp: str
+    dense: str
+
+    def colour(self, method: str) -> str:
+        return getattr(self, method)
+
+    def rc(self) -> dict[str, Any]:
+        return {
+            "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+            "text.color": self.text, "axes.labelcolor": self.text, "axes.edgecolor": self.grid, "axes.titlecolor": self.text,
+            "xtick.color": self.text, "ytick.color": self.text, "grid.color": self.grid, "grid.linewidth": 0.6,
+            "axes.grid": True, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+            "axes.prop_cycle": cycler(color=[self.synthetic, self.imp, self.dense]),
+            "axes3d.grid": True, "axes3d.xaxis.panecolor": "none", "axes3d.yaxis.panecolor": "none",
+            "axes3d.zaxis.panecolor": "none",
+            "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "legend.frameon": False, "legend.fontsize": 9,
+            "lines.linewidth": 1.8, "lines.markersize": 5, "figure.constrained_layout.use": True,
+            "svg.fonttype": "path", "svg.hashsalt": "synthprune",
+        }
+
+
+LIGHT = Style("light", "#222222", "#c4c4c4", "#0072B2", "#D55E00", "#555555")
+DARK = Style("dark", "#e8e8e8", "#5a5a5a", "#56B4E9", "#E69F00", "#bbbbbb")
+
+LABELS = {"synthetic": "synthetic", "imp": "IMP", "dense": "dense"}
+
+# Book pages bring the same rules; a notebook opened elsewhere needs them too, or it would show both schemes.
+_CSS = """<style>
+.only-dark{display:none} html[data-theme="dark"] .only-light{display:none} html[data-theme="dark"] .only-dark{display:inline}
+.panels{display:flex;flex-wrap:wrap;gap:.5rem;justify-content:center} .panels>div{flex:1 1 270px;min-width:0;max-width:46rem}
+.panels img{width:100%;height:auto;background:none!important;filter:none!important}
+</style>"""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: `draw` makes it in a style, `alt` says what it shows, from the same data."""
+
+    draw: Callable[[Style], Canvas]
+    alt: str
+
+    def html(self) -> str:
+        images = (f'<img class="only-{style.scheme}" alt="{html.escape(self.alt)}" src="data:image/svg+xml;base64,'
+                  f'{base64.b64encode(self.svg(style)).decode()}">' for style in (LIGHT, DARK))
+        return f"<div>{''.join(images)}</div>"
+
+    def svg(self, style: Style) -> bytes:
+        """The picture on a transparent ground; the same data give the same bytes."""
+        with matplotlib.rc_context(style.rc()):
+            buffer = io.BytesIO()
+            self.draw(style).savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels with one caption (HTML) and the numbers behind them, as rows whose first is the header."""
+
+    panels: Sequence[Panel]
+    caption: str
+    rows: Sequence[Sequence[Any]]
+    name: str
+
+    def _repr_html_(self) -> str:
+        text = "\n".join(",".join(str(cell) for cell in row) for row in self.rows)
+        link = (f'<a download="{self.name}.csv" href="data:text/csv;base64,{base64.b64encode(text.encode()).decode()}">'
+                "Data (CSV)</a>")
+        return (f'<figure class="synthprune">{_CSS}<div class="panels">{"".join(p.html() for p in self.panels)}</div>'
+                f"<figcaption>{self.caption} {link}</figcaption></figure>")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that scrolls in its own frame; cells are text, the first of each row is its header."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def _repr_html_(self) -> str:
+        def cells(kind: str, texts: Iterable[str], scope: str = "") -> str:
+            return "".join(f"<{kind}{scope}>{html.escape(text)}</{kind}>" for text in texts)
+
+        body = "".join(f"<tr>{cells('th', row[:1], ' scope=row')}{cells('td', row[1:])}</tr>" for row in self.rows)
+        return (f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption)}"><table>'
+                f"<caption>{html.escape(self.caption)}</caption>"
+                f"<thead><tr>{cells('th', self.header, ' scope=col')}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def live() -> bool:
+    """Whether somebody sits at this kernel: papermill and nbclient run without anyone to answer."""
+    from IPython import get_ipython
+
+    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
+
+
+def slider(label: str, values: Sequence[int], show: Callable[[int], Any], still: int) -> Any:
+    """`show(value)` under a slider in a live kernel; where nobody can move it, the plain `show(still)`."""
+    if not live():
+        return show(still)
+    import ipywidgets
+
+    choice = ipywidgets.SelectionSlider(options=list(values), value=still, description=label)
+    return ipywidgets.interactive(show, **{label: choice})

@@ -1,0 +1,162 @@
+"""The networks of the paper, at any width, with initialisations that depend on a seed alone.
+
+Sources: ConvNet-3 and the half-width CIFAR ResNets are those of Kim et al. (2022), which the paper uses; LeNet-300-100
+is that of Frankle and Carbin (2019). Paper widths: ConvNet-3 128, ResNet-10 and ResNet-18 32 (first stage).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synthprune.problems import Problem, nearest
+from synthprune.seeds import generator
+
+State = dict[str, Tensor]
+Masks = dict[str, Tensor]
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    if kind == "instance":
+        # One group per channel: instance norm with gain and shift, and no running statistics.
+        return nn.GroupNorm(channels, channels)
+    return nn.BatchNorm2d(channels)
+
+
+class ConvNet3(nn.Module):
+    """Three blocks of 3x3 convolution, norm, ReLU and 2x2 average pooling, then a linear classifier."""
+
+    def __init__(self, channels: int, pixels: int, classes: int, width: int, norm: str) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs in (channels, width, width):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), _norm(norm, width), nn.ReLU(), nn.AvgPool2d(2)]
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.classifier = nn.Linear(width * (pixels // 8) ** 2, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.features(images))
+
+
+class _Block(nn.Module):
+    """Post-activation residual block with a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = _norm(norm, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = _norm(norm, outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Sequential() if same else nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), _norm(norm, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """The CIFAR branch of Kim et al.'s ResNet: 3x3 stem, four stages of widths w, 2w, 4w, 8w, global pooling."""
+
+    def __init__(self, channels: int, classes: int, width: int, norm: str, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), _norm(norm, width), nn.ReLU())
+        stages, inputs = [], width
+        for stage in range(4):
+            outputs = width * 2**stage
+            for block in range(blocks):
+                stages.append(_Block(inputs, outputs, 2 if stage > 0 and block == 0 else 1, norm))
+                inputs = outputs
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.stages(self.stem(images)).mean((2, 3)))
+
+
+class LeNet(nn.Module):
+    """LeNet-300-100; `width` is the first hidden layer's, the second has a third of it."""
+
+    def __init__(self, channels: int, pixels: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels * pixels**2, width), nn.ReLU(), nn.Linear(width, width // 3), nn.ReLU(),
+            nn.Linear(width // 3, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+ARCHITECTURES = ("convnet3", "resnet10", "resnet18", "lenet300")
+
+
+def build(name: str, *, channels: int, pixels: int, classes: int, width: int, norm: str) -> nn.Module:
+    """An uninitialised network on the meta device: shapes without memory or random draws.
+
+    Args: `name` one of ARCHITECTURES; `channels`, `pixels` (side), `classes` of the data; `norm` "instance" or "batch".
+    Raises Problem for an unknown name, or images too small for the network's poolings.
+    """
+    if name not in ARCHITECTURES:
+        raise Problem(f"unknown architecture '{name}': {nearest(name, ARCHITECTURES)}")
+    if name == "convnet3" and pixels < 16:
+        # At 8 pixels the third pooling leaves one pixel, and a norm over one pixel erases it.
+        raise Problem(f"convnet3 needs images of at least 16 pixels, not {pixels}")
+    with torch.device("meta"):
+        if name == "convnet3":
+            return ConvNet3(channels, pixels, classes, width, norm)
+        if name == "lenet300":
+            return LeNet(channels, pixels, classes, width)
+        return ResNet(channels, classes, width, norm, blocks=1 if name == "resnet10" else 2)
+
+
+def initial_state(network: nn.Module, seed: int) -> State:
+    """The network's state at initialisation: float32 CPU tensors, a function of the architecture and `seed` alone.
+
+    PyTorch's default for layers with bias (uniform within 1/sqrt(fan-in)); He normal by fan-out for the ResNets'
+    convolutions, which have none; norms start at gain 1, shift 0, and empty running statistics. Each tensor has a
+    random stream of its own, named after it, so that no tensor depends on the order in which others are drawn.
+    """
+    state: State = {}
+    for prefix, module in network.named_modules():
+        for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            full = f"{prefix}.{name}" if prefix else name
+            state[full] = _initial_tensor(module, name, value, generator(seed, f"init/{full}"))
+    return {name: state[name] for name in network.state_dict()}
+
+
+def _initial_tensor(module: nn.Module, name: str, value: Tensor, rng: np.random.Generator) -> Tensor:
+    shape = tuple(value.shape)
+    if isinstance(module, nn.Conv2d) and module.bias is None:
+        fan_out = module.out_channels * math.prod(module.kernel_size)
+        return torch.from_numpy(rng.standard_normal(shape, np.float32)) * math.sqrt(2 / fan_out)
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        return torch.from_numpy(rng.random(shape, np.float32) * 2 - 1) * bound
+    ones = name in ("weight", "running_var")
+    return (torch.ones if ones else torch.zeros)(shape, dtype=value.dtype)
+
+
+def network_with(network: nn.Module, state: State, device: str = "cpu") -> nn.Module:
+    """A fresh copy of the (meta) `network` on `device`, holding a copy of `state`."""
+    real = copy.deepcopy(network).to_empty(device=device)
+    real.load_state_dict(state)
+    return real
+
+
+def state_of(network: nn.Module) -> State:
+    """A copy of the network's state as contiguous CPU tensors."""
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in network.state_dict().items()}
+
+
+def prunable(network: nn.Module) -> list[str]:
+    """The names of the tensors that pruning may touch: every convolution's and linear layer's weight, no exemptions."""
+    return [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+
+
+def has_running_statistics(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

@@ -1,0 +1,66 @@
+"""Which weights go, and what the survivors return to.
+
+Masks are bool tensors, one per prunable weight, True where the weight survives.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from synthprune.models import Masks, State
+from synthprune.problems import Problem
+
+
+def dense_masks(state: State, names: list[str]) -> Masks:
+    """Masks that keep everything: level 0."""
+    return {name: torch.ones(state[name].shape, dtype=torch.bool) for name in names}
+
+
+def apply_masks(state: State, masks: Masks) -> State:
+    """The state with every pruned weight set to exactly zero; other tensors are passed on as they are."""
+    return {name: value * masks[name] if name in masks else value for name, value in state.items()}
+
+
+def prune_by_magnitude(state: State, masks: Masks, fraction: float) -> Masks:
+    """Remove the `fraction` of the surviving weights that is smallest in magnitude, over all layers together.
+
+    Exactly round(fraction * survivors) weights go; among equal magnitudes those that come first in (layer, position)
+    go first, so ties cannot prune more. A weight once pruned stays pruned. Paper section 3 and figure 1; Frankle and
+    Carbin (2019). Raises Problem where the trained weights are not finite or nothing would survive.
+    """
+    names = list(masks)
+    alive = torch.cat([masks[name].flatten() for name in names])
+    size = torch.cat([state[name].detach().abs().flatten() for name in names])
+    if not torch.isfinite(size).all():
+        raise Problem("cannot prune by magnitude: the trained weights are not finite (the training diverged)")
+    survivors = int(alive.sum())
+    count = round(fraction * survivors)
+    if count >= survivors:
+        raise Problem(f"pruning {fraction:.0%} of {survivors} weights would leave none")
+    size[~alive] = torch.inf
+    alive[torch.argsort(size, stable=True)[:count]] = False
+    parts = alive.split([masks[name].numel() for name in names])
+    return {name: part.view_as(masks[name]) for name, part in zip(names, parts, strict=True)}
+
+
+def rewound(initial: State, trained: State, masks: Masks, rewind: str) -> State:
+    """The state from which a pruned network is retrained, pruned weights at zero.
+
+    `rewind` "full": every parameter and buffer returns to `initial`, as the paper's text says. "weights": only the
+    prunable weights return; biases, norm gains and shifts and running statistics stay as trained, as the authors' code
+    does. (For rewinding to epoch k, `initial` is the state at epoch k and `rewind` is "full".)
+    """
+    if rewind not in ("full", "weights"):
+        raise ValueError(rewind)
+    start = dict(initial) if rewind == "full" else {k: initial[k] if k in masks else trained[k] for k in initial}
+    return apply_masks(start, masks)
+
+
+def collapsed(masks: Masks) -> list[str]:
+    """The layers in which no weight survives: nothing can pass them, and the network's output is constant."""
+    return [name.removesuffix(".weight") for name, mask in masks.items() if not mask.any()]
+
+
+def sparsity(masks: Masks) -> float:
+    """The fraction of prunable weights that are gone, in [0, 1)."""
+    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())

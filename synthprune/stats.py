@@ -1,0 +1,67 @@
+"""Uncertainty and the words it allows.
+
+Orders are averaged within an initialisation; initialisations are the independent units. Intervals are Student t's: with
+3 x 3 values a bootstrap that says 95 % covers 76 to 90 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+STABLE_BELOW = 2.0
+"""Percentage points of error barrier under which Frankle et al. (2020) call a network stable to SGD noise."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `n` initialisations with its 95 % interval; without one (low = high = NaN) where n is below 2."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def known(self) -> bool:
+        return bool(np.isfinite(self.low))
+
+    def text(self, digits: int = 2) -> str:
+        """'1.20 [0.80, 1.60]', '1.20' alone where there is no interval, 'not measured' where there is no value."""
+        if not np.isfinite(self.mean):
+            return "not measured"
+        bounds = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]" if self.known else ""
+        return f"{self.mean:.{digits}f}{bounds}"
+
+
+def interval(values: np.ndarray, coverage: float = 0.95) -> Interval:
+    """The Student t interval of a mean; values (initialisations,), those not finite are left out."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    n = len(finite)
+    if n < 2:
+        return Interval(float(finite[0]) if n else float("nan"), float("nan"), float("nan"), n)
+    half = float(stdtrit(n - 1, (1 + coverage) / 2) * finite.std(ddof=1) / np.sqrt(n))
+    return Interval(float(finite.mean()), float(finite.mean()) - half, float(finite.mean()) + half, n)
+
+
+def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high (points,) of curves (initialisations, points), point by point; NaN bounds below 2 curves."""
+    each = [interval(column) for column in np.asarray(values).T]
+    return tuple(np.array([getattr(i, bound) for i in each]) for bound in ("mean", "low", "high"))
+
+
+def stability(barrier: Interval, decides: bool) -> str:
+    """The verdict on an error barrier in percentage points: stable wholly below 2, unstable wholly above, else untold.
+
+    `decides` is False for demonstration data, whose numbers prove nothing whatever they are.
+    """
+    if not decides:
+        return "demo data decide nothing"
+    if not barrier.known:
+        return f"cannot be told ({barrier.n} initialisation{'' if barrier.n == 1 else 's'})"
+    if barrier.high < STABLE_BELOW:
+        return "stable"
+    return "unstable" if barrier.low > STABLE_BELOW else "cannot be told"
