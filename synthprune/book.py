@@ -121,8 +121,9 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
     records = {chapter: execute(chapter, {"profile": profile}, root / "book" / f"{chapter}.ipynb") for chapter in CHAPTERS}
     (root / "book" / "status.md").write_text(status_page(records))
     (root / "book" / "hero.md").write_text(_hero(root / "book" / "04_stability.ipynb"))
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "--all", "-W", "-n", "--keep-going", "-q", str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()",
+               "build", "--all", "-W", "-n", "--keep-going", "-q", str(root)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     page = root / "_build" / "html" / "index.html"
     if done.returncode or not page.exists():
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "ERROR" in line]
@@ -144,13 +145,12 @@ def _materialise(root: Path) -> None:
 
 def status_page(records: Mapping[str, dict[str, Any]]) -> str:
     """MyST Markdown: one row per chapter, from the executed notebooks' own records."""
+    header = ("chapter", "profile", "result", "fresh?", "computed", "core-seconds", "page seconds", "device", "torch",
+              "synthprune", "finished")
     lines = ["# Status", "", "What this book was made from, read from the executed notebooks themselves.",
              "*Fresh* means that every kind of result on the page is of the version that today's code would make.", "",
              '<div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters"><table>',
-             "<thead><tr><th scope=col>chapter</th><th scope=col>profile</th><th scope=col>result</th>"
-             "<th scope=col>fresh?</th><th scope=col>computed</th><th scope=col>core-seconds</th><th scope=col>page seconds</th>"
-             "<th scope=col>device</th><th scope=col>torch</th><th scope=col>synthprune</th><th scope=col>finished</th></tr></thead>"
-             "<tbody>"]
+             f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
     for chapter, r in records.items():
         old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
         fresh = "fresh" if not old else f"stale ({', '.join(old)})"
@@ -169,6 +169,6 @@ def _hero(notebook: Path) -> str:
     figures = (output["data"]["text/html"] for cell in content["cells"] for output in cell.get("outputs", [])
                if "text/html" in output.get("data", {}))
     text = next("".join(data) for data in figures if "".join(data).startswith("<figure"))
-    return text.replace('<figure class="synthprune">', '<figure class="synthprune hero">') + "\n"
+    return '<div class="full-width">' + text.replace('"synthprune">', '"synthprune hero">', 1) + "</div>\n"
 
 

@@ -35,31 +35,39 @@ def open_store() -> Store:
 
 
 def given_parameters() -> dict[str, Any]:
-    """The names assigned in this kernel's parameter cells, the last run winning; None means 'as the profile says'.
+    """The names assigned in this kernel's parameter cells, each as last run; None means 'as the profile says'.
 
     Read from the cells' text and not from variables: a parameter that is misspelt, private, or named like a builtin or
     an import is still seen, and nothing else is mistaken for one.
     """
     from IPython import get_ipython
 
-    shell, given = get_ipython(), {}
+    shell, cells = get_ipython(), {}
     for source in shell.history_manager.input_hist_raw if shell else []:
         if source.lstrip().startswith(MARK):
-            given |= assignments(source)
-    return given
+            # The first line tells our cell from papermill's: a cell that was mended and run again replaces what it said.
+            heading = source.lstrip().splitlines()[0]
+            cells.pop(heading, None)
+            cells[heading] = source
+    return {name: value for source in cells.values() for name, value in assignments(source).items()}
 
 
 def assignments(source: str) -> dict[str, Any]:
     """{name: value} of the plain assignments in a cell. Raises Problem for anything that is not a literal value."""
     values: dict[str, Any] = {}
-    for node in ast.parse(source).body:
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise Problem(f"the parameters cell is not Python: {error.msg}, line {error.lineno}") from None
+    for node in body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        annotated = [node.target] if isinstance(node, ast.AnnAssign) else [None]
+        targets = node.targets if isinstance(node, ast.Assign) else annotated
         try:
             values |= {target.id: ast.literal_eval(node.value) for target in targets}
-        except (AttributeError, ValueError):
-            raise Problem(f"'{ast.unparse(node)}' in the parameters cell is not 'name = plain value'") from None
+        except (AttributeError, TypeError, ValueError):
+            raise Problem(f"'{ast.unparse(node).splitlines()[0]}' in the parameters cell is not 'name = plain value'") from None
     return values
 
 

@@ -88,9 +88,9 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
 @app.command()
 def doctor() -> None:
     """Say whether this machine is ready: versions, cores, disk, data, results."""
-    import importlib.metadata as metadata
     import platform
     import shutil
+    from importlib import metadata
 
     from synthprune.chapter import open_store
     from synthprune.data.datasets import FACTS, is_here

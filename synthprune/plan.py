@@ -50,12 +50,25 @@ def training_images(entry: specs.Trained) -> int:
 
 def makespan(entries: Iterable[Entry], store: Store, workers: int) -> float:
     """Wall seconds for `entries` (parents first) on `workers` cores, each entry starting when parents and a core are free."""
-    free, ready = [0.0] * workers, {}
-    for entry in entries:
-        begin = max([heapq.heappop(free), *(ready.get(parent, 0.0) for parent in entry.parents)])
-        ready[entry] = begin + seconds(entry, store)
-        heapq.heappush(free, ready[entry])
-    return max(free)
+    ordered = list(entries)
+    place = {entry: n for n, entry in enumerate(ordered)}
+    needs = [{place[parent] for parent in entry.parents if parent in place} for entry in ordered]
+    feeds: list[list[int]] = [[] for _ in ordered]
+    for child, parents in enumerate(needs):
+        for parent in parents:
+            feeds[parent].append(child)
+    ready = [n for n, parents in enumerate(needs) if not parents]  # a heap already: what comes first begins first
+    now, running = 0.0, []
+    while ready or running:
+        while ready and len(running) < workers:
+            n = heapq.heappop(ready)
+            heapq.heappush(running, (now + seconds(ordered[n], store), n))
+        now, finished = heapq.heappop(running)
+        for child in feeds[finished]:
+            needs[child].discard(finished)
+            if not needs[child]:
+                heapq.heappush(ready, child)
+    return now
 
 
 def _split(dataset: specs.Dataset):

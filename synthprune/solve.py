@@ -87,17 +87,23 @@ def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     _keep_freed_memory()
+    problems: list[Problem] = []
+    lost: set[Entry] = set()
     try:
         for done, entry in enumerate(todo, 1):
-            while True:
-                try:
-                    compute(entry, store)
-                    break
-                except Busy:  # another process is at it
-                    time.sleep(0.5)
-            report(done, len(todo), describe(entry))
+            if not lost.isdisjoint(entry.parents):
+                lost.add(entry)
+                continue
+            try:
+                _compute_in_turn(entry, store)
+                report(done, len(todo), describe(entry))
+            except Problem as problem:  # the rest is finished first, as on a cluster
+                problems.append(problem)
+                lost.add(entry)
     finally:
         torch.set_num_threads(threads)
+    if problems:
+        raise problems[0]
 
 
 def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int, report: Report) -> None:
@@ -128,19 +134,23 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
 
 
 def _on_worker(entry: Entry, root: Path, parents: list[str]) -> str:
-    """Compute one entry in a worker; `parents` is what Dask waits for. A lock held elsewhere is asked for again."""
+    """Compute one entry in a worker; `parents` is what Dask waits for."""
     import torch
 
     torch.set_num_threads(1)
     _keep_freed_memory()
-    store = Store(root)
+    _compute_in_turn(entry, Store(root))
+    return entry.key
+
+
+def _compute_in_turn(entry: Entry, store: Store) -> None:
+    """Compute `entry`, or wait until the process that holds its lock has (or has died: then it is ours to compute)."""
     # Whoever holds the lock waits for nobody, so waiting for it cannot become a circle.
     while not store.holds(entry):
         try:
             compute(entry, store)
         except Busy:
             time.sleep(0.5)
-    return entry.key
 
 
 def _keep_freed_memory() -> None:
@@ -229,8 +239,8 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
                                       for name, tensor in tensors.items()}, progress.step)
 
     state, losses = train(
-        _network(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store), _training_data(entry, store),
-        Recipe(**dict(entry.recipe)), order_seed=entry.order_seed, first_epoch=entry.first_epoch,
+        _network(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store),
+        _training_data(entry, store), Recipe(**dict(entry.recipe)), order_seed=entry.order_seed, first_epoch=entry.first_epoch,
         stop_epoch=entry.stop_epoch, resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS)
     finite = bool(np.isfinite(losses).all())
     return {name: value.numpy() for name, value in state.items()}, {

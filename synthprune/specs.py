@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,6 +32,10 @@ class Value(BaseModel):
         kept = {name: getattr(self, name) for name in fields}
         return {"is": type(self).__name__} | {name: _plain(value) for name, value in kept.items()
                                               if not (name in self.later and value == fields[name].default)}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed, checked and named anew (pydantic's would keep the old key)."""
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(update or {}))
 
 
 class Entry(Value):
@@ -174,6 +179,11 @@ class Subnetwork(Entry):
         """The same search's subnetwork at another level."""
         return Subnetwork(dataset=self.dataset, architecture=self.architecture, init_seed=self.init_seed,
                           search=self.search, level=level)
+
+    def facts(self) -> dict[str, Any]:
+        # The trainings behind a mask are implied by its fields and not among them: their version is told beside them.
+        implied = {"trained": Trained.version} if self.level and Trained.version > 1 else {}
+        return super().facts() | implied
 
     @property
     def round(self) -> Trained:

@@ -53,7 +53,7 @@ def digest_of(arrays: Mapping[str, np.ndarray], metrics: Metrics) -> str:
     total = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         total.update(f"{name}{array.dtype}{array.shape}".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
+        total.update(array.tobytes())
     return total.hexdigest()
 
 
@@ -83,10 +83,13 @@ class Store:
         if entry.key not in self._shelf():
             raise Problem(f"{entry.kind} {entry.key[:12]} is not in the store {self.root}")
         file, record = self._shelf()[entry.key]
-        arrays = _load(file.with_suffix(".safetensors"), prefix=f"{entry.key}/")
-        result = Result(entry.key, arrays, record["metrics"], record["provenance"])
-        if result.digest != record["digest"]:
-            raise Problem(f"{file}: the shipped result {entry.key[:12]} is damaged: fetch the file again")
+        try:
+            arrays = _load(file.with_suffix(".safetensors"), prefix=f"{entry.key}/")
+            result = Result(entry.key, arrays, record["metrics"], record["provenance"])
+            if result.digest != record["digest"]:
+                raise ValueError("its digest is another")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise Problem(f"{file}: the shipped result {entry.key[:12]} is damaged ({error}): fetch the file again") from None
         return result
 
     def put(self, entry: Entry, arrays: Arrays, metrics: Metrics, provenance: Metrics) -> None:
@@ -105,15 +108,19 @@ class Store:
             for name, data in files.items():
                 _write(part / name, data)
             self.path(entry).parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
+            try:
                 part.rename(self.path(entry))
+            except OSError:  # "directory not empty" on some systems, "file exists" on others
+                if not self.holds(entry):
+                    raise
+                shutil.rmtree(part)
         self.forget_checkpoint(entry)
 
     @contextlib.contextmanager
     def lock(self, entry: Entry) -> Iterator[None]:
         """Hold the right to compute `entry`. Raises Busy where another process holds it; a killed holder's is free."""
         file = self.root / "locks" / f"{entry.key}.lock"
-        with self._writing(file):
+        with self._writing():
             file.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(file)
             try:
@@ -126,12 +133,14 @@ class Store:
             lock.release()
 
     @contextlib.contextmanager
-    def _writing(self, part: Path) -> Iterator[None]:
-        """Turn what a disk can say into a line for people, and leave no part behind."""
+    def _writing(self, part: Path | None = None) -> Iterator[None]:
+        """Turn what a disk can say into a line for people, and leave no `part` (file or folder) behind."""
         try:
             yield
         except OSError as error:
-            shutil.rmtree(part, ignore_errors=True)
+            if part is not None:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(part) if part.is_dir() else part.unlink()
             raise Problem(f"cannot write to the store {self.root}: {error.strerror or error} (free some space, or set"
                           " SYNTHPRUNE_HOME to a place that can be written)") from None
 
@@ -182,9 +191,14 @@ class Store:
         return [path for path in self.entries() if path.name not in keys]
 
     def stale(self) -> list[Path]:
-        """The entries made by a version of their kind that is below today's."""
-        made = ((path, json.loads((path / "spec.json").read_bytes())) for path in self.entries())
-        return [path for path, spec in made if stale(spec["kind"], spec["version"])]
+        """The entries made by a version of their kind that is below today's (damaged ones are for `damaged` to name)."""
+        found = []
+        for path in self.entries():
+            with contextlib.suppress(OSError, ValueError):
+                spec = json.loads((path / "spec.json").read_bytes())
+                if stale(spec["kind"], spec["version"]):
+                    found.append(path)
+        return found
 
     @staticmethod
     def remove(path: Path) -> None:
@@ -207,8 +221,12 @@ class Store:
     def _shelf(self) -> dict[str, tuple[Path, dict[str, Any]]]:
         if self._shelved is None:
             files = sorted(file for shelf in self.shelves for file in shelf.glob("*/*.json"))
-            self._shelved = {key: (file, record) for file in files
-                             for key, record in json.loads(file.read_text()).items()}
+            try:
+                self._shelved = {key: (file, record) for file in files
+                                 for key, record in json.loads(file.read_text()).items()}
+            except ValueError as error:
+                raise Problem(f"the shipped results in {', '.join(map(str, self.shelves))} are damaged ({error}): fetch them"
+                              " again") from None
         return self._shelved
 
 
@@ -229,7 +247,8 @@ def read(path: Path) -> Result:
 def _packed(arrays: Arrays) -> bytes:
     """safetensors bytes; bool arrays as bits, their shapes in the header."""
     shapes = {name: list(a.shape) for name, a in arrays.items() if a.dtype == bool}
-    plain = {name: np.packbits(a) if name in shapes else np.ascontiguousarray(a) for name, a in arrays.items()}
+    # Not ascontiguousarray: it would give an array without dimensions one.
+    plain = {name: np.packbits(a) if name in shapes else np.asarray(a, order="C") for name, a in arrays.items()}
     return save(plain, metadata={"bits": json.dumps(shapes)})
 
 

@@ -58,7 +58,7 @@ class Recipe:
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of `epoch` (from 0): stepped at floor(fraction * epochs), as MultiStepLR does."""
-        passed = sum(epoch >= int(fraction * self.epochs) for fraction in self.milestones)
+        passed = sum(0 < int(fraction * self.epochs) <= epoch for fraction in self.milestones)
         return self.lr * self.decay**passed
 
 
@@ -119,8 +119,9 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
         optimiser.step()
         losses[epoch - first_epoch] += loss.detach() * len(index) / len(data)
         if checkpoint is not None and time.monotonic() - saved > every_seconds:
-            momentum = {n: optimiser.state[p]["momentum_buffer"].cpu() for n, p in parameters.items()}
-            checkpoint(Progress(step + 1, state_of(model), momentum, losses.cpu()))
+            momentum = {n: optimiser.state[p]["momentum_buffer"].to("cpu", copy=True) for n, p in parameters.items()
+                        if recipe.momentum}
+            checkpoint(Progress(step + 1, state_of(model), momentum, losses.to("cpu", copy=True)))
             saved = time.monotonic()
     return state_of(model), losses.cpu().numpy()
 

@@ -291,9 +291,11 @@ INSPECT = r"""
   const titles = headings.filter(heading => heading.matches("h1"));
   if (titles.length !== 1) blame("headings", `${titles.length} h1: ${titles.map(h => brief(h.textContent)).join(" | ")}`);
   let before = 0;
-  for (const heading of headings.filter(heading => heading.closest("main article, article") || !document.querySelector("article"))) {
+  const inside = heading => heading.closest("article") || !document.querySelector("article");
+  for (const heading of headings.filter(inside)) {
     const level = Number(heading.tagName[1]);
-    if (level > before + 1) blame("headings", `h${level} after ${before ? "h" + before : "nothing"}: ${brief(heading.textContent)}`);
+    const after = before ? "h" + before : "nothing";
+    if (level > before + 1) blame("headings", `h${level} after ${after}: ${brief(heading.textContent)}`);
     before = level;
   }
   return faults;

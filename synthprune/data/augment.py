@@ -20,7 +20,7 @@ def diffaug(images: Tensor, rng: np.random.Generator, *, flip: bool, shared: boo
     `flip`: also mirror with probability 1/2. `shared`: one draw for the whole batch instead of one per image, as
     matching real with synthetic images needs.
     """
-    draws = rng.random((7, 1 if shared else len(images)))
+    draws = rng.random((6, 1 if shared else len(images)))
     geometry = GEOMETRIES[int(rng.integers(3))]
     u = torch.from_numpy(draws).to(images.device, images.dtype)[:, :, None, None, None]
     if shared:
@@ -46,7 +46,8 @@ def _shift(images: Tensor, u: Tensor, v: Tensor, ratio: float = 0.125) -> Tensor
     """Move each image by whole pixels, up to an eighth of its side per axis, zeros behind it."""
     n, _, side, _ = images.shape
     reach = int(ratio * side + 0.5)
-    down, right = (torch.floor(w.flatten() * (2 * reach + 1)).long() for w in (u, v))
+    # A draw just below 1 is 1 in float32.
+    down, right = (torch.floor(w.flatten() * (2 * reach + 1)).long().clamp(max=2 * reach) for w in (u, v))
     padded = F.pad(images, (reach, reach, reach, reach))
     steps = torch.arange(side, device=images.device)
     rows, columns = down[:, None] + steps, right[:, None] + steps

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from synthprune.data.images import by_content, fingerprint, read_classes
+from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
 from synthprune.home import home
 from synthprune.problems import Problem, nearest
 
@@ -137,7 +139,10 @@ def _imported(name: str) -> dict[str, np.ndarray]:
     if not path.exists():
         raise Problem(f"the data set '{name}' is not on this machine: import it with 'synthprune data import {name} PATH'"
                       f" (PATH: torchvision's files, or train/<class>/ and test/<class>/ as a folder or tar)")
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise Problem(f"{path} is damaged ({error}): import '{name}' again") from None
 
 
 def import_dataset(name: str, path: Path) -> str:
@@ -189,7 +194,7 @@ def _official(path: Path, split: str, known: Facts) -> list[np.ndarray]:
             root = Path(scratch)
             try:
                 shutil.unpack_archive(path, scratch, filter="data")
-            except (OSError, EOFError, shutil.ReadError, ValueError) as error:
+            except (*DAMAGED, ValueError) as error:
                 raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
         try:
             official = Official(root, train=split == "train", download=False)
@@ -209,5 +214,6 @@ def write_whole(path: Path, payload: bytes) -> None:
         part.write_bytes(payload)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise Problem(f"cannot write {path}: {error.strerror or error} (set SYNTHPRUNE_HOME to another place)") from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from synthprune.problems import Problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What reading a truncated, foreign or malicious tar may raise."""
 
 
 def read_classes(path: Path, pixels: int, channels: int, inside: str = "") -> dict[str, np.ndarray]:
@@ -50,8 +54,8 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise Problem(f"{path}: member '{member.name}' points outside the archive; it is not to be trusted")
                 if member.isfile():
                     yield PurePosixPath(member.name).as_posix(), archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
+    except DAMAGED as error:
+        raise Problem(f"{path} is not a whole tar archive ({str(error).splitlines()[0].rstrip(':')}): fetch it again") from None
 
 
 def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
@@ -59,10 +63,11 @@ def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarra
         with Image.open(io.BytesIO(payload)) as image:
             if image.size != (pixels, pixels):
                 raise Problem(f"{where} has {image.size[0]} x {image.size[1]} pixels, not {pixels} x {pixels}")
-            if image.mode not in ("RGB", "RGBA", "L", "P"):
-                raise Problem(f"{where} has mode {image.mode}: convert it to 8-bit RGB")
+            deep = ";16" in str(image.tile)  # such a PNG says RGB, and would lose half its bits without a word
+            if image.mode not in ("RGB", "RGBA", "L", "P") or deep:
+                raise Problem(f"{where} has mode {image.mode}{' with 16 bits' if deep else ''}: convert it to 8-bit RGB")
             array = np.asarray(image.convert("RGB" if channels == 3 else "L"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise Problem(f"{where} cannot be read as an image ({error})") from None
     return np.ascontiguousarray(array.reshape(pixels, pixels, channels).transpose(2, 0, 1))
 

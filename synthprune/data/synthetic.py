@@ -6,12 +6,14 @@ enlarged to full size ("multi-formation", Kim et al. 2022). What is stored and w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
@@ -52,12 +54,20 @@ def decode(images: Tensor, factor: int, classes: int) -> Tensor:
     if factor == 1:
         return images
     side, per_class = images.shape[-1], len(images) // classes
-    pad = -side % factor
+    tile = _tile(side, factor)
+    pad = tile * factor - side
     padded = F.pad(images, (0, pad, 0, pad), value=0.5)
-    tile = (side + pad) // factor
     tiles = padded.unfold(2, tile, tile).unfold(3, tile, tile)  # n, c, rows, columns, tile, tile
     tiles = tiles.unflatten(0, (classes, per_class)).permute(0, 3, 4, 1, 2, 5, 6).flatten(0, 3)
     return F.interpolate(tiles, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def _tile(side: int, factor: int) -> int:
+    """The side of a tile, the last one maybe padded. Raises Problem where it would be nothing but padding."""
+    tile = -(-side // factor)
+    if tile * (factor - 1) >= side:
+        raise Problem(f"images of {side} pixels cannot be cut by decode factor {factor}: its last tile would be empty")
+    return tile
 
 
 def mix(images: Tensor, factor: int) -> Tensor:
@@ -68,7 +78,7 @@ def mix(images: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return images
     side, count = images.shape[-1], len(images) // factor**2
-    edges = [-(-side // factor) * i for i in range(factor)] + [side]
+    edges = [_tile(side, factor) * i for i in range(factor)] + [side]
     stored = images.new_zeros(count, *images.shape[1:])
     for k in range(factor**2):
         row, column = divmod(k, factor)
@@ -107,8 +117,12 @@ def read_idc(path: Path, name: str, factor: int) -> SyntheticSet:
         raise Problem(f"{path} {reason}: only a list [images, labels] of tensors is read") from None
     if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
         raise Problem(f"{path} is not a list [images, labels] of two tensors")
-    images, labels = (t.detach().numpy() for t in content)
-    return _checked(SyntheticSet(images.astype(np.float32), labels.astype(np.int64), factor), str(path), name)
+    images, labels = content
+    if not images.is_floating_point() or images.layout != torch.strided or images.is_meta:
+        raise Problem(f"{path}: images must be a dense tensor of floats, not {images.dtype}, {images.layout}")
+    if labels.dtype not in (torch.int64, torch.int32, torch.uint8) or labels.layout != torch.strided or labels.ndim != 1:
+        raise Problem(f"{path}: labels must be one integer per image, not {labels.dtype} of shape {tuple(labels.shape)}")
+    return _checked(SyntheticSet(images.detach().float().numpy(), labels.long().numpy(), factor), str(path), name)
 
 
 def read_images(path: Path, name: str, factor: int, inside: str = "") -> SyntheticSet:
@@ -135,8 +149,10 @@ def _checked(synthetic: SyntheticSet, where: str, name: str) -> SyntheticSet:
     if images.dtype != np.uint8 and (images.min() < -0.5 or images.max() > 1.5):
         raise Problem(f"{where}: values reach from {images.min():.2f} to {images.max():.2f}; pixels in about [0, 1] are"
                       " expected, not normalised or whitened ones")
-    if len(np.unique(labels)) != len(known.classes) or labels.min() != 0:
-        raise Problem(f"{where}: {len(np.unique(labels))} classes in the labels, {name} has {len(known.classes)}")
+    present = np.unique(labels)
+    if not np.array_equal(present, np.arange(len(known.classes))):
+        raise Problem(f"{where}: {len(present)} classes in the labels, from {present[0]} to {present[-1]}; {name} has"
+                      f" {len(known.classes)}, from 0 to {len(known.classes) - 1}")
     if not np.array_equal(labels, np.repeat(np.arange(len(known.classes)), len(labels) // len(known.classes))):
         raise Problem(f"{where}: labels must come sorted in equal blocks, 0 0 ... 1 1 ..., as the decode relies on it")
     return synthetic
@@ -148,6 +164,8 @@ def _folder() -> Path:
 
 def keep(synthetic: SyntheticSet, title: str) -> str:
     """File a synthetic set under '<title>@<content>'; returns that name."""
+    if not re.fullmatch(r"[\w.-]+", title):
+        raise Problem(f"'{title}' cannot name a synthetic set: use letters, digits, '.', '-' and '_' only")
     full = f"{title}@{synthetic.name}"
     arrays = {"images": synthetic.images, "labels": synthetic.labels, "factor": np.array(synthetic.factor)}
     write_whole(_folder() / f"{full}.safetensors", save(arrays))
@@ -165,9 +183,12 @@ def published(full: str) -> SyntheticSet:
     if not path.exists():
         hint = nearest(full, imported()) if imported() else "none is imported yet"
         raise Problem(f"the synthetic set '{full}' is not on this machine ({hint}): import it with"
-                      f" 'synthprune data import {full.split('@')[0]} PATH --of DATASET'")
-    arrays = load_file(path)
-    synthetic = SyntheticSet(arrays["images"], arrays["labels"], int(arrays["factor"]))
-    if synthetic.name != full.split("@")[-1]:
+                      f" 'synthprune data import {full.split('@', maxsplit=1)[0]} PATH --of DATASET'")
+    try:
+        arrays = load_file(path)
+        synthetic = SyntheticSet(arrays["images"], arrays["labels"], int(arrays["factor"]))
+    except (SafetensorError, KeyError) as error:
+        raise Problem(f"{path} is damaged ({error}): import it again") from None
+    if synthetic.name != full.rsplit("@", maxsplit=1)[-1]:
         raise Problem(f"{path} holds {synthetic.name}, not what its name says: import it again")
     return synthetic

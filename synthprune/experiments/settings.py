@@ -54,10 +54,10 @@ class Settings(BaseModel):
         read = dict(values)
         for name, value in values.items():
             declared = cls.model_fields[name].annotation if name in cls.model_fields else None
-            if isinstance(value, bool) and declared is not bool:
+            if get_origin(declared) is list and isinstance(value, str | int | float):
+                value = read[name] = _list(name, value)
+            if declared is not bool and any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
                 raise ValueError(f"{name}={value} is a truth value")
-            if get_origin(declared) is list and isinstance(value, str):
-                read[name] = yaml.safe_load(value if value.strip().startswith("[") else f"[{value}]")
             if declared is str and isinstance(value, int):
                 read[name] = str(value)
         return read
@@ -80,8 +80,20 @@ class Settings(BaseModel):
     @classmethod
     def _known_synthetic(cls, value: str) -> str:
         if value not in ("distilled", "coreset"):
-            specs.Published(name=value)
+            try:
+                specs.Published(name=value)
+            except ValidationError:
+                raise ValueError("must be distilled, coreset, or the TITLE@CONTENT of an imported set, as 'synthprune data"
+                                 " list' shows it") from None
         return value
+
+
+def _list(name: str, value: str | float) -> list[Any]:
+    """`[0,1]`, `0,1` or a single item, as a list."""
+    try:
+        return yaml.safe_load(str(value) if str(value).strip().startswith("[") else f"[{value}]")
+    except yaml.YAMLError:
+        raise ValueError(f"{name}={value} is not a list: write it as [0,1] or 0,1") from None
 
 
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
@@ -121,7 +133,7 @@ def read_profile(name: str) -> dict[str, Any]:
         raise Problem(f"unknown profile '{name}': {nearest(name, shipped)}")
     try:
         values = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
     known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
     if not isinstance(values, dict):

@@ -38,7 +38,7 @@ class Style:
             "axes3d.grid": True, "axes3d.xaxis.panecolor": "none", "axes3d.yaxis.panecolor": "none",
             "axes3d.zaxis.panecolor": "none",
             "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "legend.frameon": False, "legend.fontsize": 9,
-            "lines.linewidth": 1.8, "lines.markersize": 5, "figure.constrained_layout.use": True,
+            "lines.linewidth": 1.8, "lines.markersize": 5, "legend.handlelength": 2.8,
             "svg.fonttype": "path", "svg.hashsalt": "synthprune",
         }
 
@@ -51,8 +51,8 @@ LABELS = {"synthetic": "synthetic", "imp": "IMP", "dense": "dense"}
 # Book pages bring the same rules; a notebook opened elsewhere needs them too, or it would show both schemes.
 _CSS = """<style>
 .only-dark{display:none} html[data-theme="dark"] .only-light{display:none} html[data-theme="dark"] .only-dark{display:inline}
-.panels{display:flex;flex-wrap:wrap;gap:.5rem;justify-content:center} .panels>div{flex:1 1 270px;min-width:0;max-width:46rem}
-.panels img{width:100%;height:auto;background:none!important;filter:none!important}
+.panels{display:flex;flex-wrap:wrap;gap:.75rem;justify-content:center} .panels>div{flex:1 1 16rem;max-width:26rem;min-width:0}
+.panels img{width:100%;height:auto}
 </style>"""
 
 
@@ -72,7 +72,7 @@ class Panel:
         """The picture on a transparent ground; the same data give the same bytes."""
         with matplotlib.rc_context(style.rc()):
             buffer = io.BytesIO()
-            self.draw(style).savefig(buffer, format="svg", metadata={"Date": None})
+            self.draw(style).savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.05)
         return buffer.getvalue()
 
 
@@ -106,9 +106,9 @@ class Table:
             return "".join(f"<{kind}{scope}>{html.escape(text)}</{kind}>" for text in texts)
 
         body = "".join(f"<tr>{cells('th', row[:1], ' scope=row')}{cells('td', row[1:])}</tr>" for row in self.rows)
-        return (f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption)}"><table>'
-                f"<caption>{html.escape(self.caption)}</caption>"
-                f"<thead><tr>{cells('th', self.header, ' scope=col')}</tr></thead><tbody>{body}</tbody></table></div>")
+        return (f'<figure class="table"><figcaption>{html.escape(self.caption)}</figcaption>'
+                f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption)}"><table>'
+                f"<thead><tr>{cells('th', self.header, ' scope=col')}</tr></thead><tbody>{body}</tbody></table></div></figure>")
 
 
 def live() -> bool:

@@ -16,7 +16,7 @@ from synthprune.store import Result
 
 MARKERS = {"dense": "s", "synthetic": "o", "imp": "^"}
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)))
-LOSS = "training loss (nats)"
+NAMES = {"train_loss": "training loss", "train_error": "training error", "test_loss": "test loss", "test_error": "test error"}
 
 
 def surfaces(p: Parameters, results: Mapping[str, Result], batch_norm: str = "interpolated") -> Figure:
@@ -26,9 +26,9 @@ def surfaces(p: Parameters, results: Mapping[str, Result], batch_norm: str = "in
     limits = float(np.nanmin(losses)), float(np.nanmax(losses))
     panels = [Panel(lambda style, m=m: _surface(style, m, measured[m], limits, combined_levels(p)), _surface_alt(m, measured[m]))
               for m in METHODS]
-    panels.append(Panel(lambda style: _lines(style, p, measured, combined_levels(p)), _lines_alt(measured, combined_levels(p))))
-    caption = (f"{_setting(p)} Left and middle: training loss along the straight line between two trainings, level by level;"
-               " dark lines are the levels drawn on the right."
+    panels.append(Panel(lambda style: _lines(style, measured, combined_levels(p)), _lines_alt(measured, combined_levels(p))))
+    caption = (f"{_setting(p)} Surfaces: training loss along the straight line between two trainings, level by level; the lines"
+               " on them are the levels of the combined plot."
                f" {_band_words(p)}{_left_out(measured)}")
     return Figure(panels, caption, _rows(measured), "04_stability_paths")
 
@@ -37,22 +37,22 @@ def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figur
     """Loss and error along the path at one level, both methods and the dense network."""
     measured = {method: curves(p, results, method) for method in METHODS}
     shown = sorted({0, level} & set(p.levels))
-    panels = [Panel(lambda style, q=q, label=label: _lines(style, p, measured, shown, q, label), _lines_alt(measured, shown, q))
-              for q, label in (("train_loss", LOSS), ("test_error", "test error"))]
+    panels = [Panel(lambda style, q=q: _lines(style, measured, shown, quantity=q, title=f"{NAMES[q]}, level {level}"),
+                    _lines_alt(measured, shown, q)) for q in ("train_loss", "test_error")]
     return Figure(panels, f"{_setting(p)} The path at level {level} ({_sparsity(level)} of the weights pruned), training loss and"
                   f" test error. {_band_words(p)}{_left_out(measured)}", _rows(measured), f"04_stability_level_{level}")
 
 
 def barrier_table(p: Parameters, results: Mapping[str, Result], batch_norm: str = "interpolated") -> Table:
     """Accuracy, barriers with intervals, verdicts."""
-    rows = [(f"{LABELS[row.method]}, level {row.level}", _sparsity(row.level), row.accuracy.text(1), row.midpoint_loss.text(3),
-             row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2), row.verdict)
+    rows = [(f"{LABELS[row.method]}, level {row.level}", row.verdict, _sparsity(row.level), row.accuracy.text(1),
+             row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2))
             for row in table(p, results, batch_norm)]
     return Table(
         f"Barriers between two trainings: mean [95 % interval] over {_count(len(p.seeds), 'initialisation')}"
         + (" (an interval needs at least two)" if len(p.seeds) < 2 else ""),
-        ("subnetwork", "pruned", "test accuracy, %", "loss barrier midway, nats (paper)", "highest, nats",
-         "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows)
+        ("subnetwork", "stable to SGD noise?", "pruned", "test accuracy, %", "loss barrier midway (paper), nats",
+         "highest loss barrier, nats", "training error barrier, points", "test error barrier, points"), rows)
 
 
 def combined_levels(p: Parameters) -> list[int]:
@@ -62,8 +62,8 @@ def combined_levels(p: Parameters) -> list[int]:
 
 
 def _surface(style: Style, method: Method, c: Curves, limits: tuple[float, float], dark: list[int]) -> Canvas:
-    canvas = Canvas(figsize=(4.4, 4.2))
-    axes = canvas.add_subplot(projection="3d", computed_zorder=False)
+    canvas = Canvas(figsize=(4.4, 4.4))
+    axes = canvas.add_axes((0, 0, 0.9, 0.94), projection="3d", computed_zorder=False)
     beta, levels = np.meshgrid(c.beta, c.levels)
     mean = np.nanmean(c.train_loss, axis=1)
     if len(c.levels) > 1:
@@ -74,17 +74,17 @@ def _surface(style: Style, method: Method, c: Curves, limits: tuple[float, float
         axes.plot(c.beta, np.full_like(c.beta, level), row, color=style.text, linewidth=1.8)
     axes.set(zlim=limits, title=f"{LABELS[method]} subnetworks", ylabel="pruning level", yticks=c.levels, xticks=(0, 0.5, 1))
     axes.set_xlabel(r"position on the path $\beta$")
-    axes.set_zlabel("training loss", labelpad=2)
-    axes.tick_params(labelsize=8, pad=1)
+    axes.set_zlabel("training loss", labelpad=3)
+    axes.tick_params(labelsize=9, pad=1)
     axes.view_init(elev=24, azim=-58)
-    axes.set_box_aspect(None, zoom=0.86)
+    axes.set_box_aspect((1, 1, 0.85))
     return canvas
 
 
-def _lines(style: Style, p: Parameters, measured: Mapping[str, Curves], levels: list[int], quantity: str = "train_loss",
-           label: str = LOSS) -> Canvas:
-    canvas = Canvas(figsize=(4.4, 4.2))
-    axes = canvas.add_subplot()
+def _lines(style: Style, measured: Mapping[str, Curves], levels: list[int], *, quantity: str = "train_loss",
+           title: str = "dense and sparse together") -> Canvas:
+    canvas = Canvas(figsize=(4.4, 4.4))
+    axes = canvas.add_axes((0.16, 0.32, 0.8, 0.62))
     for method, level, curve in _drawn(measured, levels, quantity):
         mean, low, high = stats.band(curve)
         beta, colour = np.linspace(0, 1, len(mean)), style.colour(method)
@@ -92,9 +92,9 @@ def _lines(style: Style, p: Parameters, measured: Mapping[str, Curves], levels: 
         axes.plot(beta, mean, color=colour, linestyle=dash, marker=MARKERS[method], markevery=2,
                   label=LABELS[method] if level == 0 else f"{LABELS[method]}, {_sparsity(level)} pruned")
         axes.fill_between(beta, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.set(xlabel=r"position on the path $\beta$", ylabel=label, xticks=(0, 0.25, 0.5, 0.75, 1),
-             title="dense and sparse together")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    axes.set(xlabel=r"position on the path $\beta$", ylabel=NAMES[quantity] + (" (nats)" if "loss" in quantity else ""),
+             xticks=(0, 0.25, 0.5, 0.75, 1), title=title)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, columnspacing=1)
     return canvas
 
 
@@ -118,16 +118,16 @@ def _lines_alt(measured: Mapping[str, Curves], levels: list[int], quantity: str 
         which = LABELS[method] if level == 0 else f"{LABELS[method]} at level {level}"
         shape = "no value" if np.isnan(barrier) else f"{'rises' if barrier > 0 else 'falls'} by {abs(barrier):.3f} midway"
         parts.append(f"{which} {shape}")
-    return f"Lines of {quantity.replace('_', 'ing ', 1) if quantity.startswith('train') else quantity.replace('_', ' ')} along the path between two trainings: {'; '.join(parts)}."
+    return f"Lines of {NAMES[quantity]} along the path between two trainings: {'; '.join(parts)}."
 
 
 def _rows(measured: Mapping[str, Curves]) -> list[tuple]:
-    quantities = ("train_loss", "train_error", "test_loss", "test_error")
-    rows: list[tuple] = [("method", "level", "initialisation", "beta", *quantities)]
+    rows: list[tuple] = [("method", "level", "initialisation", "beta", *NAMES)]
     for method, c in measured.items():
         for i, level in enumerate(c.levels):
             for j in range(c.train_loss.shape[1]):
-                rows += [(method if level else "dense", level, j, f"{b:.3f}", *(f"{getattr(c, q)[i, j, k]:.6f}" for q in quantities))
+                name = method if level else "dense"
+                rows += [(name, level, j, f"{b:.3f}", *(f"{getattr(c, q)[i, j, k]:.6f}" for q in NAMES))
                          for k, b in enumerate(c.beta)]
     return rows
 

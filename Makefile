@@ -1,0 +1,28 @@
+# Two commands: `make book` and `make test`. Both set themselves up in .venv, inside this checkout.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+PLATFORM := $(shell uname -s)-$(shell uname -m)
+
+.PHONY: book test clean
+
+book: .venv/ready
+	$(BIN)/synthprune book
+
+test: .venv/ready
+	tests/run
+
+# Exact versions where they were tested, the ranges of pyproject.toml elsewhere.
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "synthprune is tested with Python 3.11: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+ifeq ($(PLATFORM),Linux-x86_64)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+else
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+endif
+	touch .venv/ready
+
+clean:
+	rm -rf _build book/status.md book/hero.md book/*.ipynb

@@ -1,0 +1,37 @@
+"""What several tests need: a home of their own, and one built book."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty SYNTHPRUNE_HOME."""
+    monkeypatch.setenv("SYNTHPRUNE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The demo book, built once from an empty store as a user builds it: (its folder, its SYNTHPRUNE_HOME)."""
+    base = tmp_path_factory.mktemp("book")
+    env = os.environ | {"SYNTHPRUNE_HOME": str(base / "home")}
+    done = subprocess.run([Path(sys.executable).parent / "synthprune", "book", "--into", base / "root"], env=env, check=False,
+                          capture_output=True, text=True, cwd=base)
+    assert done.returncode == 0, done.stderr
+    assert "The book is ready" in done.stdout
+    return base / "root", base / "home"
+
+
+@pytest.fixture(scope="session")
+def built_book(book: tuple[Path, Path]) -> Path:
+    """The folder of the built pages."""
+    return book[0] / "_build" / "html"

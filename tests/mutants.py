@@ -1,0 +1,119 @@
+"""One-line mutants, each of which must make a test fail: `python tests/mutants.py [word]`.
+
+Every mutant is applied to a copy of the package and the tests named with it are run there. A mutant that survives, or
+whose line is no longer in the source, is a fault of the tests and ends this with status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    file: str
+    line: str
+    instead: str
+    tests: str
+
+
+MUTANTS = [
+    Mutant("norms not rewound", "pruning.py", 'start = dict(initial) if rewind == "full" else', "start =",
+           "test_pruning.py -k full_rewind"),
+    Mutant("biases and norms rewound in weights mode", "pruning.py", "initial[k] if k in masks else trained[k]", "initial[k]",
+           "test_pruning.py -k weights_rewind"),
+    Mutant("mask dropped on the path", "analysis/connectivity.py", "return apply_masks(blend, masks)", "return blend",
+           "test_connectivity.py -k mask"),
+    Mutant("mask dropped in the update", "training.py", "parameters[name].grad.mul_(mask)", "pass",
+           "test_training.py -k pruned_weights"),
+    Mutant("weight decay keeps pruned weights alive", "training.py", "parameters[name].mul_(mask)", "pass",
+           "test_training.py -k pruned_weights"),
+    Mutant("one weight too many pruned", "pruning.py", "count = round(fraction * survivors)",
+           "count = round(fraction * survivors) + 1", "test_pruning.py -k counts"),
+    Mutant("pruned weights return", "pruning.py", "size[~alive] = torch.inf", "alive[:] = True", "test_pruning.py -k stay"),
+    Mutant("CutMix weights swapped", "training.py", "loss = weight * F.cross_entropy(logits, labels)",
+           "loss = weight * F.cross_entropy(logits, pasted); pasted = labels", "test_training.py -k cutmix_weighs"),
+    Mutant("CutMix weight of the wrong area", "data/augment.py", "1 - float((bottom - top)", "float((bottom - top)",
+           "test_augment.py -k cutmix"),
+    Mutant("augmentation unseeded", "training.py", 'generator(order_seed, "augment", step)', "np.random.default_rng()",
+           "test_training.py -k same_order"),
+    Mutant("order seed ignored in the order", "training.py", 'generator(order_seed, "order", epoch)',
+           'generator(0, "order", epoch)', "test_training.py -k order_seed_decides"),
+    Mutant("order seed ignored in the augmentation", "training.py", 'generator(order_seed, "augment", step)',
+           'generator(0, "augment", step)', "test_training.py -k order_seed_decides"),
+    Mutant("batch-norm statistics of one end only", "analysis/connectivity.py",
+           "torch.lerp(a, second[name], beta) if a.is_floating_point()",
+           'torch.lerp(a, second[name], beta) if a.is_floating_point() and "running" not in name',
+           "test_connectivity.py -k interpolated_statistics"),
+    Mutant("statistics not recomputed", "analysis/connectivity.py", "norm.reset_running_stats()", "pass",
+           "test_connectivity.py -k statistics"),
+    Mutant("barrier without subtracting the ends", "analysis/barriers.py", "return values.max(-1) - ends(values)",
+           "return values.max(-1)", "test_connectivity.py -k by_hand"),
+    Mutant("midpoint barrier without subtracting the ends", "analysis/barriers.py",
+           "return values[..., values.shape[-1] // 2] - ends(values)", "return values[..., values.shape[-1] // 2]",
+           "test_connectivity.py -k by_hand"),
+    Mutant("test for train", "analysis/connectivity.py", "(*evaluate(model, train), *evaluate(model, test))",
+           "(*evaluate(model, test), *evaluate(model, test))", "test_connectivity.py -k mistaken"),
+    Mutant("stale entry read as fresh", "specs.py", '{"kind": self.kind, "version": self.version, "fields"',
+           '{"kind": self.kind, "fields"', "test_store.py -k stale"),
+    Mutant("staleness forgotten", "specs.py", "return version < versions().get(kind, version + 1)", "return False",
+           "test_store.py -k stale"),
+    Mutant("damage not noticed", "store.py", "!= expected:", "is None:", "test_store.py -k damage"),
+    Mutant("one initialisation decides", "stats.py", "if not barrier.known:", "if False:", "test_stats.py -k one_init"),
+    Mutant("demo data decide", "stats.py", "if not decides:", "if False:", "test_stats.py -k demo_data"),
+    Mutant("interval of a deviation, not of a mean", "stats.py", "finite.std(ddof=1) / np.sqrt(n)", "finite.std(ddof=1)",
+           "test_stats.py -k covers"),
+    Mutant("failed notebook published", "book.py", 'if output["output_type"] == "error":', "if False:",
+           "test_gate.py -k failed"),
+    Mutant("unexecuted cell published", "book.py", 'cell.get("execution_count") is None', "False", "test_gate.py -k executed"),
+    Mutant("decode order of images and crops swapped", "data/synthetic.py", "permute(0, 3, 4, 1, 2, 5, 6)",
+           "permute(0, 1, 3, 4, 2, 5, 6)", "test_data.py -k decode"),
+]
+
+
+def survives(mutant: Mutant, base: Path) -> str:
+    """Empty where a test fails, as it must; else why not."""
+    source = ROOT / "synthprune" / mutant.file
+    text = source.read_text()
+    if mutant.line not in text:
+        return f"its line is not in {mutant.file} any more"
+    copy = base / "synthprune" / mutant.file
+    copy.write_text(text.replace(mutant.line, mutant.instead, 1))
+    file, *choice = mutant.tests.split(maxsplit=1)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(base / "tests" / file)]
+    done = subprocess.run([*command, *(choice[0].split(" ", 1) if choice else [])], cwd=base, check=False, capture_output=True,
+                          text=True, env=os.environ | {"PYTHONPATH": str(base), "PYTHONDONTWRITEBYTECODE": "1"})
+    copy.write_text(text)
+    # 1 is 'a test failed'; 5 'none was chosen', 2 to 4 'the run itself broke': neither kills a mutant.
+    return {0: "every test passes", 1: ""}.get(done.returncode, f"pytest ended with {done.returncode}: {done.stdout[-300:]}")
+
+
+def main() -> int:
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = [mutant for mutant in MUTANTS if word in mutant.what]
+    faults = 0
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        for part in ("synthprune", "tests", "notebooks", "book"):
+            shutil.copytree(ROOT / part, base / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
+        for file in ("pyproject.toml", "_config.yml"):
+            shutil.copy2(ROOT / file, base / file)
+        for mutant in chosen:
+            reason = survives(mutant, base)
+            faults += bool(reason)
+            print(f"{'SURVIVES' if reason else 'killed':>8}  {mutant.what}{': ' + reason if reason else ''}", flush=True)
+    print(f"{len(chosen) - faults} of {len(chosen)} mutants killed")
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

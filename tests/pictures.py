@@ -1,0 +1,45 @@
+"""Small images and archives that the tests of reading and refusing use."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from synthprune.data.datasets import CIFAR10
+
+
+def picture(seed: int, pixels: int = 32) -> np.ndarray:
+    """A random RGB image (h, w, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (pixels, pixels, 3), dtype=np.uint8)
+
+
+def file_of(image: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def tiny(per_class: int = 2, under: str = "", classes: tuple[str, ...] = CIFAR10) -> dict[str, bytes]:
+    """Files of a data set by name, `<under>/<class>/<number>.png`."""
+    return {f"{under}{name}/{i}.png": file_of(picture(100 * c + i)) for c, name in enumerate(classes) for i in range(per_class)}
+
+
+def tar_of(files: Mapping[str, bytes], path: Path, mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, payload in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(payload)
+            archive.addfile(member, io.BytesIO(payload))
+    return path
+
+
+def folder_of(files: Mapping[str, bytes], path: Path) -> Path:
+    for name, payload in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(payload)
+    return path

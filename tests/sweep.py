@@ -1,0 +1,113 @@
+"""A demo sweep of seconds, through the whole house: distil, search masks, retrain in two orders, walk the paths.
+
+`python tests/sweep.py FOLDER KILLS SEED` computes it twice: undisturbed into FOLDER/quiet, and into FOLDER/killed with
+that many SIGKILLs at random moments. It prints, as JSON, how many kills found the sweep still at work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthprune import specs
+from synthprune.solve import solve
+from synthprune.store import Store, read
+
+DIGITS = specs.Dataset(name="digits", pixels=16, train_per_class=20)
+MADE = specs.Distilled(dataset=DIGITS, ipc=1, factor=2, steps=2, real_batch=4, width=4)
+
+
+def recipe(epochs: int = 2) -> specs.Recipe:
+    return specs.Recipe(epochs=epochs, batch=50, lr=0.05)
+
+
+def subnetwork(level: int, *, data: specs.PruningData = MADE, rewind: str | int = "full", epochs: int = 2,
+               norm: str = "instance") -> specs.Subnetwork:
+    return specs.Subnetwork(
+        dataset=DIGITS, architecture=specs.Architecture(name="convnet3", width=4, norm=norm), init_seed=0, level=level,
+        search=specs.Search(data=data, recipe=recipe(epochs), rewind=rewind, seed=0))
+
+
+def trained(level: int, order: int = 0, *, epochs: int = 2, **searched: object) -> specs.Trained:
+    return specs.Trained(subnetwork=subnetwork(level, epochs=epochs, **searched), data=specs.Real(), recipe=recipe(epochs),
+                         order_seed=order)
+
+
+def requests(epochs: int = 2, levels: tuple[int, ...] = (0, 1, 2)) -> dict[str, specs.Path]:
+    """Paths between two orders: masks found on the distilled set and on real data, at every level."""
+    return {f"{type(data).__name__} {level}": specs.Path(
+                ends=(trained(level, 0, epochs=epochs, data=data), trained(level, 1, epochs=epochs, data=data)), points=3)
+            for data in (MADE, specs.Real()) for level in levels}
+
+
+def digests(store: Store) -> dict[str, str]:
+    """What a store holds: the digest of every entry, by kind and key."""
+    return {f"{path.parent.name}/{path.name}": read(path).digest for path in store.entries()}
+
+
+@contextlib.contextmanager
+def held(entry: specs.Entry, store: Store) -> Iterator[subprocess.Popen]:
+    """Another process that holds the lock of `entry` until it is killed."""
+    code = ("import sys, time; from sweep import *\n"
+            "entry = next(e for e in specs.closure([*requests().values()]) if e.key == sys.argv[1])\n"
+            "with Store(Path(sys.argv[2])).lock(entry): print('held', flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", code, entry.key, store.root], cwd=Path(__file__).parent, text=True,
+                          stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+def _forked(root: Path, wanted: dict[str, specs.Path]) -> int:
+    """Begin the sweep in a child of this process, which has imported and loaded everything already."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    with contextlib.suppress(BaseException):
+        solve(wanted, Store(root), workers=1)
+        status = 0
+    os._exit(status)
+
+
+def main(folder: Path, kills: int, seed: int) -> None:
+    import torch
+
+    from synthprune import distill, training  # noqa: F401 (once here, rather than in every child)
+    from synthprune.analysis import connectivity  # noqa: F401
+    from synthprune.data.datasets import load
+
+    load(DIGITS.name, DIGITS.train_per_class, DIGITS.pixels)
+    torch.set_num_threads(1)
+    wanted, moments = requests(epochs=25), random.Random(seed)
+    begun = time.monotonic()
+    assert os.waitpid(_forked(folder / "quiet", wanted), 0)[1] == 0
+    took = time.monotonic() - begun
+
+    from synthprune import solve as room
+
+    # Several to a training, so that many a kill falls between two of them, or into one.
+    room.CHECKPOINT_SECONDS = took / 300
+    at_work = 0
+    for _ in range(kills):
+        child = _forked(folder / "killed", wanted)
+        time.sleep(moments.uniform(0, 1.2 * took / kills))
+        if os.waitpid(child, os.WNOHANG) == (0, 0):
+            os.kill(child, signal.SIGKILL)
+            at_work += os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert os.waitpid(_forked(folder / "killed", wanted), 0)[1] == 0
+    print(json.dumps({"kills": at_work, "seconds": round(took, 1), "all": round(time.monotonic() - begun, 1)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,189 @@
+"""DiffAug and CutMix against draws made by hand and against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from synthprune.data.augment import GEOMETRIES, cutmix, diffaug
+from synthprune.seeds import generator
+
+NEUTRAL_SCALE = (1 - 1 / 1.2) / (1.2 - 1 / 1.2)
+NEUTRAL = {"crop": 0.5, "scale": NEUTRAL_SCALE, "rotate": 0.5}
+
+
+class Draws:
+    """A generator whose draws are given: neutral, but for those named."""
+
+    def __init__(self, geometry: str, **named: float | list[float]) -> None:
+        self.geometry = geometry
+        self.values = {"flip": 0.5, "brightness": 0.5, "saturation": 0.5, "contrast": 0.5,
+                       "u": NEUTRAL[geometry], "v": NEUTRAL[geometry]} | named
+
+    def random(self, shape: tuple[int, int]) -> np.ndarray:
+        return np.stack([np.broadcast_to(np.asarray(value, float), shape[1:]) for value in self.values.values()])
+
+    def integers(self, high: int) -> int:
+        assert high == len(GEOMETRIES)
+        return GEOMETRIES.index(self.geometry)
+
+
+def batch(count: int = 3, channels: int = 3, side: int = 16) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(count, channels, side, side)).astype(np.float32))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("flip", [True, False])
+def test_neutral_draws_change_nothing(geometry: str, flip: bool) -> None:
+    images = batch()
+    torch.testing.assert_close(diffaug(images, Draws(geometry), flip=flip), images, atol=1e-5, rtol=0)
+
+
+def test_each_image_is_mirrored_by_its_own_draw_and_only_where_that_is_allowed() -> None:
+    images = batch()
+    mirrored = diffaug(images, Draws("crop", flip=[0.0, 0.499, 0.5]), flip=True)
+    torch.testing.assert_close(mirrored, torch.cat([images[:2].flip(3), images[2:]]), atol=1e-5, rtol=0)
+    left = diffaug(images, Draws("crop", flip=[0.0, 0.499, 0.5]), flip=False)
+    torch.testing.assert_close(left, images, atol=1e-5, rtol=0)
+
+
+def test_colour_reaches_the_ends_of_its_ranges() -> None:
+    images = batch(2)
+    grey, level = images.mean(1, keepdim=True), images.mean((1, 2, 3), keepdim=True)
+    ends = {"brightness": (images - 0.5, images + 0.5), "saturation": (grey.expand_as(images), 2 * images - grey),
+            "contrast": ((images + level) / 2, 1.5 * images - level / 2)}
+    for name, (least, most) in ends.items():
+        found = diffaug(images, Draws("crop", **{name: [0.0, 1.0]}), flip=False)
+        torch.testing.assert_close(found, torch.stack([least[0], most[1]]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "reach"), [(16, 2), (32, 4)])
+def test_a_shift_is_by_whole_pixels_with_zeros_behind(side: int, reach: int) -> None:
+    moves = range(-reach, reach + 1)
+    draws = [(reach - move + 0.5) / (2 * reach + 1) for move in moves]
+    images = batch(len(draws), 1, side)
+    found = diffaug(images, Draws("crop", u=draws, v=draws[::-1]), flip=False)
+    expected = np.stack([ndimage.shift(image[0], (down, -down), order=0)[None] for image, down in zip(images, moves, strict=True)])
+    torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-5, rtol=0)
+
+
+def test_the_largest_draw_below_one_stays_inside() -> None:
+    images = batch(1)
+    last = float(np.nextafter(1, 0))  # in float32 it is 1
+    found = diffaug(images, Draws("crop", u=last, v=last), flip=False)
+    torch.testing.assert_close(found[..., :14, :14], images[..., 2:, 2:], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("u", "v"), [(0.0, 1.0), (1.0, 0.0), (0.3, 0.8)])
+@pytest.mark.parametrize("geometry", ["scale", "rotate"])
+def test_scale_and_rotation_equal_scipys(geometry: str, u: float, v: float) -> None:
+    if geometry == "scale":
+        matrix = np.diag([1 / 1.2 + v * (1.2 - 1 / 1.2), 1 / 1.2 + u * (1.2 - 1 / 1.2)])  # rows, columns
+    else:
+        cosine, sine = np.cos(np.deg2rad(30 * u - 15)), np.sin(np.deg2rad(30 * u - 15))
+        matrix = np.array([[cosine, sine], [-sine, cosine]])
+    images, centre = batch(2, 1), np.full(2, 7.5)
+    found = diffaug(images, Draws(geometry, u=u, v=v), flip=False)
+    expected = [ndimage.affine_transform(image[0].numpy(), matrix, centre - matrix @ centre, order=1, mode="grid-constant")[None]
+                for image in images]
+    torch.testing.assert_close(found, torch.from_numpy(np.stack(expected)), atol=1e-4, rtol=0)
+
+
+def test_images_of_a_batch_are_drawn_apart_unless_the_draw_is_shared() -> None:
+    images = batch(1).expand(4, -1, -1, -1)
+    for step in range(12):
+        shared = diffaug(images, generator(0, "augment", step), flip=True, shared=True)
+        assert torch.equal(shared, shared[:1].expand_as(shared))
+        apart = diffaug(images, generator(0, "augment", step), flip=True)
+        assert len({image.numpy().tobytes() for image in apart}) == 4
+
+
+def test_the_generator_alone_decides() -> None:
+    images = batch()
+    torch.manual_seed(1)
+    first = diffaug(images, generator(5, "augment", 7), flip=True)
+    torch.manual_seed(2)
+    assert torch.equal(first, diffaug(images, generator(5, "augment", 7), flip=True))
+    assert not torch.allclose(first, diffaug(images, generator(5, "augment", 8), flip=True))
+
+
+def test_every_geometry_is_drawn_about_equally_often() -> None:
+    """A bright spot on black tells them apart: moved whole, widened and kept apart from the centre, or turned."""
+    counts = np.bincount([int(_spy(generator(0, "augment", step))) for step in range(300)], minlength=3)
+    assert counts.sum() == 300 and counts.min() > 60  # five deviations below 100
+
+
+def _spy(rng: np.random.Generator) -> int:
+    """The geometry that diffaug draws, told by which one of the three explains its result."""
+    images = torch.ones(1, 1, 16, 16)
+    copy = Recorder(rng)
+    found = diffaug(images, copy, flip=False)
+    brightness, _, contrast, u, v = (float(value) for value in copy.draws[1:, 0])
+    explained = [torch.allclose(found, diffaug(images, Draws(name, brightness=brightness, contrast=contrast, u=u, v=v), flip=False))
+                 for name in GEOMETRIES]
+    return explained.index(True)
+
+
+class Recorder:
+    """A generator that remembers what it gave."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def random(self, shape: tuple[int, int]) -> np.ndarray:
+        self.draws = self.rng.random(shape)
+        return self.draws
+
+    def integers(self, high: int) -> int:
+        return int(self.rng.integers(high))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_gradients_pass_through(geometry: str) -> None:
+    images = batch(2, 2, 5).double().requires_grad_()
+    draws = Draws(geometry, flip=0.1, brightness=0.3, saturation=0.8, contrast=0.9, u=0.31, v=0.77)
+    assert torch.autograd.gradcheck(lambda x: diffaug(x, draws, flip=True), images)
+
+
+def numbered(count: int = 7, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images filled with their own number, which is their label too."""
+    labels = torch.arange(count)
+    return labels.float()[:, None, None, None].expand(count, 1, side, side).clone(), labels
+
+
+def test_cutmix_weighs_by_the_pixels_that_are_left_and_labels_by_where_the_box_came_from() -> None:
+    weights = []
+    for step in range(200):
+        images, labels = numbered()
+        mixed, pasted, weight = cutmix(images, labels, generator(0, "augment", step), 1.0)
+        assert torch.equal(images, numbered()[0]), "the batch itself must stay as it was"
+        assert sorted(pasted.tolist()) == labels.tolist()
+        moved = pasted != labels
+        foreign = mixed[:, 0] == pasted[:, None, None]
+        assert torch.equal(mixed[:, 0], torch.where(foreign, pasted[:, None, None], labels[:, None, None]).float())
+        boxes = foreign[moved]
+        assert all(box.sum() == box.any(0).sum() * box.any(1).sum() and torch.equal(box, boxes[0]) for box in boxes)
+        assert all(int(box.sum()) == round(64 * (1 - weight)) and weight == 1 - int(box.sum()) / 64 for box in boxes)
+        weights.append(weight)
+    assert min(weights) < 0.2 and max(weights) > 0.9
+
+
+def test_cutmix_box_sizes_follow_the_paper() -> None:
+    """Sides are sqrt(1 - l) with l uniform; the clipped share's mean, by integrating it on a grid, is about 0.33."""
+    side, share = 16, []
+    for cut in (side * np.sqrt((np.arange(400) + 0.5) / 400)).astype(int):
+        edge = np.minimum(np.arange(side) + cut // 2, side) - np.maximum(np.arange(side) - cut // 2, 0)
+        share.append(np.mean(edge) ** 2 / side**2)
+    images, labels = torch.zeros(2, 1, side, side), torch.arange(2)
+    found = [1 - cutmix(images, labels, generator(1, "augment", step), 1.0)[2] for step in range(3000)]
+    assert np.mean(found) == pytest.approx(np.mean(share), abs=5 * np.std(found) / np.sqrt(len(found)))
+
+
+def test_cutmix_happens_with_its_probability() -> None:
+    images, labels = numbered()
+    never = cutmix(images, labels, generator(0, "augment"), 0.0)
+    assert never[0] is images and never[1] is labels and never[2] == 1.0
+    happened = sum(cutmix(images, labels, generator(0, "augment", step), 0.25)[0] is not images for step in range(800))
+    assert 140 < happened < 260  # 200, five deviations of 12

@@ -1,0 +1,138 @@
+"""The gate lets no broken notebook become a page; the built book says where it comes from."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from synthprune.book import execute, find_record
+from synthprune.problems import Problem
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def executed(book: tuple[Path, Path]) -> dict:
+    return copy.deepcopy(json.loads((book[0] / "book" / "04_stability.ipynb").read_text()))
+
+
+def test_a_chapter_that_fails_leaves_the_page_before_it(book: tuple[Path, Path], tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing cell, and a kernel that is killed: the earlier page stays, the failed notebook lies beside."""
+    sources = tmp_path / "sources" / "notebooks"
+    sources.mkdir(parents=True)
+    monkeypatch.setattr("synthprune.book.sources", lambda: sources.parent)
+    monkeypatch.setenv("SYNTHPRUNE_HOME", str(book[1]))
+    page = tmp_path / "04_stability.ipynb"
+    page.write_text("the page before")
+    for last in ("1 / 0", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"):
+        notebook = nbformat.read(ROOT / "notebooks" / "04_stability.ipynb", 4)
+        notebook.cells.insert(-2, nbformat.v4.new_code_cell(last))
+        nbformat.write(notebook, sources / "04_stability.ipynb")
+        with pytest.raises(Problem, match="did not finish|never executed"):
+            execute("04_stability", {"profile": "demo"}, page)
+        assert page.read_text() == "the page before"
+
+
+def test_the_status_page_is_of_the_executed_notebooks(book: tuple[Path, Path], executed: dict) -> None:
+    text = (book[0] / "_build" / "html" / "book" / "status.html").read_text()
+    record = find_record(executed)
+    for word in ("04_stability", "demo", record["digest"][:12], "fresh", record["torch"][0], record["cpu"][0],
+                 record["revision"]):
+        assert word in text
+    assert record["profile"] == "demo" and record["core_seconds"] > 0
+
+
+def test_images_tell_what_the_data_say(executed: dict) -> None:
+    """Different results give different alternative texts, and both schemes of one picture the same."""
+    import numpy as np
+
+    from synthprune.experiments.settings import parameters
+    from synthprune.experiments.stability import Parameters, requests
+    from synthprune.figures.stability import surfaces
+    from synthprune.store import Result
+
+    p = parameters(Parameters, "04_stability", {"profile": "demo"})
+    curve = np.linspace(1, 2, 11)
+    def results(scale: float) -> dict[str, Result]:
+        metrics = {"collapsed": [], "diverged": False}
+        arrays = {name: curve * scale for name in ("train_loss", "train_error", "test_loss", "test_error")}
+        return {name: Result(entry.key, arrays, metrics, {}) for name, entry in requests(p).items()}
+    first, second = ([panel.alt for panel in surfaces(p, results(scale)).panels] for scale in (1.0, 1.5))
+    assert all(a != b for a, b in zip(first[:2], second[:2], strict=True))
+    assert "1.00 and 2.00 at the ends, 1.50 midway" in first[0]
+    bent = results(1.0)
+    for name, result in bent.items():
+        bent[name] = Result(result.key, {k: curve + 0.3 * (abs(curve - 1.5) < 0.1) for k in result.arrays}, result.metrics, {})
+    assert surfaces(p, bent).panels[2].alt != surfaces(p, results(1.0)).panels[2].alt
+    assert "rises by 0.300 midway" in surfaces(p, bent).panels[2].alt
+    html = surfaces(p, bent)._repr_html_()
+    assert html.count("<img") == 6 == html.count("alt=\"")
+
+
+def test_collapsed_and_diverged_subnetworks_are_named_and_left_out() -> None:
+    import numpy as np
+
+    from synthprune.experiments.settings import parameters
+    from synthprune.experiments.stability import Parameters, requests, table
+    from synthprune.figures.stability import surfaces
+    from synthprune.store import Result
+
+    p = parameters(Parameters, "04_stability", {"profile": "demo", "seeds": [0, 1]})
+    names = ("train_loss", "train_error", "test_loss", "test_error")
+    results = {name: Result(entry.key, {n: np.full(11, 0.5) for n in names}, {"collapsed": [], "diverged": False}, {})
+               for name, entry in requests(p).items()}
+    for name, result in list(results.items()):
+        if name.startswith("synthetic, level 9, initialisation 1"):
+            results[name] = Result(result.key, {n: np.full(11, 2.3) for n in names},
+                                   {"collapsed": ["classifier"], "diverged": False}, {})
+        if name.startswith("imp, level 4, initialisation 0"):
+            results[name] = Result(result.key, {n: np.full(11, np.nan) for n in names},
+                                   {"collapsed": [], "diverged": True}, {})
+    rows = {(row.method, row.level): row for row in table(p, results)}
+    assert (rows["synthetic", 9].accuracy.n, rows["synthetic", 9].accuracy.mean, rows["imp", 4].accuracy.n) == (1, 50.0, 1)
+    caption = surfaces(p, results).caption
+    assert "layer classifier has no weight left" in caption and "the training diverged" in caption
+
+
+def test_sphinx_sees_only_the_book() -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    for folder in ("_build", "notebooks", "results", "tests"):
+        assert folder in config["exclude_patterns"]
+    assert config["execute"]["execute_notebooks"] == "off"
+
+
+def test_the_lock_pins_every_version_and_the_conda_file_agrees() -> None:
+    from importlib.metadata import distribution, version
+
+    from packaging.requirements import Requirement
+
+    locked = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#")
+    names = {name.lower().replace("_", "-"): pin for name, pin in locked.items()}
+    for text in distribution("synthprune").requires:
+        need = Requirement(text)
+        assert need.specifier.contains(names[need.name.lower().replace("_", "-")]), text
+    assert {name: version(name) for name in locked} == locked
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
+    assert pip == ["-r requirements.lock", "-e .[test]"] and "python=3.11" in environment["dependencies"]
+
+
+def test_an_installed_package_brings_the_book_with_it(tmp_path: Path) -> None:
+    """The wheel holds notebooks, pages and configuration, so that `synthprune book` needs no checkout."""
+    done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT],
+                          capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    import zipfile
+
+    held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    assert {"synthprune/_book/notebooks/04_stability.ipynb", "synthprune/_book/_config.yml", "synthprune/_book/_toc.yml",
+            "synthprune/_book/book/index.md", "synthprune/profiles/demo.yaml"} <= held

@@ -1,0 +1,99 @@
+"""The gate: no broken, foreign or outdated notebook becomes a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from synthprune import specs
+from synthprune.book import find_record, gate, status_page
+from synthprune.chapter import combined_digest
+from synthprune.experiments.settings import parameters
+from synthprune.experiments.stability import Parameters, requests
+from synthprune.problems import Problem
+
+
+@pytest.fixture
+def executed() -> dict:
+    """An executed notebook as papermill leaves it, with a record that its parameters stand for."""
+    p = parameters(Parameters, "04_stability", {"profile": "demo"})
+    digests = {entry.key: "d" * 64 for entry in requests(p).values()}
+    record = {"chapter": "04_stability", "profile": "demo", "parameters": p.model_dump(), "results": digests,
+              "digest": combined_digest(digests), "computed": 0, "versions": specs.versions(), "core_seconds": 9.0,
+              "page_seconds": 1.0, "device": ["cpu"], "cpu": ["one"], "torch": ["2"], "package": "0", "revision": "r",
+              "finished": "then"}
+    cells = [{"cell_type": "markdown", "source": "# Title", "metadata": {}}]
+    cells += [{"cell_type": "code", "source": f"step({n})", "metadata": {}, "execution_count": n, "outputs": []}
+              for n in range(1, 7)]
+    cells[-1]["outputs"] = [{"output_type": "display_data", "data": {}, "metadata": {"synthprune": record}}]
+    return {"cells": cells, "metadata": {"papermill": {"parameters": {"profile": "demo"}, "exception": None}}}
+
+
+def codes(content: dict) -> list[dict]:
+    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+
+
+def fail(content: dict) -> None:
+    codes(content)[3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "oh", "traceback": []}]
+
+
+def dead_kernel(content: dict) -> None:
+    for cell in codes(content)[4:]:
+        cell["execution_count"], cell["outputs"] = None, []
+
+
+def other_profile(content: dict) -> None:
+    find_record(content)["profile"] = "laptop"
+
+
+def other_parameters(content: dict) -> None:
+    content["metadata"]["papermill"]["parameters"] = {"profile": "demo", "epochs": 50}
+
+
+def misspelt_parameter(content: dict) -> None:
+    content["metadata"]["papermill"]["parameters"] = {"profile": "demo", "epoch": 50}
+
+
+def other_results(content: dict) -> None:
+    record = find_record(content)
+    record["results"] = {key[::-1]: digest for key, digest in record["results"].items()}
+
+
+def other_digest(content: dict) -> None:
+    find_record(content)["digest"] = "0" * 64
+
+
+def no_record(content: dict) -> None:
+    codes(content)[-1]["outputs"] = []
+
+
+def widget(content: dict) -> None:
+    codes(content)[4]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {
+        "application/vnd.jupyter.widget-view+json": {}}}]
+
+
+@pytest.mark.parametrize(("harm", "said"), [
+    (fail, "cell .* failed: ValueError: oh"), (dead_kernel, "never executed"), (other_profile, "profile laptop, not of demo"),
+    (other_parameters, "but its results were not"), (misspelt_parameter, "unknown parameter 'epoch'"),
+    (other_results, "other results than its parameters ask for"), (other_digest, "digest"), (no_record, "no provenance"),
+    (widget, "shows a widget")])
+def test_the_gate_refuses(executed: dict, tmp_path: Path, harm: Callable[[dict], None], said: str) -> None:
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps(executed))
+    gate(path, "demo")
+    harm(executed)
+    path.write_text(json.dumps(executed))
+    with pytest.raises(Problem, match=said):
+        gate(path, "demo")
+
+
+def test_a_version_raised_makes_an_executed_notebook_old(executed: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps(executed))
+    monkeypatch.setattr(specs.Path, "version", 2)
+    with pytest.raises(Problem, match="run it again"):
+        gate(path, "demo")
+    assert "stale (path)" in status_page({"04_stability": find_record(executed)})

@@ -1,0 +1,54 @@
+"""Twenty SIGKILLs and a worker's sudden death leave the results that a quiet run leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from sweep import digests, requests
+
+from synthprune import specs
+from synthprune.solve import solve
+from synthprune.store import Store
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_twenty_kills_leave_the_store_of_a_quiet_run(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, Path(__file__).with_name("sweep.py"), tmp_path, "20", "5"], text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    print(told)
+    # Each kill comes sooner than it takes to finish what is left, unless this machine became much faster in between.
+    assert told["kills"] >= 18, told
+    quiet, killed = Store(tmp_path / "quiet"), Store(tmp_path / "killed")
+    assert len(digests(quiet)) == len(specs.closure(list(requests(epochs=25).values())))
+    assert digests(killed) == digests(quiet)
+    assert killed.damaged() == [] and killed.stale() == []
+    for name, path in requests(epochs=25).items():
+        assert killed.get(path).arrays.keys() == quiet.get(path).arrays.keys(), name
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    wanted, quiet, store = requests(epochs=10), Store(tmp_path / "quiet"), Store(tmp_path / "killed")
+    solve(wanted, quiet, workers=1)
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int, line: str) -> None:
+        workers = [child for child in psutil.Process().children(recursive=True)
+                   if any("spawn_main" in word for word in child.cmdline())]
+        if not killed and done < total // 2:
+            assert len(workers) == 2
+            os.kill(workers[0].pid, signal.SIGKILL)
+            killed.append(workers[0].pid)
+
+    solve(wanted, store, workers=2, report=kill_one)
+    assert killed
+    assert digests(store) == digests(quiet)
+    assert store.damaged() == []

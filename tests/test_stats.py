@@ -1,0 +1,46 @@
+"""Intervals cover what they say, and verdicts follow from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from synthprune.stats import Interval, band, interval, stability
+
+
+def test_interval_is_students() -> None:
+    values = np.array([1.0, 2.0, 4.0, 4.5])
+    low, high = scipy_stats.t.interval(0.95, 3, values.mean(), scipy_stats.sem(values))
+    found = interval(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high)) and found.n == 4
+
+
+def test_interval_of_three_covers_95_percent_of_simulations() -> None:
+    rng = np.random.default_rng(0)
+    found = [interval(rng.normal(2, 3, 3)) for _ in range(4000)]
+    assert np.mean([i.low <= 2 <= i.high for i in found]) == pytest.approx(0.95, abs=0.012)
+
+
+def test_one_value_has_no_interval_and_none_is_not_measured() -> None:
+    assert interval(np.array([3.0])).text() == "3.00" and not interval(np.array([3.0])).known
+    assert interval(np.array([np.nan])).text() == "not measured"
+    assert interval(np.array([1.0, np.nan, 3.0])).n == 2
+    assert interval(np.array([1.0, 1.0, 1.0])).text() == "1.00 [1.00, 1.00]"
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [
+    (0.1, 1.9, "stable"), (2.1, 5.0, "unstable"), (1.0, 3.0, "cannot be told"), (-1.0, 2.0, "cannot be told")])
+def test_every_verdict_can_be_reached(low: float, high: float, verdict: str) -> None:
+    assert stability(Interval((low + high) / 2, low, high, 3), decides=True) == verdict
+
+
+def test_one_initialisation_and_demo_data_decide_nothing() -> None:
+    assert stability(interval(np.array([0.1])), decides=True) == "cannot be told (1 initialisation)"
+    assert stability(Interval(0.5, 0.1, 0.9, 5), decides=False) == "demo data decide nothing"
+
+
+def test_bands_are_intervals_point_by_point() -> None:
+    curves = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]])
+    mean, low, high = band(curves)
+    assert mean.tolist() == [3.0, 2.0] and low[0] == interval(curves[:, 0]).low and high[1] == 2.0

@@ -1,0 +1,127 @@
+"""Training: masks hold, seeds decide, and the schedule is the authors'."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from nets import convnet, equal, noise, resnet, some_digits
+
+from synthprune.models import initial_state, network_with, prunable
+from synthprune.pruning import dense_masks, prune_by_magnitude
+from synthprune.training import Progress, Recipe, Resident, evaluate, train
+
+SHORT = Recipe(epochs=3, batch=16, lr=0.05)
+
+
+def half_pruned(network: torch.nn.Module) -> tuple[dict, dict]:
+    state = initial_state(network, 0)
+    return state, prune_by_magnitude(state, dense_masks(state, prunable(network)), 0.5)
+
+
+@pytest.mark.parametrize("network", [convnet(), resnet()], ids=["convnet", "resnet"])
+def test_pruned_weights_are_zero_after_training_and_the_others_moved(network: torch.nn.Module) -> None:
+    start, masks = half_pruned(network)
+    # A start that was never masked: a network whose pruned weights still hold something must not carry it along.
+    state, _ = train(network, start, masks, noise(), SHORT, order_seed=0)
+    for name, mask in masks.items():
+        assert torch.all(state[name][~mask] == 0)
+        assert (state[name][mask] != start[name][mask]).float().mean() > 0.99
+
+
+def test_same_order_same_bits_whatever_ran_before() -> None:
+    network = convnet()
+    start, masks = half_pruned(network)
+    first, losses = train(network, start, masks, noise(), SHORT, order_seed=4)
+    torch.rand(5), np.random.rand(5)
+    train(network, start, masks, noise(seed=1), SHORT, order_seed=2)
+    again, same = train(network, start, masks, noise(), SHORT, order_seed=4)
+    assert equal(first, again) and np.array_equal(losses, same)
+
+
+@pytest.mark.parametrize("recipe", [
+    Recipe(epochs=2, batch=16, augment=False, cutmix=0.0), Recipe(epochs=2, batch=64, cutmix=0.0),
+    Recipe(epochs=2, batch=64, augment=False, cutmix=1.0)], ids=["order", "diffaug", "cutmix"])
+def test_the_order_seed_decides_order_augmentation_and_cutmix(recipe: Recipe) -> None:
+    # With one batch an epoch the order alone changes hardly anything: what differs is augmentation or CutMix.
+    network = convnet()
+    start = initial_state(network, 0)
+    runs = [train(network, start, {}, noise(40), recipe, order_seed=seed)[0]["features.0.weight"] for seed in (0, 1)]
+    assert (runs[0] - runs[1]).abs().max() > 1e-4
+
+
+def test_the_schedule_steps_where_the_authors_code_steps() -> None:
+    real, synthetic = Recipe(epochs=300), Recipe(epochs=1000)
+    assert [real.lr_at(e) for e in (0, 199, 200, 249, 250, 299)] == pytest.approx([0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004])
+    assert [synthetic.lr_at(e) for e in (665, 666, 832, 833)] == pytest.approx([0.01, 0.002, 0.002, 0.0004])
+
+
+def test_one_step_equals_torchs_own_sgd() -> None:
+    network, data = convnet(), noise(16)
+    start = initial_state(network, 0)
+    recipe = Recipe(epochs=1, batch=16, lr=0.1, augment=False, cutmix=0.0)
+    state, losses = train(network, start, {}, data, recipe, order_seed=0)
+    model = network_with(network, start).train()
+    loss = torch.nn.functional.cross_entropy(model(data.batch(slice(None))), data.labels)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        expected = parameter.detach() - 0.1 * (parameter.grad + 5e-4 * parameter.detach())
+        torch.testing.assert_close(state[name], expected, rtol=1e-5, atol=1e-6)
+    assert losses[0] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_stopping_and_going_on_is_not_noticed() -> None:
+    network, data = convnet(), noise()
+    start, masks = half_pruned(network)
+    saved: list[Progress] = []
+    whole, losses = train(network, start, masks, data, SHORT, order_seed=0, checkpoint=saved.append, every_seconds=-1)
+    assert len(saved) == 9
+    for progress in saved[3:8:4]:
+        rest, same = train(network, start, masks, data, SHORT, order_seed=0, resume=progress)
+        assert equal(whole, rest) and np.array_equal(losses, same)
+
+
+def test_epochs_in_two_parts_share_order_and_rate() -> None:
+    """Rewinding to epoch k goes on with the images and the learning rate of epoch k."""
+    network, data = convnet(), noise()
+    start, recipe = initial_state(network, 0), Recipe(epochs=3, batch=16, momentum=0.0)
+    whole, _ = train(network, start, {}, data, recipe, order_seed=0)
+    first, _ = train(network, start, {}, data, recipe, order_seed=0, stop_epoch=1)
+    second, losses = train(network, first, {}, data, recipe, order_seed=0, first_epoch=1)
+    assert equal(whole, second) and len(losses) == 2
+
+
+def test_training_learns() -> None:
+    network, data = convnet(8), some_digits(50)
+    start = initial_state(network, 0)
+    state, losses = train(network, start, {}, data, Recipe(epochs=8, lr=0.05), order_seed=0)
+    assert losses[-1] < losses[0] and evaluate(network_with(network, state), some_digits(50, "test"))[1] < 0.4
+
+
+def test_evaluation_equals_a_plain_count() -> None:
+    network, data = convnet(), noise(33)
+    model = network_with(network, initial_state(network, 0)).eval()
+    with torch.no_grad():
+        logits = model(data.batch(slice(None)))
+    loss, error = evaluate(model, data, batch=10)
+    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, data.labels)), rel=1e-6)
+    assert error == pytest.approx(float((logits.argmax(1) != data.labels).float().mean()))
+
+
+def test_a_batch_is_normalised() -> None:
+    white = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
+    data = Resident(white, torch.zeros(1), torch.tensor(0.5), torch.tensor(0.25), False)
+    assert data.batch(slice(None)).unique().tolist() == [2.0]
+
+
+def test_cutmix_weighs_each_label_by_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing pasted to speak of: the loss is that of the images' own labels."""
+    import synthprune.training as module
+
+    network, data = convnet(), noise(16)
+    monkeypatch.setattr(module, "cutmix", lambda images, labels, rng, p: (images, (labels + 3) % 10, 0.75))
+    model = network_with(network, initial_state(network, 0))
+    loss = module._loss(model, data, torch.arange(16), Recipe(epochs=1, augment=False), np.random.default_rng(0))
+    logits = model(data.batch(slice(None)))
+    own, pasted = (torch.nn.functional.cross_entropy(logits, y) for y in (data.labels, (data.labels + 3) % 10))
+    torch.testing.assert_close(loss, 0.75 * own + 0.25 * pasted)
