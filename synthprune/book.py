@@ -145,22 +145,23 @@ def _materialise(root: Path) -> None:
 
 def status_page(records: Mapping[str, dict[str, Any]]) -> str:
     """MyST Markdown: one row per chapter, from the executed notebooks' own records."""
-    header = ("chapter", "profile", "result", "fresh?", "computed", "core-seconds", "page seconds", "device", "torch",
-              "synthprune", "finished")
+    header = ("chapter", "profile", "fresh?", "result", "core-seconds", "page seconds", "made with")
     lines = ["# Status", "", "What this book was made from, read from the executed notebooks themselves.",
-             "*Fresh* means that every kind of result on the page is of the version that today's code would make.", "",
-             '<div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters"><table>',
+             "*Fresh* means that every kind of result on the page is of the version that today's code would make.",
+             "*Core-seconds* is what the results took to make, *page seconds* what the page took from them.", "",
+             '<div class="full-width"><div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters"><table>',
              f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
     for chapter, r in records.items():
         old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
-        fresh = "fresh" if not old else f"stale ({', '.join(old)})"
-        cells = [r["profile"], f"{len(r['results'])} results, digest {r['digest'][:12]}", fresh,
-                 f"{r['computed']} in the page" if r["computed"] else "before the page", f"{r['core_seconds']:.0f}",
-                 f"{r['page_seconds']:.1f}", f"{', '.join(r['device'])}: {', '.join(r['cpu'])}", ", ".join(r["torch"]),
-                 f"{r['package']} ({r['revision']})", r["finished"]]
+        made = (f"{', '.join(r['device'])}: {', '.join(r['cpu'])}; torch {', '.join(r['torch'])}; synthprune {r['package']} at"
+                f" {r['revision']}; finished {r['finished']}")
+        cells = [r["profile"], f"stale ({', '.join(old)})" if old else "fresh",
+                 f"{len(r['results'])} results, digest {r['digest'][:12]}", f"{r['core_seconds']:.0f}",
+                 f"{r['page_seconds']:.1f}"]
         lines.append(f'<tr><th scope=row><a href="{chapter}.html">{chapter}</a></th>'
-                     + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    return "\n".join([*lines, "</tbody></table></div>", ""])
+                     + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+                     + f'<td class="text">{html.escape(made)}</td></tr>')
+    return "\n".join([*lines, "</tbody></table></div></div>", ""])
 
 
 def _hero(notebook: Path) -> str:

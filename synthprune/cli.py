@@ -254,12 +254,17 @@ def _progress() -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = None
+    bar, task = Progress(*columns, console=Console(stderr=True)), None
 
-        def report(done: int, total: int, line: str) -> None:
-            nonlocal task
-            task = bar.add_task("", total=total) if task is None else task
-            bar.update(task, completed=done, description=line)
+    def report(done: int, total: int, line: str) -> None:
+        nonlocal task
+        if task is None:
+            bar.start()
+            task = bar.add_task("", total=total)
+        bar.update(task, completed=done, description=line)
 
+    try:
         yield report
+    finally:
+        if task is not None:
+            bar.stop()

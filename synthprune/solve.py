@@ -82,26 +82,19 @@ def _worth_a_cluster(todo: list[Entry], store: Store) -> bool:
 
 
 def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     _keep_freed_memory()
     problems: list[Problem] = []
     lost: set[Entry] = set()
-    try:
-        for done, entry in enumerate(todo, 1):
-            if not lost.isdisjoint(entry.parents):
-                lost.add(entry)
-                continue
-            try:
-                _compute_in_turn(entry, store)
-                report(done, len(todo), describe(entry))
-            except Problem as problem:  # the rest is finished first, as on a cluster
-                problems.append(problem)
-                lost.add(entry)
-    finally:
-        torch.set_num_threads(threads)
+    for done, entry in enumerate(todo, 1):
+        if not lost.isdisjoint(entry.parents):
+            lost.add(entry)
+            continue
+        try:
+            _compute_in_turn(entry, store)
+            report(done, len(todo), describe(entry))
+        except Problem as problem:  # the rest is finished first, as on a cluster
+            problems.append(problem)
+            lost.add(entry)
     if problems:
         raise problems[0]
 
@@ -111,8 +104,9 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
 
     from distributed import Client, LocalCluster, as_completed
 
-    cluster = address or LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-                                      silence_logs=logging.ERROR)
+    # Port 0: any free one. The default's is taken, with a warning, where another cluster runs on this machine.
+    cluster = address or LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1",
+                                      dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR)
     with Client(cluster) as client:
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
         run, futures = f"{os.getpid()}-{time.time_ns()}", {}
@@ -135,9 +129,6 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
 
 def _on_worker(entry: Entry, root: Path, parents: list[str]) -> str:
     """Compute one entry in a worker; `parents` is what Dask waits for."""
-    import torch
-
-    torch.set_num_threads(1)
     _keep_freed_memory()
     _compute_in_turn(entry, Store(root))
     return entry.key
@@ -169,8 +160,20 @@ def compute(entry: Entry, store: Store) -> None:
         if store.holds(entry):
             return
         begun = time.perf_counter()
-        arrays, metrics = COMPUTE[type(entry)](entry, store)
+        arrays, metrics = _made(entry, store)
         store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun))
+
+
+def _made(entry: Entry, store: Store) -> tuple[Arrays, Metrics]:
+    """What `entry` is, computed on one torch thread: the number of cores must not change its bits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return COMPUTE[type(entry)](entry, store)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def recheck(entry: Entry, store: Store) -> str:
@@ -180,7 +183,7 @@ def recheck(entry: Entry, store: Store) -> str:
     the answer says so.
     """
     kept = store.get(entry)
-    arrays, metrics = COMPUTE[type(entry)](entry, store)
+    arrays, metrics = _made(entry, store)
     if digest_of(arrays, metrics) == kept.digest:
         return ""
     now = _provenance(entry, 0)

@@ -110,34 +110,27 @@ def test_the_generator_alone_decides() -> None:
 
 
 def test_every_geometry_is_drawn_about_equally_often() -> None:
-    """A bright spot on black tells them apart: moved whole, widened and kept apart from the centre, or turned."""
-    counts = np.bincount([int(_spy(generator(0, "augment", step))) for step in range(300)], minlength=3)
-    assert counts.sum() == 300 and counts.min() > 60  # five deviations below 100
+    """On a constant image without colour changes, only a shift leaves whole zero rows and only a rotation a slope."""
+    kinds = [kind_of(diffaug(torch.ones(1, 1, 16, 16), OnlyGeometry(step), flip=False)[0, 0]) for step in range(300)]
+    counts = [kinds.count(name) for name in GEOMETRIES]
+    assert sum(counts) == 300 and min(counts) > 60  # five deviations below 100
 
 
-def _spy(rng: np.random.Generator) -> int:
-    """The geometry that diffaug draws, told by which one of the three explains its result."""
-    images = torch.ones(1, 1, 16, 16)
-    copy = Recorder(rng)
-    found = diffaug(images, copy, flip=False)
-    brightness, _, contrast, u, v = (float(value) for value in copy.draws[1:, 0])
-    explained = [torch.allclose(found, diffaug(images, Draws(name, brightness=brightness, contrast=contrast, u=u, v=v), flip=False))
-                 for name in GEOMETRIES]
-    return explained.index(True)
+class OnlyGeometry(Draws):
+    """Colours neutral, both geometric draws 0.99; the geometry itself from a real generator."""
 
-
-class Recorder:
-    """A generator that remembers what it gave."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def random(self, shape: tuple[int, int]) -> np.ndarray:
-        self.draws = self.rng.random(shape)
-        return self.draws
+    def __init__(self, step: int) -> None:
+        super().__init__("crop", u=0.99, v=0.99)
+        self.rng = generator(0, "augment", step)
 
     def integers(self, high: int) -> int:
         return int(self.rng.integers(high))
+
+
+def kind_of(image: torch.Tensor) -> str:
+    if torch.equal(image[-2:], torch.zeros(2, 16)):
+        return "crop"
+    return "scale" if torch.allclose(image, image.T) and torch.allclose(image, image.flip(0)) else "rotate"
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -167,7 +160,7 @@ def test_cutmix_weighs_by_the_pixels_that_are_left_and_labels_by_where_the_box_c
         assert all(box.sum() == box.any(0).sum() * box.any(1).sum() and torch.equal(box, boxes[0]) for box in boxes)
         assert all(int(box.sum()) == round(64 * (1 - weight)) and weight == 1 - int(box.sum()) / 64 for box in boxes)
         weights.append(weight)
-    assert min(weights) < 0.2 and max(weights) > 0.9
+    assert min(weights) < 0.5 and max(weights) > 0.9
 
 
 def test_cutmix_box_sizes_follow_the_paper() -> None:

@@ -116,12 +116,12 @@ def test_the_notebook_shows_what_the_chapter_takes() -> None:
 
 
 def test_papermill_can_read_the_parameters() -> None:
-    from papermill.inspection import _infer_parameters
+    from papermill import inspect_notebook
 
-    found = _infer_parameters(nbformat.read(NOTEBOOK, 4))
-    assert {p.name for p in found} == set(experiment("04_stability").Parameters.model_fields)
-    assert {str(p.inferred_type_name) for p in found} <= {"int", "float", "bool", "str", "list[int]"}
-    assert all(p.help for p in found)
+    found = inspect_notebook(NOTEBOOK)
+    assert set(found) == set(experiment("04_stability").Parameters.model_fields)
+    assert {p["inferred_type_name"] for p in found.values()} <= {"int", "float", "bool", "str", "list[int]"}
+    assert all(p["help"] for p in found.values())
 
 
 @pytest.mark.parametrize("line", ["epochs = 2 * 5", "import os", "epochs += 1", "a, b = 1, 2"])

@@ -99,7 +99,8 @@ def test_each_fault_is_found_and_a_sound_page_has_none(tmp_path: Path, chromium:
 def test_a_fault_of_one_theme_alone_is_found(tmp_path: Path, chromium: str) -> None:
     # The system's scheme and the reader's choice are two switches; this page breaks only under the second.
     head = """<style>html[data-theme=dark] div { width: 2000px }</style>
-    <script>document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"</script>"""
+    <script>const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = dark ? "dark" : "light"</script>"""
     (tmp_path / "page.html").write_text(PAGE.format(head=head, body="<div>wide in the dark</div>"), "utf-8")
     faults = look(tmp_path, widths=[1280], schemes=["light"], browser=chromium)
     assert [fault.kind for fault in faults] == ["sideways scroll"]

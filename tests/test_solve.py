@@ -113,7 +113,6 @@ def test_on_two_workers_with_one_entry_that_fails(kept: Store) -> None:
     failing = {"failing": trained(1, data=NOWHERE)}
     with pytest.raises(Problem, match="'nowhere@000000000000' is not on this machine"):
         solve.solve(failing | WANTED, kept, workers=2)
-    # The dense retraining on real data, which the failing search begins without, is one of the sweep's own.
     assert digests(kept) == undisturbed()
 
 
@@ -151,14 +150,16 @@ def test_a_checkpoint_without_momentum(kept: Store, monkeypatch: pytest.MonkeyPa
     here(trained(0).model_copy(update={"recipe": recipe(1).model_copy(update={"momentum": 0})}), kept)
 
 
-def test_torch_keeps_the_threads_it_had(kept: Store) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+def test_the_number_of_threads_changes_nothing(kept: Store) -> None:
+    entry, before = trained(0, norm="batch"), torch.get_num_threads()
     try:
-        here(trained(0, epochs=1), kept)
-        assert torch.get_num_threads() == 2
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            here(entry, Store(kept.root / str(threads)))
+            assert torch.get_num_threads() == threads  # given back
     finally:
         torch.set_num_threads(before)
+    assert digests(Store(kept.root / "1")) == digests(Store(kept.root / "2"))
 
 
 # When something is in the way.

@@ -106,7 +106,7 @@ class Table:
             return "".join(f"<{kind}{scope}>{html.escape(text)}</{kind}>" for text in texts)
 
         body = "".join(f"<tr>{cells('th', row[:1], ' scope=row')}{cells('td', row[1:])}</tr>" for row in self.rows)
-        return (f'<figure class="table"><figcaption>{html.escape(self.caption)}</figcaption>'
+        return (f'<figure class="numbers"><figcaption>{html.escape(self.caption)}</figcaption>'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption)}"><table>'
                 f"<thead><tr>{cells('th', self.header, ' scope=col')}</tr></thead><tbody>{body}</tbody></table></div></figure>")
 

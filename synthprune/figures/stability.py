@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from synthprune import stats
 from synthprune.analysis.barriers import midpoint_barrier
 from synthprune.experiments.settings import METHODS, Method
-from synthprune.experiments.stability import Curves, Parameters, curves, table
+from synthprune.experiments.stability import Curves, Parameters, batch_norm_statistics, curves, table
 from synthprune.figures import LABELS, Figure, Panel, Style, Table
 from synthprune.store import Result
 
@@ -19,9 +19,9 @@ DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)))
 NAMES = {"train_loss": "training loss", "train_error": "training error", "test_loss": "test loss", "test_error": "test error"}
 
 
-def surfaces(p: Parameters, results: Mapping[str, Result], batch_norm: str = "interpolated") -> Figure:
+def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Loss against level and position on the path for both methods, beside the levels the paper combines."""
-    measured = {method: curves(p, results, method, batch_norm) for method in METHODS}
+    measured = {method: curves(p, results, method) for method in METHODS}
     losses = np.concatenate([np.nanmean(c.train_loss, axis=1).ravel() for c in measured.values()])
     limits = float(np.nanmin(losses)), float(np.nanmax(losses))
     panels = [Panel(lambda style, m=m: _surface(style, m, measured[m], limits, combined_levels(p)), _surface_alt(m, measured[m]))
@@ -43,11 +43,14 @@ def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figur
                   f" test error. {_band_words(p)}{_left_out(measured)}", _rows(measured), f"04_stability_level_{level}")
 
 
-def barrier_table(p: Parameters, results: Mapping[str, Result], batch_norm: str = "interpolated") -> Table:
-    """Accuracy, barriers with intervals, verdicts."""
-    rows = [(f"{LABELS[row.method]}, level {row.level}", row.verdict, _sparsity(row.level), row.accuracy.text(1),
-             row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2))
-            for row in table(p, results, batch_norm)]
+def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Accuracy, barriers with intervals, verdicts; where there is batch norm, with its statistics treated both ways."""
+    rows = []
+    for statistics in batch_norm_statistics(p):
+        suffix = "" if len(batch_norm_statistics(p)) == 1 else f", batch norm {statistics}"
+        rows += [(f"{LABELS[row.method]}, level {row.level}{suffix}", row.verdict, _sparsity(row.level), row.accuracy.text(1),
+                  row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2))
+                 for row in table(p, results, statistics)]
     return Table(
         f"Barriers between two trainings: mean [95 % interval] over {_count(len(p.seeds), 'initialisation')}"
         + (" (an interval needs at least two)" if len(p.seeds) < 2 else ""),

@@ -1,0 +1,421 @@
+"""Bad input: one line that names the thing and says what to do, status 2, and no trace."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pictures import file_of, folder_of, picture, tar_of, tiny
+
+from synthprune.cli import main
+from synthprune.data.datasets import CIFAR10, load
+from synthprune.data.synthetic import SyntheticSet, keep, published
+from synthprune.problems import Problem
+
+# A run that would be over in a moment, were it not refused.
+QUICK = ["--workers", "1", "-p", "epochs=1", "-p", "synthetic_epochs=1", "-p", "distillation_steps=0", "-p", "levels=0",
+         "-p", "width=4", "-p", "train_per_class=20"]
+RUN = ["run", "04_stability", *QUICK]
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Give words to the command line, which must refuse them; what it says."""
+    def give(*words: str | Path) -> str:
+        load.cache_clear()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["synthprune", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        assert stop.value.code == 2 and said.out == ""
+        assert_nothing_left(home)
+        return one_line(said.err)
+
+    return give
+
+
+def one_line(said: str) -> str:
+    assert said.startswith("synthprune: ") and said.endswith("\n") and said.count("\n") == 1, said
+    assert "Traceback" not in said
+    return said
+
+
+def assert_nothing_left(home: Path) -> None:
+    """No file but the empty ones that locks are."""
+    left = [file for file in home.rglob("*") if file.is_file() and not (file.parent.name == "locks" and not file.stat().st_size)]
+    assert left == []
+    assert [folder for folder in home.rglob("tmp/*") if folder.is_dir()] == []
+
+
+# Images in folders and tars: what the file is called, how it is made, and what must be said about it.
+
+
+def one_bad(bad: bytes, name: str = "cat/1.png") -> Callable[[Path], Path]:
+    return lambda path: tar_of(tiny() | {name: bad}, path)
+
+
+def cut(mode: str) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        whole = tar_of(tiny(), path, mode).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        return path
+
+    return make
+
+
+def damaged(mode: str) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        whole = bytearray(tar_of(tiny(), path, mode).read_bytes())
+        whole[len(whole) // 2: len(whole) // 2 + 64] = bytes(range(64))
+        path.write_bytes(whole)
+        return path
+
+    return make
+
+
+def text(path: Path) -> Path:
+    path.write_text("<html>404 not found</html>\n" * 100)
+    return path
+
+
+def linked(path: Path) -> Path:
+    """A tar in which one image is a link to a file outside."""
+    tar_of({name: payload for name, payload in tiny().items() if name != "cat/1.png"}, path)
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("cat/1.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    return path
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def hand_made_png(side: int, depth: int) -> bytes:
+    """RGB; what Pillow will not write: 16 bits a channel, or a side with hardly any data behind it."""
+    rows = zlib.compress((b"\0" + b"\x12\x34" * 3 * 32) * 32)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, 2, 0, 0, 0))
+            + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+CMYK = file_of(Image.fromarray(picture(0)).convert("CMYK"), "JPEG")
+DEEP_GREY = file_of(Image.fromarray(np.full((32, 32), 40000, np.uint16)))
+
+IMAGES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "absent": (lambda path: path, "no such file or folder: {path}"),
+    "truncated tar": (cut("w"), "{path} is not a whole tar archive (unexpected end of data): fetch it again"),
+    "truncated tar.gz": (cut("w:gz"), "{path} is not a whole tar archive (Compressed file ended"),
+    "truncated tar.xz": (cut("w:xz"), "{path} is not a whole tar archive (Compressed file ended"),
+    "damaged tar.xz": (damaged("w:xz"), "{path} is not a whole tar archive (Corrupt input data): fetch it again"),
+    "a web page": (text, "{path} is not a whole tar archive (file could not be opened successfully): fetch it again"),
+    "empty file": (lambda path: path.write_bytes(b"") and path or path, "{path} is not a whole tar archive"),
+    "no class folders": (lambda path: tar_of({f"{i}.png": file_of(picture(i)) for i in range(20)}, path),
+                         "{path} holds no images under './<class>/'"),
+    "deeper folders": (lambda path: tar_of(tiny(under="train/"), path), "{path} holds no images under './<class>/'"),
+    "wrong classes": (lambda path: tar_of(tiny(classes=(*CIFAR10[:-1], "zebra")), path), "{path} has 10 classes (airplane, "),
+    "a class too few": (lambda path: tar_of(tiny(classes=CIFAR10[:-1]), path), "{path} has 9 classes (airplane, "),
+    "a class too many": (lambda path: tar_of(tiny(classes=(*CIFAR10, "zebra")), path), "{path} has 11 classes (airplane, "),
+    "unequal classes": (one_bad(file_of(picture(1)), "cat/2.png"), "{path}: labels must come sorted in equal blocks"),
+    "member above": (one_bad(file_of(picture(1)), "../cat/1.png"), "{path}: member '../cat/1.png' points outside the archive"),
+    "member above, later": (one_bad(b"x", "cat/../../evil"), "{path}: member 'cat/../../evil' points outside the archive"),
+    "absolute member": (one_bad(b"x", "/tmp/evil"), "{path}: member '/tmp/evil' points outside the archive"),
+    "linked image": (linked, "{path}: labels must come sorted in equal blocks"),
+    "another size": (one_bad(file_of(picture(1, 28))), "{path}: cat/1.png has 28 x 28 pixels, not 32 x 32"),
+    "a bomb": (one_bad(hand_made_png(60000, 8)), "{path}: cat/1.png cannot be read as an image (Image size"),
+    "16-bit grey": (one_bad(DEEP_GREY), "{path}: cat/1.png has mode I;16 with 16 bits: convert it to 8-bit RGB"),
+    "16-bit RGB": (one_bad(hand_made_png(32, 16)), "{path}: cat/1.png has mode RGB with 16 bits: convert it to 8-bit RGB"),
+    "CMYK": (one_bad(CMYK, "cat/1.jpg"), "{path}: cat/1.jpg has mode CMYK: convert it to 8-bit RGB"),
+    "cut-off image": (one_bad(file_of(picture(1))[:1000]), "{path}: cat/1.png cannot be read as an image"),
+    "no image": (one_bad(b"not an image"), "{path}: cat/1.png cannot be read as an image"),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_images_that_are_no_synthetic_set(case: str, refused: Refused, tmp_path: Path) -> None:
+    make, expected = IMAGES[case]
+    path = make(tmp_path / "given.tar")
+    before = set(tmp_path.rglob("*"))
+    assert expected.format(path=path) in refused("data", "import", "mine", path, "--of", "cifar10")
+    assert set(tmp_path.rglob("*")) == before and not Path("/tmp/evil").exists()
+
+
+def test_the_same_images_unharmed_are_taken(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the refusals above could be of something else."""
+    path = tar_of(tiny(), tmp_path / "given.tar")
+    monkeypatch.setattr(sys, "argv", ["synthprune", "data", "import", "mine", str(path), "--of", "cifar10"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0 and len(list(home.rglob("mine@*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["mine", "{tar}", "--of", "cifar11"], "unknown data set 'cifar11': did you mean 'cifar10'?"),
+    (["../mine", "{tar}", "--of", "cifar10"], "'../mine' cannot name a synthetic set: use letters"),
+    (["my set", "{tar}", "--of", "cifar10"], "'my set' cannot name a synthetic set: use letters"),
+    (["mine", "{tar}", "--of", "cifar10", "--inside", "mtt"], "holds no images under 'mtt/<class>/'"),
+    (["cifar100", "{tar}"], "unknown data set 'cifar100': did you mean 'cifar10'? (for a synthetic set say which data set"),
+    (["digits", "{tar}"], "digits come with scikit-learn: there is nothing to import"),
+    (["cifar10", "{tar}"], "{tar} holds no images under 'train/<class>/'"),
+    (["cifar10", "{small}"], "cifar10 has only 2 training images in a class, not the 2000"),
+    (["cifar10", "{folder}"], "has 9 classes in test/ (airplane, ")])
+def test_imports_that_are_something_else(words: list[str], expected: str, refused: Refused, tmp_path: Path) -> None:
+    files = {"tar": tar_of(tiny(), tmp_path / "set.tar"),
+             "small": tar_of(tiny(under="train/") | tiny(under="test/"), tmp_path / "small.tar"),
+             "folder": folder_of(tiny(under="train/") | tiny(under="test/", classes=CIFAR10[1:]), tmp_path / "folder")}
+    if "{folder}" in words:
+        expected = "has 9 classes in test/ (automobile, "
+    said = refused("data", "import", *(word.format(**files) for word in words))
+    assert expected.format(**files) in said
+
+
+@pytest.mark.parametrize("payload", ["link above", "truncated", "text", "foreign"])
+def test_an_official_archive_that_is_none(payload: str, refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "cifar-10-python.tar.gz"
+    if payload == "text":
+        text(path)
+    else:
+        tar_of({"../evil" if payload == "link above" else "cifar-10-batches-py/data_batch_1": os.urandom(9000)}, path, "w:gz")
+    if payload == "truncated":
+        path.write_bytes(path.read_bytes()[:4000])
+    said = refused("data", "import", "cifar10", path)
+    assert ("missing or has a wrong MD5" if payload == "foreign" else f"{path} is not a whole tar archive (") in said
+    assert said.endswith("fetch it again\n") and not list(tmp_path.parent.rglob("evil"))
+
+
+# Tensors.
+
+
+class Toucher:
+    """An object whose pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))],
+                         ids=["torch.save", "plain pickle"])
+def test_pickled_code_is_refused_and_never_executed(write: Callable, refused: Refused, tmp_path: Path) -> None:
+    path, mark = tmp_path / "data.pt", tmp_path / "executed"
+    images = torch.rand(10, 3, 32, 32)
+    write([images if write is torch.save else images.numpy(), Toucher(mark)], path)
+    assert "holds pickled code, which is never executed" in refused("data", "import", "idc", path, "--of", "cifar10")
+    assert not mark.exists()
+    torch.load(path, weights_only=False) if write is torch.save else pickle.loads(path.read_bytes())
+    assert mark.exists(), "the payload is a live one"
+
+
+GOOD = torch.full((20, 3, 32, 32), 0.5)
+LABELS = torch.arange(10).repeat_interleave(2)
+
+
+def harmed(value: float) -> torch.Tensor:
+    images = GOOD.clone()
+    images[7, 1, 3, 5] = value
+    return images
+
+
+TENSORS = {
+    "unsorted labels": ([GOOD, LABELS.flip(0)], "labels must come sorted in equal blocks"),
+    "interleaved labels": ([GOOD, torch.arange(10).repeat(2)], "labels must come sorted in equal blocks"),
+    "unequal blocks": ([GOOD, torch.cat([LABELS[:3], LABELS[2:-1]])], "labels must come sorted in equal blocks"),
+    "nine classes": ([GOOD[:18], LABELS[:18]], "9 classes in the labels, from 0 to 8; cifar10 has 10, from 0 to 9"),
+    "eleven classes": ([torch.cat([GOOD, GOOD[:2]]), torch.arange(11).repeat_interleave(2)], "11 classes in the labels"),
+    "labels from one": ([GOOD, LABELS + 1], "10 classes in the labels, from 1 to 10; cifar10 has 10, from 0 to 9"),
+    "NaN": ([harmed(float("nan")), LABELS], "images hold NaN or infinite values"),
+    "infinity": ([harmed(float("inf")), LABELS], "images hold NaN or infinite values"),
+    "normalised": ([harmed(-2.1), LABELS], "values reach from -2.10 to 0.50; pixels in about [0, 1] are expected"),
+    "of 255": ([GOOD * 255, LABELS], "values reach from 127.50 to 127.50; pixels in about [0, 1] are expected"),
+    "other size": ([GOOD[..., :28, :28], LABELS], "images have shape (3, 28, 28), cifar10 has (3, 32, 32)"),
+    "channels last": ([GOOD.permute(0, 2, 3, 1), LABELS], "images have shape (32, 32, 3), cifar10 has (3, 32, 32)"),
+    "grey": ([GOOD[:, :1], LABELS], "images have shape (1, 32, 32), cifar10 has (3, 32, 32)"),
+    "flat": ([GOOD.flatten(1), LABELS], "images have shape (3072,), cifar10 has (3, 32, 32)"),
+    "fewer labels": ([GOOD, LABELS[:10]], "20 images but 10 labels"), "empty": ([GOOD[:0], LABELS[:0]], "0 images but 0 labels"),
+    "one-hot labels": ([GOOD, torch.eye(10)[LABELS]], "labels must be one integer per image, not torch.float32 of shape (20, 10)"),
+    "fractional labels": ([GOOD, LABELS + 0.5], "labels must be one integer per image, not torch.float32"),
+    "one label": ([GOOD, torch.tensor(3)], "labels must be one integer per image, not torch.int64 of shape ()"),
+    "whole numbers": ([GOOD.to(torch.uint8), LABELS], "images must be a dense tensor of floats, not torch.uint8"),
+    "without data": ([GOOD.to("meta"), LABELS], "images must be a dense tensor of floats"),
+    "three of them": ([GOOD, LABELS, LABELS], "is not a list [images, labels] of two tensors"),
+    "a dictionary": ({"images": GOOD, "labels": LABELS}, "is not a list [images, labels] of two tensors"),
+    "numbers": ([1, 2], "is not a list [images, labels] of two tensors"),
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_tensors_that_are_no_synthetic_set(case: str, refused: Refused, tmp_path: Path) -> None:
+    content, expected = TENSORS[case]
+    path = tmp_path / "data.pt"
+    torch.save(content, path)
+    assert f"{path}{'' if expected.startswith('is not') else ':'} {expected}" in refused("data", "import", "idc", path, "--of", "cifar10")
+
+
+@pytest.mark.parametrize(("payload", "expected"), [
+    (None, "no such file: {path}"), (b"", "{path} is damaged or foreign"), (b"hello" * 100, "{path} "), ("cut", "{path} is damaged")])
+def test_a_tensor_file_that_cannot_be_read(payload: bytes | str | None, expected: str, refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "data.pt"
+    if payload == "cut":
+        torch.save([GOOD, LABELS], path)
+        payload = path.read_bytes()[:5000]
+    if payload is not None:
+        path.write_bytes(payload)
+    assert expected.format(path=path) in refused("data", "import", "idc", path, "--of", "cifar10")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_tensors_as_published_are_taken_with_their_values(dtype: torch.dtype, home: Path, tmp_path: Path) -> None:
+    """Slightly outside [0, 1], with a gradient, in any floating type."""
+    from synthprune.data.synthetic import read_idc
+
+    images = harmed(1.25).to(dtype).requires_grad_()
+    torch.save([images, LABELS], tmp_path / "data.pt")
+    found = read_idc(tmp_path / "data.pt", "cifar10", 2)
+    assert np.array_equal(found.images, harmed(1.25).numpy()) and found.factor == 2 and found.labels.tolist() == LABELS.tolist()
+
+
+# What is kept on this machine.
+
+
+def kept(home: Path) -> tuple[str, Path]:
+    full = keep(SyntheticSet(GOOD.numpy(), LABELS.numpy(), 2), "mine")
+    return full, home / "data" / "synthetic" / f"{full}.safetensors"
+
+
+@pytest.mark.parametrize("harm", ["pixel", "cut", "empty", "other set"])
+def test_a_synthetic_set_that_is_not_what_its_name_says(harm: str, home: Path) -> None:
+    full, file = kept(home)
+    whole = bytearray(file.read_bytes())
+    whole[-5] ^= 1
+    file.write_bytes({"pixel": whole, "cut": whole[:1000], "empty": b"", "other set": b""}[harm])
+    if harm == "other set":
+        other = keep(SyntheticSet(GOOD.numpy() / 2, LABELS.numpy(), 2), "mine")
+        file.write_bytes((file.parent / f"{other}.safetensors").read_bytes())
+    with pytest.raises(Problem, match="import it again") as problem:
+        published(full)
+    assert str(file) in str(problem.value) and "\n" not in str(problem.value)
+
+
+def test_an_imported_data_set_that_was_damaged(home: Path) -> None:
+    load.cache_clear()
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "cifar10.safetensors").write_bytes(b"x" * 300)
+    with pytest.raises(Problem, match=r"cifar10.safetensors is damaged \(.*\): import 'cifar10' again"):
+        load("cifar10")
+
+
+def test_a_missing_data_set_says_how_to_import_it(refused: Refused) -> None:
+    said = refused(*RUN, "-p", "dataset=cifar10")
+    assert "the data set 'cifar10' is not on this machine: import it with 'synthprune data import cifar10 PATH'" in said
+
+
+def test_a_missing_synthetic_set_names_the_nearest(home: Path) -> None:
+    with pytest.raises(Problem, match=r"'mtt10@0f71478c0686' is not on this machine \(none is imported yet\): import it with"
+                                      r" 'synthprune data import mtt10 PATH --of DATASET'"):
+        published("mtt10@0f71478c0686")
+    full, _ = kept(home)
+    with pytest.raises(Problem, match=f"did you mean '{full}'"):
+        published("mine@000000000000")
+
+
+# Chapters, profiles, parameters.
+
+PROFILES = {"key.yaml": "epoch: 3\n", "list.yaml": "- epochs\n", "words.yaml": "just words\n", "broken.yaml": "epochs: [1\n", "empty.yaml": "",
+            "value.yaml": "epochs: many\n", "level.yaml": "levels: [0, 40]\n"}
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["run", "04_stabilty"], "unknown chapter '04_stabilty': did you mean '04_stability'?"),
+    (["plan", "99_none"], "unknown chapter '99_none': "),
+    (["plan", "04_stability", "--profile", "papper"], "unknown profile 'papper': did you mean 'paper'?"),
+    (["plan", "04_stability", "--profile", "key.yaml"], "profile key.yaml has an unknown key 'epoch': did you mean 'epochs'?"),
+    (["plan", "04_stability", "--profile", "list.yaml"], "profile list.yaml is not a list of 'field: value' lines"),
+    (["plan", "04_stability", "--profile", "words.yaml"], "profile words.yaml is not a list of 'field: value' lines"),
+    (["plan", "04_stability", "--profile", "empty.yaml"], "profile empty.yaml is not a list of 'field: value' lines"),
+    (["plan", "04_stability", "--profile", "broken.yaml"], "profile broken.yaml cannot be read: "),
+    (["plan", "04_stability", "--profile", "bytes.yaml"], "profile bytes.yaml cannot be read: "),
+    (["plan", "04_stability", "--profile", "gone.yaml"], "profile gone.yaml cannot be read: [Errno 2] No such file"),
+    (["plan", "04_stability", "--profile", "value.yaml"], "04_stability: epochs = 'many'"),
+    (["plan", "04_stability", "--profile", "level.yaml"], "04_stability: levels = [0, 40]: levels go from 0 (dense) to 30"),
+    ([*RUN, "-p", "levels=[0,31]"], "04_stability: levels = [0, 31]: levels go from 0 (dense) to 30"),
+    ([*RUN, "-p", "levels=-1"], "04_stability: levels = [-1]: must be distinct and not negative"),
+    ([*RUN, "-p", "points=10"], "04_stability: points = '10': must be odd, so that the midpoint is on the path"),
+    ([*RUN, "-p", "lr"], "-p lr: write it as NAME=VALUE"), ([*RUN, "-p", "=3"], "unknown parameter ''"),
+    ([*RUN, "-p", "sedes=0"], "unknown parameter 'sedes' for 04_stability: did you mean 'seeds'?"),
+    ([*RUN, "-p", "seeds=[0,1"], "seeds=[0,1 is not a list: write it as [0,1] or 0,1"),
+    (["plan", "04_stability", "--profile", "paper"], "profile paper leaves 'synthetic' to you: pass it as a parameter"),
+    ([*RUN, "-p", "train_per_class=5000"], "digits has only 139 training images in a class, not the 5000 asked for"),
+    ([*RUN, "-p", "pixels=12"], "images of 16 pixels cannot be averaged to 12: it must divide 16"),
+    ([*RUN, "-p", "synthetic_factor=5"], "images of 16 pixels cannot be cut by decode factor 5")])
+def test_words_the_command_line_does_not_know(words: list[str], expected: str, refused: Refused, tmp_path: Path) -> None:
+    for name, content in PROFILES.items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert expected in refused(*words)
+
+
+# Disks.
+
+SYNTHETIC = ["data", "import", "mine", "set.tar", "--of", "cifar10"]
+NOT_WRITABLE = {"below a file": "{tmp}/set.tar/home", "proc": "/proc/synthprune"}
+
+
+@pytest.mark.parametrize("words", [SYNTHETIC, RUN], ids=["import", "run"])
+@pytest.mark.parametrize("place", NOT_WRITABLE)
+def test_a_place_that_cannot_be_written(words: list[str], place: str, refused: Refused, tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    if place == "proc" and not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    tar_of(tiny(), tmp_path / "set.tar")
+    monkeypatch.setenv("SYNTHPRUNE_HOME", NOT_WRITABLE[place].format(tmp=tmp_path))
+    said = refused(*words)
+    assert "cannot write " in said and os.environ["SYNTHPRUNE_HOME"] in said and "set SYNTHPRUNE_HOME to " in said
+    assert [file.name for file in tmp_path.iterdir()] == ["set.tar"]
+
+
+@pytest.mark.parametrize("words", [SYNTHETIC, RUN], ids=["import", "run"])
+def test_a_disk_that_is_full(words: list[str], home: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 2,000 bytes: writes fail half way, as on a full disk."""
+    pytest.importorskip("resource")
+    tar_of(tiny(), tmp_path / "set.tar")
+    code = ("import resource, sys; from synthprune import cli; import torch, synthprune.training;"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); cli.main()")
+    done = subprocess.run([sys.executable, "-B", "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "File too large" in one_line(done.stderr) and "SYNTHPRUNE_HOME" in done.stderr and str(home) in done.stderr
+    assert_nothing_left(home)
+    assert [file.name for file in tmp_path.iterdir() if file != home] == ["set.tar"]
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["data", "import", "cifar10", "gone.tar"], "no such file or folder: gone.tar"),
+    (["run", "04_stability", "-p", "lr=fast"], "04_stability: lr = 'fast': Input should be a valid number")])
+def test_the_installed_command_refuses_alike(words: list[str], expected: str, home: Path, tmp_path: Path) -> None:
+    done = subprocess.run([Path(sys.executable).parent / "synthprune", *words], cwd=tmp_path, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 2 and done.stdout == "" and expected in one_line(done.stderr)
+    assert not home.exists() and list(tmp_path.iterdir()) == []
+
+
+def test_notebooks_show_a_problem_without_a_traceback() -> None:
+    stream = io.StringIO()
+    shown = Problem("one line")._render_traceback_()
+    print(*shown, file=stream)
+    assert stream.getvalue() == "synthprune: one line\n"

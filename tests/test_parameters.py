@@ -1,0 +1,188 @@
+"""Parameters: what is taken, however it arrives, and what is refused by name."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from synthprune.chapter import assignments, given_parameters, parameters_cell
+from synthprune.experiments import CHAPTERS, experiment
+from synthprune.experiments.settings import METHODS, parameters, profile_names, read_profile
+from synthprune.experiments.stability import Parameters, requests
+from synthprune.problems import Problem
+
+CHAPTER = "04_stability"
+
+
+def read(**given: Any) -> Parameters:
+    return parameters(Parameters, CHAPTER, given)
+
+
+def refusal(**given: Any) -> str:
+    with pytest.raises(Problem) as problem:
+        read(**given)
+    assert "\n" not in str(problem.value)
+    return str(problem.value)
+
+
+@pytest.mark.parametrize(("name", "forms", "value"), [
+    ("lr", [1e-3, "1e-3", "0.001", ".001"], 0.001), ("lr", [1, "1", 1.0], 1.0), ("epochs", [12, "12", 12.0], 12),
+    ("seeds", [[0, 1], "[0,1]", "[0, 1]", "0,1", "0, 1", ["0", "1"], (0, 1)], [0, 1]), ("seeds", [3, "3", [3], "[3]"], [3]),
+    ("levels", ["9,0,4", [9, 0, 4]], [0, 4, 9]), ("rewind", [2, "2"], "2"), ("rewind", ["full"], "full"),
+    ("cutmix", [0, "0", "0.0"], 0.0)])
+def test_a_value_is_the_same_however_it_arrives(name: str, forms: list[Any], value: Any) -> None:
+    found = [getattr(read(**{name: form}), name) for form in forms]
+    assert found == [value] * len(forms) and {type(each) for each in found} == {type(value)}
+    keys = [[entry.key for entry in requests(read(**{name: form})).values()] for form in forms]
+    assert all(each == keys[0] for each in keys)
+
+
+@pytest.mark.parametrize(("name", "meant"), [
+    ("epoch", "epochs"), ("sedes", "seeds"), ("syntetic", "synthetic"), ("_seeds", "seeds"), ("levels_", "levels"),
+    ("Epochs", "epochs")])
+def test_a_misspelt_name_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    assert refusal(**{name: 1}) == f"unknown parameter '{name}' for {CHAPTER}: did you mean '{meant}'?"
+
+
+@pytest.mark.parametrize("name", ["begin", "list", "In", "Out", "run", "print", "_", "__name__", "model_config", "results"])
+def test_a_name_that_means_something_else_to_python_is_still_unknown(name: str) -> None:
+    said = refusal(**{name: None})  # even where nothing is asked of it
+    assert said.startswith(f"unknown parameter '{name}' for {CHAPTER}: ")
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"lr": "fast"}, "lr = 'fast'"), ({"lr": True}, "lr=True is a truth value"), ({"epochs": False}, "epochs=False is a truth value"),
+    ({"lr": "true"}, "lr = 'true'"), ({"seeds": True}, "seeds=[True] is a truth value"), ({"seeds": [0, True]}, "is a truth value"),
+    ({"seeds": "true,false"}, "is a truth value"), ({"rewind": True}, "rewind=True is a truth value"),
+    ({"lr": "nan"}, "lr = 'nan'"), ({"lr": float("inf")}, "lr = inf"), ({"lr": 0}, "lr = 0: Input should be greater than 0"),
+    ({"lr": [0.1]}, "lr = [0.1]"), ({"epochs": 2.5}, "epochs = 2.5"), ({"epochs": "1e1x"}, "epochs = '1e1x'"), ({"epochs": 0}, "epochs = 0"),
+    ({"seeds": "[0,1"}, "seeds=[0,1 is not a list: write it as [0,1] or 0,1"), ({"seeds": "a"}, "seeds.0 = 'a'"),
+    ({"seeds": 0.5}, "seeds.0 = 0.5"), ({"seeds": {"a": 1}}, "seeds = {'a': 1}"), ({"seeds": []}, "seeds = []"),
+    ({"seeds": [1, 1]}, "seeds = [1, 1]: must be distinct"), ({"orders": "2,0,2"}, "orders = [2, 0, 2]: must be distinct"),
+    ({"levels": [4, 4]}, "levels = [4, 4]: must be distinct"), ({"seeds": [-1]}, "seeds = [-1]: must be distinct and not negative"),
+    ({"orders": [0]}, "orders = [0]: List should have at least 2 items"), ({"cutmix": 1.5}, "cutmix = 1.5"),
+    ({"levels": [0, 31]}, "levels = [0, 31]: levels go from 0 (dense) to 30"), ({"points": 10}, "points = 10: must be odd"),
+    ({"architecture": "vgg"}, "architecture = 'vgg': Input should be 'convnet3', 'resnet10', 'resnet18' or 'lenet300'"),
+    ({"dataset": 5}, "dataset = 5: Input should be 'digits' or 'cifar10'"), ({"rewind": "0"}, "rewind = '0': must be full, weights"),
+    ({"rewind": "half"}, "rewind = 'half': must be full, weights"), ({"rewind": 12}, "rewind=12 is not before the last epoch"),
+    ({"synthetic": "mtt"}, "synthetic = 'mtt': must be distilled, coreset, or the TITLE@CONTENT"),
+    ({"synthetic": "../x@0123456789ab"}, "synthetic = '../x@0123456789ab': must be"),
+    ({"profile": "lapptop"}, "unknown profile 'lapptop': did you mean 'laptop'?"), ({"profile": True}, "unknown profile 'True'")])
+def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: str) -> None:
+    assert said in refusal(**given)
+
+
+# For every field a value that no profile has.
+OTHER = {"dataset": "cifar10", "pixels": 32, "train_per_class": 7, "architecture": "resnet10", "width": 5, "norm": "batch",
+         "epochs": 77, "batch": 33, "lr": 0.123, "cutmix": 0.25, "synthetic": "coreset", "synthetic_per_class": 3,
+         "synthetic_factor": 4, "distillation_steps": 9, "synthetic_epochs": 88, "rewind": "weights", "search_seed": 11,
+         "seeds": [5, 6], "levels": [3], "orders": [7, 8], "points": 7}
+
+
+def test_every_field_of_a_profile_can_be_overridden() -> None:
+    assert set(OTHER) == set(Parameters.model_fields) - {"profile"}
+    for profile in profile_names():
+        synthetic = {} if "synthetic" in read_profile(profile) else {"synthetic": "distilled"}
+        plain = read(profile=profile, **synthetic)
+        for name, value in OTHER.items():
+            changed = read(profile=profile, **synthetic | {name: value})
+            assert changed.model_dump() == plain.model_dump() | {name: value}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_override_asks_for_other_results(name: str) -> None:
+    """A parameter without effect on the results' names would be read and then ignored."""
+    def keys(**given: Any) -> set[str]:
+        return {entry.key for entry in requests(read(**given)).values()}
+
+    assert keys(**{name: OTHER[name]}) != keys()
+
+
+def test_none_means_what_the_profile_says() -> None:
+    for profile in ("demo", "laptop"):
+        assert read(profile=profile, **dict.fromkeys(OTHER)) == read(profile=profile)
+        assert read(profile=profile).model_dump() == read_profile(profile) | {"profile": profile}
+    assert read(profile=None).profile == "demo" and read().profile == "demo"
+
+
+def test_what_a_profile_leaves_open_is_asked_for() -> None:
+    assert refusal(profile="paper").startswith("profile paper leaves 'synthetic' to you: pass it as a parameter (data that")
+
+
+def test_a_chapter_asks_for_every_pair_at_every_level() -> None:
+    asked = requests(read(seeds="0,1", orders="0,1,2", levels="0,4"))
+    # The dense network is the same for both methods.
+    assert len(asked) == 2 * 3 * (1 + len(METHODS)) and len({entry.key for entry in asked.values()}) == len(asked)
+
+
+# The parameters cell.
+
+
+def cells(monkeypatch: pytest.MonkeyPatch, *sources: str) -> dict[str, Any]:
+    """What a kernel that has run these cells was given."""
+    import IPython
+
+    shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_raw=["", *sources]))
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    return given_parameters()
+
+
+def test_only_parameter_cells_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cells(monkeypatch, "lr = 5", "from x import begin\nlist = 3", "# Parameters\nlist = [1]\n_x = 2\nIn = 'a'") == {
+        "list": [1], "_x": 2, "In": "a"}
+    assert cells(monkeypatch, "x = 1") == {}
+
+
+def test_papermills_cell_overrides_ours_and_none_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = cells(monkeypatch, parameters_cell(Parameters), '# Parameters\nlr = "1e-3"\nseeds = "[0,1]"\n')
+    assert read(**given) == read(lr=0.001, seeds=[0, 1])
+    given = cells(monkeypatch, "# Parameters\nlr = 0.5\n", parameters_cell(Parameters))
+    assert read(**given) == read()
+
+
+@pytest.mark.parametrize("wrong", ["# Parameters\nlearning = 3", "# Parameters\nlr = 1 / 3", "# Parameters\nlr = = 3"])
+def test_a_cell_that_was_mended_and_run_again_counts_alone(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    with pytest.raises(Problem):
+        read(**cells(monkeypatch, wrong))
+    assert cells(monkeypatch, wrong, "begin()", "# Parameters\nepochs = 3") == {"epochs": 3}
+
+
+def test_assignments_are_plain_values() -> None:
+    source = '# Parameters\n"""words"""\nlr: float = 1e-3  # why\nseeds = [0, -1]\na = b = None\nlr = "2"'
+    assert assignments(source) == {"lr": "2", "seeds": [0, -1], "a": None, "b": None}
+
+
+@pytest.mark.parametrize("line", ["lr = 1 / 3", "lr += 1", "lr: float", "a, b = 1, 2", "x[0] = 1", "import os", "print(1)",
+                                  "for lr in [1]:\n    pass", "lr = {[1]: 2}", "lr = other", "lr = = 2", "lr = 'x"])
+def test_anything_else_in_a_parameters_cell_is_refused_in_one_line(line: str) -> None:
+    with pytest.raises(Problem, match="the parameters cell") as problem:
+        assignments(f"# Parameters\n{line}")
+    assert "\n" not in str(problem.value)
+
+
+def test_the_generated_cell_names_types_and_explains_every_field() -> None:
+    for chapter in CHAPTERS:
+        model = experiment(chapter).Parameters
+        source = parameters_cell(model)
+        assert assignments(source) == dict.fromkeys(model.model_fields) | {"profile": "demo"}
+        lines = source.splitlines()[1:]
+        assert len(lines) == len(model.model_fields)
+        for line, (name, info) in zip(lines, model.model_fields.items(), strict=True):
+            assert line.startswith(f"{name}: ") and line.endswith(f"  # {info.description}")
+
+
+def test_papermill_tells_each_type() -> None:
+    import nbformat
+    from papermill.inspection import _infer_parameters
+
+    cell = nbformat.v4.new_code_cell(parameters_cell(Parameters), metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    found = {p.name: (p.inferred_type_name, p.help) for p in
+             _infer_parameters(nbformat.v4.new_notebook(cells=[cell], metadata=kernel))}
+    assert set(found) == set(Parameters.model_fields)
+    for name, info in Parameters.model_fields.items():
+        plain = info.annotation in (int, float, str)
+        expected = info.annotation.__name__ if plain else "list[int]" if "list" in str(info.annotation) else "str"
+        assert found[name] == (expected, info.description)
