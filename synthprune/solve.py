@@ -387,7 +387,8 @@ def _data_fingerprint(dataset: specs.Dataset) -> str:
 def revision() -> str:
     """The git revision of this checkout, marked if it has uncommitted changes; 'unknown' outside one."""
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True,
+        # Without optional locks: a run killed here must not leave the checkout locked.
+        return subprocess.run(["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True,
                               timeout=10, check=True).stdout.strip()
 
     try:

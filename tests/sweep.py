@@ -1,7 +1,8 @@
 """A demo sweep of seconds, through the whole house: distil, search masks, retrain in two orders, walk the paths.
 
 `python tests/sweep.py FOLDER KILLS SEED` computes it twice: undisturbed into FOLDER/quiet, and into FOLDER/killed with
-that many SIGKILLs at random moments. It prints, as JSON, how many kills found the sweep still at work.
+that many SIGKILLs at random moments. It prints, as JSON, how many kills found the sweep still at work, and how many
+entries were stored by the last of them.
 """
 
 from __future__ import annotations
@@ -82,22 +83,28 @@ def _forked(root: Path, wanted: dict[str, specs.Path]) -> int:
 
 def main(folder: Path, kills: int, seed: int) -> None:
     import torch
+    import torch._dynamo  # seconds, which every optimiser's first step would take
 
-    from synthprune import distill, training  # noqa: F401 (once here, rather than in every child)
+    from synthprune import distill, store, training  # noqa: F401 (once here, or most children die while importing)
+    from synthprune import solve as room
     from synthprune.analysis import connectivity  # noqa: F401
-    from synthprune.data.datasets import load
 
-    load(DIGITS.name, DIGITS.train_per_class, DIGITS.pixels)
+    room._provenance(MADE, 0)
     torch.set_num_threads(1)
     wanted, moments = requests(epochs=25), random.Random(seed)
     begun = time.monotonic()
     assert os.waitpid(_forked(folder / "quiet", wanted), 0)[1] == 0
     took = time.monotonic() - begun
 
-    from synthprune import solve as room
+    def slowly(file: Path, data: bytes) -> None:
+        with open(file, "wb") as stream:
+            stream.write(data[:len(data) // 2])
+            stream.flush()
+            time.sleep(took / 300 if file.suffix != ".part" else 0)  # of an entry, five times; of a checkpoint, not
+            stream.write(data[len(data) // 2:])
 
-    # Several to a training, so that many a kill falls between two of them, or into one.
-    room.CHECKPOINT_SECONDS = took / 300
+    # A third of the time goes into writing entries and checkpoints are frequent: kills fall into both.
+    store._write, room.CHECKPOINT_SECONDS = slowly, took / 100
     at_work = 0
     for _ in range(kills):
         child = _forked(folder / "killed", wanted)
@@ -105,8 +112,9 @@ def main(folder: Path, kills: int, seed: int) -> None:
         if os.waitpid(child, os.WNOHANG) == (0, 0):
             os.kill(child, signal.SIGKILL)
             at_work += os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    stored = len(Store(folder / "killed").entries())
     assert os.waitpid(_forked(folder / "killed", wanted), 0)[1] == 0
-    print(json.dumps({"kills": at_work, "seconds": round(took, 1), "all": round(time.monotonic() - begun, 1)}))
+    print(json.dumps({"kills": at_work, "stored": stored, "seconds": round(took, 1), "all": round(time.monotonic() - begun, 1)}))
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def test_a_shift_is_by_whole_pixels_with_zeros_behind(side: int, reach: int) -> 
     draws = [(reach - move + 0.5) / (2 * reach + 1) for move in moves]
     images = batch(len(draws), 1, side)
     found = diffaug(images, Draws("crop", u=draws, v=draws[::-1]), flip=False)
-    expected = np.stack([ndimage.shift(image[0], (down, -down), order=0)[None] for image, down in zip(images, moves, strict=True)])
-    torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-5, rtol=0)
+    expected = [ndimage.shift(image[0], (down, -down), order=0)[None] for image, down in zip(images, moves, strict=True)]
+    torch.testing.assert_close(found, torch.from_numpy(np.stack(expected)), atol=1e-5, rtol=0)
 
 
 def test_the_largest_draw_below_one_stays_inside() -> None:

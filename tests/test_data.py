@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from packaging.requirements import Requirement
+from pictures import Toucher, file_of, folder_of, picture, tar_of
 from PIL import Image
-from pictures import file_of, folder_of, picture, tar_of
 
 from synthprune.data import datasets
 from synthprune.data.datasets import CIFAR10, FACTS, average, import_dataset, load
@@ -265,22 +265,13 @@ def test_one_changed_pixel_is_not_cifar10(tiny_facts: Path, tmp_path: Path) -> N
     assert not tiny_facts.exists()
 
 
-def test_an_official_file_that_changed_is_never_unpickled(tiny_facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_official_file_that_changed_is_never_unpickled(
+        tiny_facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = as_official(tmp_path, monkeypatch)
     files["cifar-10-batches-py/test_batch"] = pickle.dumps(Toucher(tmp_path / "executed"))
     with pytest.raises(Problem, match="missing or has a wrong MD5"):
         import_dataset("cifar10", folder_of(files, tmp_path / "in"))
     assert not (tmp_path / "executed").exists() and not tiny_facts.exists()
-
-
-class Toucher:
-    """An object whose pickle creates a file when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (self.path,)
 
 
 def test_images_of_other_modes_are_converted(home: Path, tmp_path: Path) -> None:
@@ -322,13 +313,14 @@ def test_the_real_cifar10_is_imported_by_its_fingerprint_and_refused_without_it(
     split = load("cifar10")
     with tarfile.open(shared / "cifar10.tar") as archive:
         names = sorted(Path(name).parts for name in archive.getnames() if name.endswith(".png"))
-    for part, images, labels in (("train", split.train_images, split.train_labels), ("test", split.test_images, split.test_labels)):
+    read = {"train": (split.train_images, split.train_labels), "test": (split.test_images, split.test_labels)}
+    for part, (images, labels) in read.items():
         named = [(CIFAR10.index(name), file[-16:-4]) for where, name, file in names if where == part]
         assert named == [(label, content_hash(image)[:12]) for image, label in zip(images, labels, strict=True)]
     kept = (home / "data" / "cifar10.safetensors").stat().st_mtime_ns
 
     def one_pixel_off(path: Path, part: str, known: datasets.Facts) -> list[np.ndarray]:
-        images = {"train": split.train_images, "test": split.test_images}[part].copy()
+        images = read[part][0].copy()
         images[-1, 0, 0, 0] ^= part == "train"
         return list(images.reshape(10, -1, 3, 32, 32))
 

@@ -161,6 +161,9 @@ def import_dataset(name: str, path: Path) -> str:
         arrays |= _arrays(split, [by_content(images) for images in classes])
     for which, expected in known.fingerprints.items():
         split, count = which.split("/")
+        fewest = int(np.bincount(arrays[f"{split}_labels"]).min())
+        if fewest < int(count):
+            raise Problem(f"{path} is not {name}: a class has only {fewest} {split} images, not {count} or more")
         found = fingerprint(*_per_class(arrays[f"{split}_images"], arrays[f"{split}_labels"], int(count), name))
         if found != expected:
             raise Problem(f"{path} is not {name}: the first {count} {split} images per class have fingerprint {found},"

@@ -123,6 +123,7 @@ def slider(label: str, values: Sequence[int], show: Callable[[int], Any], still:
     if not live():
         return show(still)
     import ipywidgets
+    from IPython.display import display
 
     choice = ipywidgets.SelectionSlider(options=list(values), value=still, description=label)
-    return ipywidgets.interactive(show, **{label: choice})
+    return ipywidgets.interactive(lambda value: display(show(value)), value=choice)

@@ -1,0 +1,49 @@
+"""Figures are self-contained and say in words what they show; widgets are for live kernels alone."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import figures
+from synthprune.figures import DARK, LIGHT, Figure, Panel, Style, Table
+
+
+def draw(style: Style) -> Canvas:
+    canvas = Canvas(figsize=(2, 2))
+    canvas.add_subplot().plot([0, 1], [0, 1], color=style.synthetic)
+    return canvas
+
+
+def test_a_figure_carries_both_schemes_its_words_and_its_numbers() -> None:
+    shown = Figure([Panel(draw, 'a line from 0 to 1 & "up"')], "Caption.", [("x", "y"), (0, 1)], "numbers")._repr_html_()
+    images = re.findall(r'<img class="only-(\w+)" alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]+)">', shown)
+    assert [scheme for scheme, *_ in images] == ["light", "dark"]
+    assert {alt for _, alt, _ in images} == {"a line from 0 to 1 &amp; &quot;up&quot;"}
+    light, dark = (base64.b64decode(data).decode().lower() for *_, data in images)
+    assert LIGHT.synthetic.lower() in light and DARK.synthetic.lower() in dark and DARK.synthetic.lower() not in light
+    data = re.search(r'href="data:text/csv;base64,([^"]+)"', shown)[1]
+    assert base64.b64decode(data).decode() == "x,y\n0,1"
+    assert not re.search(r'(src|href)="https?:', shown)
+
+
+def test_the_same_data_give_the_same_bytes() -> None:
+    assert Panel(draw, "").svg(LIGHT) == Panel(draw, "").svg(LIGHT)
+
+
+def test_a_table_escapes_and_heads_its_rows() -> None:
+    shown = Table("a < b", ("name", "value"), [("x", "1 > 0")])._repr_html_()
+    assert "<th scope=row>x</th><td>1 &gt; 0</td>" in shown and "a &lt; b" in shown
+
+
+def test_a_slider_is_for_live_kernels_and_a_still_figure_for_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert figures.slider("level", [0, 4, 9], lambda level: f"level {level}", still=9) == "level 9"
+    monkeypatch.setattr(figures, "live", lambda: True)
+    seen = []
+    moving = figures.slider("level", [0, 4, 9], seen.append, still=4)
+    moving.children[0].value = 0
+    moving.update()
+    assert moving.children[0].description == "level" and seen[-1] == 0
