@@ -108,7 +108,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     at_work = 0
     for _ in range(kills):
         child = _forked(folder / "killed", wanted)
-        time.sleep(moments.uniform(0, 1.2 * took / kills))
+        time.sleep(moments.uniform(0, 2 * took / kills))
         if os.waitpid(child, os.WNOHANG) == (0, 0):
             os.kill(child, signal.SIGKILL)
             at_work += os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

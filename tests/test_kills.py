@@ -27,7 +27,7 @@ def test_twenty_kills_leave_the_store_of_a_quiet_run(tmp_path: Path) -> None:
     print(told)
     # Each kill comes sooner than it takes to finish what is left, unless this machine became much faster in between.
     assert told["kills"] >= 18, told
-    assert told["stored"] >= 5, f"the kills came before there was anything to harm: {told}"
+    assert told["stored"] >= 3, f"the kills came before there was anything to harm: {told}"
     quiet, killed = Store(tmp_path / "quiet"), Store(tmp_path / "killed")
     assert len(digests(quiet)) == len(specs.closure(list(requests(epochs=25).values())))
     assert digests(killed) == digests(quiet)
