@@ -14,8 +14,9 @@ from synthprune.experiments import experiment
 from synthprune.experiments.settings import Settings, parameters
 from synthprune.figures import Table
 from synthprune.home import sources
+from synthprune.machine import cores, cpu, revision
 from synthprune.problems import Problem
-from synthprune.solve import cores, cpu, missing, revision, solve
+from synthprune.solve import missing, solve
 from synthprune.specs import Entry
 from synthprune.store import Result, Store
 

@@ -32,6 +32,9 @@ def main() -> None:
     except Problem as problem:
         typer.echo(f"synthprune: {problem}", err=True)
         sys.exit(2)
+    except OSError as error:
+        typer.echo(f"synthprune: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("synthprune: stopped; what was finished is stored, and the same command goes on from there", err=True)
         sys.exit(130)
@@ -95,7 +98,7 @@ def doctor() -> None:
     from synthprune.chapter import open_store
     from synthprune.data.datasets import FACTS, is_here
     from synthprune.home import home
-    from synthprune.solve import cores, cpu
+    from synthprune.machine import cores, cpu
 
     place = next(folder for folder in (home(), *home().parents) if folder.exists())
     lines = {"python": platform.python_version(), "processor": f"{cpu()}, {cores()} cores",
@@ -178,7 +181,7 @@ def store_export(profile: Profile, into: Annotated[Path, typer.Option(help="The 
 def store_recheck(chapter: str, profile: Profile = "demo", parameter: Given = []) -> None:  # noqa: B006
     """Compute a chapter's stored results again, from stored parents, and compare digests."""
     from synthprune.chapter import open_store
-    from synthprune.solve import recheck
+    from synthprune.compute import recheck
     from synthprune.specs import closure
 
     store = open_store()

@@ -82,7 +82,7 @@ def rate(architecture: specs.Architecture, dataset: specs.Dataset, batch: int | 
     """Images per second on one core: trained in batches of `batch`, or evaluated (None). Measured once, then kept."""
     import torch
 
-    from synthprune.solve import cpu
+    from synthprune.machine import cpu
     from synthprune.store import _replace
 
     file = home() / "rates.json"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sweep import recipe
 
-from synthprune import solve, specs
+from synthprune import compute, specs
 from synthprune.store import Arrays, Metrics, Store
 
 NUMBERS = Path(__file__).with_name("canaries.json")
@@ -53,7 +53,7 @@ def _by_hand(entry: specs.Entry, seed: int) -> tuple[Arrays, Metrics]:
     """A made-up parent, so that a canary hangs on the code of its own kind alone (and on no key: versions are in it)."""
     rng = np.random.default_rng(seed)
     subnetwork = entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork
-    network = solve._network(subnetwork)
+    network = compute._network(subnetwork)
     state = {}
     for name, tensor in network.state_dict().items():
         floating = tensor.dtype.is_floating_point
@@ -74,7 +74,7 @@ def numbers(entry: specs.Entry) -> dict[str, list[float]]:
         kept = Store(Path(folder))
         for seed, parent in enumerate(entry.parents):
             kept.put(parent, *_by_hand(parent, seed), {})
-        arrays, metrics = solve._made(entry, kept)
+        arrays, metrics = compute._made(entry, kept)
     found = {}
     for name, array in arrays.items():
         flat = array.astype(np.float64).ravel()
@@ -106,7 +106,7 @@ def test_canary(name: str) -> None:
 
 
 def test_every_kind_has_a_canary_and_a_way_to_be_computed() -> None:
-    assert {type(entry) for entry in CANARIES.values()} == set(specs.ENTRIES) == solve.COMPUTE.keys()
+    assert {type(entry) for entry in CANARIES.values()} == set(specs.ENTRIES) == compute.COMPUTE.keys()
     assert json.loads(NUMBERS.read_text()).keys() == CANARIES.keys()
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from sweep import DIGITS, MADE, digests, held, recipe, requests, subnetwork, trained
 
-from synthprune import plan, solve, specs
+from synthprune import compute, plan, solve, specs
 from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.models import State, initial_state
@@ -109,7 +109,14 @@ def test_in_another_order_and_after_other_work(kept: Store) -> None:
     assert digests(kept) == expected
 
 
-def test_on_two_workers_with_one_entry_that_fails(kept: Store) -> None:
+def test_absent_data_stop_everything_before_anything_is_computed(kept: Store) -> None:
+    with pytest.raises(Problem, match="'nowhere@000000000000' is not on this machine"):
+        solve.solve({"failing": trained(1, data=NOWHERE)} | WANTED, kept, workers=1)
+    assert digests(kept) == {}
+
+
+def test_on_two_workers_with_one_entry_that_fails(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "require_data", lambda entries: None)  # the set is lost while the workers are at it
     failing = {"failing": trained(1, data=NOWHERE)}
     with pytest.raises(Problem, match="'nowhere@000000000000' is not on this machine"):
         solve.solve(failing | WANTED, kept, workers=2)
@@ -132,7 +139,7 @@ def test_after_being_stopped_at_any_checkpoint(kept: Store, monkeypatch: pytest.
         if len(saved) in (1, 3, 8):
             raise Stop
 
-    monkeypatch.setattr(solve, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(compute, "CHECKPOINT_SECONDS", -1)
     monkeypatch.setattr(Store, "save_checkpoint", save_and_stop)
     for _ in range(3):
         with pytest.raises(Stop):
@@ -140,13 +147,13 @@ def test_after_being_stopped_at_any_checkpoint(kept: Store, monkeypatch: pytest.
     found = here(entry, kept)
     # 200 images in batches of 50, three epochs: every step once, so each start went on where the last one stopped.
     assert saved == list(range(1, 13))
-    assert_bits(solve._tensors(found), solve._tensors(expected))
+    assert_bits(compute._tensors(found), compute._tensors(expected))
     assert kept.get(entry).metrics["epoch_losses"] == Store(kept.root.with_name("quiet")).get(entry).metrics["epoch_losses"]
     assert kept.load_checkpoint(entry) is None
 
 
 def test_a_checkpoint_without_momentum(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solve, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(compute, "CHECKPOINT_SECONDS", -1)
     here(trained(0).model_copy(update={"recipe": recipe(1).model_copy(update={"momentum": 0})}), kept)
 
 
@@ -166,14 +173,14 @@ def test_the_number_of_threads_changes_nothing(kept: Store) -> None:
 
 
 def test_a_failing_entry_leaves_the_rest_finished(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = solve._subnetwork
+    normal = compute._subnetwork
 
     def no_level_one(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
         if entry == subnetwork(1):
             raise Problem("level 1 is out of order")
-        return compute(entry, store)
+        return normal(entry, store)
 
-    monkeypatch.setitem(solve.COMPUTE, specs.Subnetwork, no_level_one)
+    monkeypatch.setitem(compute.COMPUTE, specs.Subnetwork, no_level_one)
     with pytest.raises(Problem, match="out of order"):
         solve.solve(WANTED, kept, workers=1)
     lost = {f"{entry.kind}/{entry.key}" for entry in specs.closure(list(WANTED.values()))
@@ -203,31 +210,31 @@ def test_what_another_process_computes_is_waited_for(kept: Store) -> None:
 def test_recheck_agrees_or_says_what_differs(kept: Store) -> None:
     for entry in (trained(1, norm="batch"), specs.Path(ends=(trained(0, 0), trained(0, 0)), points=3)):
         here(entry, kept)
-        assert [solve.recheck(e, kept) for e in specs.closure([entry])] == [""] * len(specs.closure([entry]))
+        assert [compute.recheck(e, kept) for e in specs.closure([entry])] == [""] * len(specs.closure([entry]))
     good = kept.get(trained(1, norm="batch"))
     kept.remove(kept.path(trained(1, norm="batch")))
     name = "features.0.bias"
     other = good.arrays | {name: np.nextafter(good.arrays[name], 9, dtype=np.float32)}
     kept.put(trained(1, norm="batch"), other, good.metrics, good.provenance)
     assert kept.damaged() == []
-    assert "trained" in (line := solve.recheck(trained(1, norm="batch"), kept)) and "same versions" in line
+    assert "trained" in (line := compute.recheck(trained(1, norm="batch"), kept)) and "same versions" in line
     kept.remove(kept.path(trained(1, norm="batch")))
     kept.put(trained(1, norm="batch"), other, good.metrics, good.provenance | {"cpu": "abacus"})
-    assert "cpu abacus then" in solve.recheck(trained(1, norm="batch"), kept)
+    assert "cpu abacus then" in compute.recheck(trained(1, norm="batch"), kept)
 
 
 # Where a subnetwork is trained from.
 
 
 def initial() -> State:
-    return initial_state(solve._network(subnetwork(0, norm="batch")), 0)
+    return initial_state(compute._network(subnetwork(0, norm="batch")), 0)
 
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_full_rewind_returns_everything(kept: Store, level: int) -> None:
     of = subnetwork(level, norm="batch")
     masks = {name.removeprefix("mask/"): torch.from_numpy(mask) for name, mask in here(of, kept).items()}
-    start = solve._start(of, kept)
+    start = compute._start(of, kept)
     assert_bits(start, {name: value * masks[name] if name in masks else value for name, value in initial().items()})
     after = kept.get(of.round).arrays  # the training did move all of it, so there was something to rewind
     assert {name for name, value in initial().items() if np.array_equal(after[name], value)} == set()
@@ -238,10 +245,10 @@ def test_weights_rewind_returns_prunable_weights_alone(kept: Store, level: int) 
     of = subnetwork(level, norm="batch", rewind="weights")
     masks = {name.removeprefix("mask/"): torch.from_numpy(mask) for name, mask in here(of, kept).items()
              if name.startswith("mask/")}
-    before = solve._tensors(kept.get(of.round).arrays)
+    before = compute._tensors(kept.get(of.round).arrays)
     prunable = {"features.0.weight", "features.4.weight", "features.8.weight", "classifier.weight"}
     assert masks.keys() == prunable
-    start = solve._start(of, kept)
+    start = compute._start(of, kept)
     assert_bits(start, {name: value * masks[name] if name in prunable else before[name] for name, value in initial().items()})
     assert start["features.1.num_batches_tracked"] > 0 and not torch.equal(start["features.1.weight"], torch.ones(4))
 
@@ -250,21 +257,21 @@ def test_epoch_rewind_returns_to_the_state_after_that_epoch(kept: Store, monkeyp
     """And stop_epoch is the prefix: the first round, watched at every step, passes through the state it stops at."""
     passed: dict[int, Arrays] = {}
     with monkeypatch.context() as watched:
-        watched.setattr(solve, "CHECKPOINT_SECONDS", -1)
+        watched.setattr(compute, "CHECKPOINT_SECONDS", -1)
         watched.setattr(Store, "save_checkpoint", lambda _, entry, arrays, step: passed.update({step: arrays}))
         whole = trained(0, epochs=3, norm="batch")
         here(whole, kept)
     assert sorted(passed) == list(range(1, 13))  # 4 steps an epoch
     for epochs in (1, 2):
         prefix = whole.model_copy(update={"stop_epoch": epochs})
-        found = solve._tensors(here(prefix, kept))
-        assert_bits(found, solve._part(passed[4 * epochs], "state/"))
+        found = compute._tensors(here(prefix, kept))
+        assert_bits(found, compute._part(passed[4 * epochs], "state/"))
         assert kept.get(prefix).metrics["epoch_losses"] == kept.get(whole).metrics["epoch_losses"][:epochs]
 
         of = subnetwork(2, data=specs.Real(), rewind=epochs, epochs=3, norm="batch")
         masks = {name.removeprefix("mask/"): torch.from_numpy(mask) for name, mask in here(of, kept).items()}
         assert of.rewind_point == prefix
-        assert_bits(solve._start(of, kept),
+        assert_bits(compute._start(of, kept),
                     {name: value * masks[name] if name in masks else value for name, value in found.items()})
         again = trained(2, 1, data=specs.Real(), rewind=epochs, epochs=3, norm="batch")
         here(again, kept)
@@ -315,7 +322,7 @@ def test_images_of_an_epoch_are_counted_as_the_network_sees_them(home: Path) -> 
         kept = Store(home / "store")
         if isinstance(data, specs.Distilled):
             here(data, kept)
-        assert len(solve._training_data(entry, kept)) == count, data
+        assert len(compute._training_data(entry, kept)) == count, data
 
 
 def test_seconds_follow_visits_and_rate(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,208 @@
+"""How each kind of entry is computed from its stored parents.
+
+The one room that knows both sides: specifications and store on one, models, training and analysis on the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import synthprune
+from synthprune import specs
+from synthprune.analysis.connectivity import path_losses
+from synthprune.data.datasets import Split, facts, load
+from synthprune.data.images import fingerprint
+from synthprune.data.synthetic import SyntheticSet, published, random_real
+from synthprune.distill import distribution_matching
+from synthprune.machine import cpu, device, peak_memory, revision
+from synthprune.models import Masks, State, build, initial_state, prunable
+from synthprune.pruning import collapsed, dense_masks, prune_by_magnitude, rewound, sparsity
+from synthprune.specs import Entry
+from synthprune.store import Arrays, Metrics, Store, digest_of
+from synthprune.training import Progress, Recipe, Resident, train
+
+CHECKPOINT_SECONDS = 300.0
+
+
+def require_data(entries: Iterable[Entry]) -> None:
+    """Raises Problem where a data set or synthetic set that the entries need is not on this machine: before hours, not after."""
+    entries = list(entries)
+    for dataset in {entry.dataset for entry in entries}:
+        _split(dataset)
+    for name in {e.data.name for e in entries if isinstance(e, specs.Trained) and isinstance(e.data, specs.Published)}:
+        published(name)
+
+
+def compute(entry: Entry, store: Store) -> None:
+    """Compute `entry` from its stored parents and store it, unless it is there. Raises Busy, or Problem by name."""
+    with store.lock(entry):
+        if store.holds(entry):
+            return
+        begun = time.perf_counter()
+        arrays, metrics = _made(entry, store)
+        store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun))
+
+
+def _made(entry: Entry, store: Store) -> tuple[Arrays, Metrics]:
+    """What `entry` is, computed on one torch thread: the number of cores must not change its bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return COMPUTE[type(entry)](entry, store)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def recheck(entry: Entry, store: Store) -> str:
+    """Compute a stored `entry` again and say how it differs; empty where its digest is the same.
+
+    Equal bits are promised for the engine, versions and processor model an entry was made with; where those are others,
+    the answer says so.
+    """
+    kept = store.get(entry)
+    arrays, metrics = _made(entry, store)
+    if digest_of(arrays, metrics) == kept.digest:
+        return ""
+    now = _provenance(entry, 0)
+    other = [f"{name} {kept.provenance[name]} then, {now[name]} now" for name in ("torch", "cpu", "device", "package")
+             if kept.provenance[name] != now[name]]
+    return f"{entry.kind} {entry.key[:12]} differs ({'; '.join(other) or 'same versions and processor'})"
+
+
+# How each kind is computed: (entry, store) -> (arrays, metrics).
+
+
+def _distilled(entry: specs.Distilled, store: Store) -> tuple[Arrays, Metrics]:
+    made = distribution_matching(_split(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, lr=entry.lr,
+                                 real_batch=entry.real_batch, width=entry.width, seed=entry.seed, device=device())
+    return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
+
+
+def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
+    trained = _tensors(store.get(entry.round).arrays)
+    masks = prune_by_magnitude(trained, _masks(entry.at(entry.level - 1), store), entry.search.fraction)
+    arrays = {f"mask/{name}": mask.numpy() for name, mask in masks.items()}
+    if entry.search.rewind == "weights":
+        arrays |= {f"kept/{name}": value.numpy() for name, value in trained.items() if name not in masks}
+    return arrays, {"sparsity": sparsity(masks), "collapsed": collapsed(masks),
+                    "survivors": {name: int(mask.sum()) for name, mask in masks.items()}}
+
+
+def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
+    saved = store.load_checkpoint(entry)
+    resume = None if saved is None else Progress(saved[0], _part(saved[1], "state/"), _part(saved[1], "momentum/"),
+                                                 _part(saved[1], "losses/")["all"])
+
+    def keep(progress: Progress) -> None:
+        groups = {"state": progress.state, "momentum": progress.momentum, "losses": {"all": progress.losses}}
+        store.save_checkpoint(entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
+                                      for name, tensor in tensors.items()}, progress.step)
+
+    state, losses = train(
+        _network(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store),
+        _training_data(entry, store), Recipe(**dict(entry.recipe)), order_seed=entry.order_seed, first_epoch=entry.first_epoch,
+        stop_epoch=entry.stop_epoch, resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS)
+    finite = bool(np.isfinite(losses).all())
+    return {name: value.numpy() for name, value in state.items()}, {
+        "epoch_losses": [float(v) if np.isfinite(v) else None for v in losses], "diverged": not finite}
+
+
+def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
+    subnetwork, split = entry.subnetwork, _split(entry.dataset)
+    first, second = (store.get(end) for end in entry.ends)
+    losses = path_losses(
+        _network(subnetwork), _tensors(first.arrays), _tensors(second.arrays), _masks(subnetwork, store),
+        _resident(split.train_images, split.train_labels, split), _resident(split.test_images, split.test_labels, split),
+        points=entry.points, recompute_statistics=entry.batch_norm == "recomputed")
+    dead = store.get(subnetwork).metrics["collapsed"] if subnetwork.level else []
+    return vars(losses), {"collapsed": dead, "diverged": first.metrics["diverged"] or second.metrics["diverged"],
+                          "train_images": len(split.train_labels), "test_images": len(split.test_labels)}
+
+
+COMPUTE: dict[type[Entry], Callable[[Any, Store], tuple[Arrays, Metrics]]] = {
+    specs.Distilled: _distilled, specs.Subnetwork: _subnetwork, specs.Trained: _trained, specs.Path: _path}
+
+
+# Parts that several kinds need.
+
+
+def _split(dataset: specs.Dataset) -> Split:
+    return load(dataset.name, dataset.train_per_class, dataset.pixels)
+
+
+def _network(subnetwork: specs.Subnetwork) -> nn.Module:
+    known, architecture = facts(subnetwork.dataset.name), subnetwork.architecture
+    return build(architecture.name, channels=known.channels, pixels=subnetwork.dataset.pixels,
+                 classes=len(known.classes), width=architecture.width, norm=architecture.norm)
+
+
+def _masks(subnetwork: specs.Subnetwork, store: Store) -> Masks:
+    if subnetwork.level == 0:
+        network = _network(subnetwork)
+        return dense_masks(network.state_dict(), prunable(network))
+    return _part(store.get(subnetwork).arrays, "mask/")
+
+
+def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
+    """The state a subnetwork is trained from."""
+    initial = initial_state(_network(subnetwork), subnetwork.init_seed)
+    if subnetwork.level == 0:
+        return initial
+    if subnetwork.rewind_point is not None:
+        initial = _tensors(store.get(subnetwork.rewind_point).arrays)
+    rewind = "weights" if subnetwork.search.rewind == "weights" else "full"
+    return rewound(initial, _part(store.get(subnetwork).arrays, "kept/"), _masks(subnetwork, store), rewind)
+
+
+def _training_data(entry: specs.Trained, store: Store) -> Resident:
+    dataset, data = entry.dataset, entry.data
+    split = _split(dataset)
+    match data:
+        case specs.Real():
+            return _resident(split.train_images, split.train_labels, split)
+        case specs.Published():
+            chosen = published(data.name)
+        case specs.Coreset():
+            chosen = random_real(split, data.ipc, data.factor, data.seed)
+        case specs.Distilled():
+            made = store.get(data)
+            chosen = SyntheticSet(made.arrays["images"], made.arrays["labels"], made.metrics["factor"])
+    return _resident(*chosen.decoded(dataset.pixels), split)
+
+
+def _resident(images: np.ndarray, labels: np.ndarray, split: Split) -> Resident:
+    return Resident.of(images, labels, split.facts, device())
+
+
+def _tensors(arrays: Arrays) -> State:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _part(arrays: Arrays, prefix: str) -> State:
+    return _tensors({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+
+
+def _provenance(entry: Entry, seconds: float) -> Metrics:
+    on = device()
+    return {
+        "package": synthprune.__version__, "revision": revision(), "engine": "eager", "torch": torch.__version__,
+        "numpy": np.__version__, "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
+        "python": platform.python_version(), "seconds": round(seconds, 3), "data": _data_fingerprint(entry.dataset),
+        "peak_memory_mb": peak_memory(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+@functools.lru_cache(maxsize=4)
+def _data_fingerprint(dataset: specs.Dataset) -> str:
+    split = _split(dataset)
+    return "+".join(fingerprint(*part) for part in ((split.train_images, split.train_labels),
+                                                    (split.test_images, split.test_labels)))
