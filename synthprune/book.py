@@ -149,7 +149,7 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
     lines = ["# Status", "", "What this book was made from, read from the executed notebooks themselves.",
              "*Fresh* means that every kind of result on the page is of the version that today's code would make.",
              "*Core-seconds* is what the results took to make, *page seconds* what the page took from them.", "",
-             '<div class="full-width"><div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters">',
+             '<div class="wide"><div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters">',
              "<table>",
              f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
     for chapter, r in records.items():

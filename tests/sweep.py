@@ -85,9 +85,8 @@ def main(folder: Path, kills: int, seed: int) -> None:
     import torch
     import torch._dynamo  # seconds, which every optimiser's first step would take
 
-    from synthprune import distill, store, training  # noqa: F401 (once here, or most children die while importing)
-    from synthprune import solve as room
-    from synthprune.analysis import connectivity  # noqa: F401
+    from synthprune import compute as room  # once here, or most children die while importing
+    from synthprune import store
 
     room._provenance(MADE, 0)
     torch.set_num_threads(1)

@@ -368,7 +368,7 @@ PROFILES = {
     ([*RUN, "-p", "seeds=[0,1"], "seeds=[0,1 is not a list: write it as [0,1] or 0,1"),
     (["plan", "04_stability", "--profile", "paper"], "profile paper leaves 'synthetic' to you: pass it as a parameter"),
     ([*RUN, "-p", "train_per_class=5000"], "digits has only 139 training images in a class, not the 5000 asked for"),
-    ([*RUN, "-p", "pixels=12"], "convnet3 needs images of at least 16 pixels, not 12"),
+    ([*RUN, "-p", "pixels=8"], "convnet3 needs images of at least 16 pixels, not 8"),
     ([*RUN, "-p", "pixels=12", "-p", "architecture=resnet10"],
      "images of 16 pixels cannot be averaged to 12: it must divide 16")])
 def test_words_the_command_line_does_not_know(words: list[str], expected: str, refused: Refused, tmp_path: Path) -> None:
