@@ -14,9 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from synthprune.data.augment import cutmix, diffaug
 from synthprune.data.datasets import facts
 from synthprune.models import build, initial_state, network_with, prunable
 from synthprune.pruning import dense_masks, prune_by_magnitude
+from synthprune.seeds import generator
 from synthprune.training import Recipe, Resident, train
 
 
@@ -53,10 +55,22 @@ def main(width: int = 128, pixels: int = 32, batch: int = 64) -> None:
     once = median(lambda: train(network, state, masks, data, Recipe(epochs=1, batch=batch), order_seed=0), 5)
     many = median(lambda: train(network, state, masks, data, Recipe(epochs=1 + steps, batch=batch), order_seed=0), 5)
     whole, core = (many - once) / steps, median(bare)
+    hidden = [(mask, torch.randn(mask.shape)) for mask in masks.values()]
+
+    def extras() -> None:
+        rng = generator(0, "order", 0)
+        rng.permutation(len(data))
+        ready = diffaug(data.batch(slice(None)), generator(0, "augment", 1), flip=True)
+        cutmix(ready, data.labels, rng, 1.0)
+        for mask, gradient in hidden:
+            gradient.mul_(mask)
+
+    beside = median(extras)
     print(f"ConvNet-3 width {width}, {pixels} pixels, batch {batch}, torch {torch.__version__}, one thread")
     print(f"forward, backward, update   {1000 * core:8.2f} ms")
     print(f"whole training step         {1000 * whole:8.2f} ms")
-    print(f"everything else             {100 * (whole - core) / whole:8.1f} % of the step")
+    print(f"everything else, timed alone{1000 * beside:8.2f} ms, {100 * beside / whole:.1f} % of the step")
+    print(f"whole less its three parts  {1000 * (whole - core):8.2f} ms, {100 * (whole - core) / whole:.1f} % of the step")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthprune import specs
-from synthprune.chapter import combined_digest, open_store
+from synthprune.chapter import combined_digest, made_words, open_store, profile_words
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters
 from synthprune.home import sources
@@ -61,7 +61,7 @@ def gate(notebook: Path, profile: str) -> dict[str, Any]:
     Refused: a cell that failed or was never executed (a dead kernel leaves those), a widget, another profile than
     `profile`, a parameter that the chapter does not have, and results that are not those its parameters stand for.
     """
-    content = json.loads(notebook.read_text())
+    content = json.loads(notebook.read_text(encoding="utf-8"))
     for number, cell in enumerate(content["cells"], 1):
         if cell["cell_type"] != "code":
             continue
@@ -119,16 +119,26 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
         parameters(experiment(chapter).Parameters, chapter, {"profile": profile})).items()}
     solve(asked, open_store(), workers=workers, report=report)
     records = {chapter: execute(chapter, {"profile": profile}, root / "book" / f"{chapter}.ipynb") for chapter in CHAPTERS}
-    (root / "book" / "status.md").write_text(status_page(records))
-    (root / "book" / "hero.md").write_text(_hero(root / "book" / "04_stability.ipynb"))
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()",
-               "build", "--all", "-W", "-n", "--keep-going", "-q", str(root)]
+    (root / "book" / "status.md").write_text(status_page(records), encoding="utf-8")
+    (root / "book" / "hero.md").write_text(_hero(profile), encoding="utf-8")
+    return _compile(root)
+
+
+def _compile(root: Path) -> Path:
+    """Build the pages beside those of an earlier build, and put them in their place only if there was no warning."""
+    part, pages = root / "_build" / "next", root / "_build" / "html"
+    shutil.rmtree(part, ignore_errors=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "--all", "-W", "-n",
+               "--keep-going", "-q", "--path-output", str(part), str(root)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
-    page = root / "_build" / "html" / "index.html"
-    if done.returncode or not page.exists():
+    built = part / "_build" / "html"
+    if done.returncode or not (built / "index.html").exists():
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "ERROR" in line]
         raise Problem("jupyter-book failed:\n" + "\n".join(lines[:20] or (done.stderr + done.stdout).splitlines()[-20:]))
-    return page
+    shutil.rmtree(pages, ignore_errors=True)
+    built.rename(pages)
+    shutil.rmtree(part)
+    return pages / "index.html"
 
 
 def _materialise(root: Path) -> None:
@@ -154,23 +164,20 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
              f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
     for chapter, r in records.items():
         old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
-        made = (f"{', '.join(r['device'])}: {', '.join(r['cpu'])}; torch {', '.join(r['torch'])}; synthprune {r['package']} at"
-                f" {r['revision']}; finished {r['finished']}")
-        cells = [r["profile"], f"stale ({', '.join(old)})" if old else "fresh",
+        cells = [profile_words(r), f"stale ({', '.join(old)})" if old else "fresh",
                  f"{len(r['results'])} results, digest {r['digest'][:12]}", f"{r['core_seconds']:.0f}",
                  f"{r['page_seconds']:.1f}"]
         lines.append(f'<tr><th scope=row><a href="{chapter}.html">{chapter}</a></th>'
                      + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-                     + f'<td class="text">{html.escape(made)}</td></tr>')
+                     + f'<td class="text">{html.escape(made_words(r))}</td></tr>')
     return "\n".join([*lines, "</tbody></table></div></div>", ""])
 
 
-def _hero(notebook: Path) -> str:
-    """The first figure of an executed chapter, for the front page."""
-    content = json.loads(notebook.read_text())
-    figures = (output["data"]["text/html"] for cell in content["cells"] for output in cell.get("outputs", [])
-               if "text/html" in output.get("data", {}))
-    text = next("".join(data) for data in figures if "".join(data).startswith("<figure"))
-    return '<div class="full-width">' + text.replace('"synthprune">', '"synthprune hero">', 1) + "</div>\n"
+def _hero(profile: str) -> str:
+    """The front page's figure, from this build's results."""
+    from synthprune.experiments.stability import Parameters, requests
+    from synthprune.figures.stability import hero
 
-
+    p = parameters(Parameters, "04_stability", {"profile": profile})
+    shown = hero(p, solve(requests(p), open_store()))._repr_html_()
+    return '<div class="full-width">' + shown.replace('"synthprune">', '"synthprune hero">', 1) + "</div>\n"

@@ -7,14 +7,15 @@ import hashlib
 import html
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from synthprune import __version__, specs
 from synthprune.experiments import experiment
-from synthprune.experiments.settings import Settings, parameters
+from synthprune.experiments.settings import Settings, overrides, parameters
 from synthprune.figures import Table
 from synthprune.home import sources
-from synthprune.machine import cores, cpu, revision
+from synthprune.machine import cores, revision
 from synthprune.problems import Problem
 from synthprune.solve import missing, solve
 from synthprune.specs import Entry
@@ -27,7 +28,8 @@ MARK = "# Parameters"
 def begin(chapter: str) -> Run:
     """Read the parameters this kernel was given and check them. Raises Problem naming whatever is wrong."""
     model = experiment(chapter).Parameters
-    return Run(chapter, parameters(model, chapter, given_parameters()), open_store())
+    given = given_parameters()
+    return Run(chapter, parameters(model, chapter, given), given, open_store())
 
 
 def open_store() -> Store:
@@ -94,6 +96,7 @@ class Run:
 
     chapter: str
     parameters: Settings
+    given: dict[str, Any]
     store: Store
     begun: float = field(default_factory=time.monotonic)
     results: dict[str, Result] = field(default_factory=dict)
@@ -105,8 +108,12 @@ class Run:
 
     def vary(self, **changes: Any) -> Run:
         """The same chapter with some parameters changed. Raises Problem as `begin` does."""
-        model = experiment(self.chapter).Parameters
-        return Run(self.chapter, parameters(model, self.chapter, self.parameters.model_dump() | changes), self.store)
+        model, given = experiment(self.chapter).Parameters, self.given | changes
+        return Run(self.chapter, parameters(model, self.chapter, given), given, self.store)
+
+    def setting(self) -> Words:
+        """What this run is, in words."""
+        return Words(experiment(self.chapter).setting(self.parameters))
 
     def plan(self) -> Table:
         """What is stored, what must be computed, and how long that takes here."""
@@ -141,18 +148,22 @@ class Run:
         if not self.results:
             raise Problem(f"{self.chapter}: nothing has been solved yet: run the cells above first")
         digests = {self.requests[name].key: result.digest for name, result in self.results.items()}
-        made = [result.provenance for result in self.results.values()]
         whole = specs.closure(list(self.requests.values()))
-        stored = [self.store.get(entry) for entry in whole if self.store.holds(entry)]
-        core_seconds = sum(result.provenance["seconds"] for result in stored)
+        made = [self.store.provenance(entry) for entry in whole if self.store.has(entry)]
+
+        def each(*names: str) -> list[str]:
+            return sorted({" at ".join(one[name] for name in names) for one in made})
+
         return {
             "chapter": self.chapter, "profile": self.parameters.profile, "parameters": self.parameters.model_dump(),
-            "results": digests, "digest": combined_digest(digests), "computed": self.computed,
+            "changed": overrides(self.parameters), "results": digests, "digest": combined_digest(digests),
+            "computed": self.computed,
             "versions": {entry.kind: entry.version for entry in whole},
-            "core_seconds": round(core_seconds, 1), "page_seconds": round(time.monotonic() - self.begun, 1),
-            "device": sorted({m["device"] for m in made}), "cpu": sorted({m["cpu"] for m in made}), "here": cpu(),
-            "torch": sorted({m["torch"] for m in made}), "package": __version__, "revision": revision(),
-            "finished": max(m["finished"] for m in made)}
+            "core_seconds": round(sum(one["seconds"] for one in made), 1),
+            "page_seconds": round(time.monotonic() - self.begun, 1),
+            "device": each("device"), "cpu": each("cpu"), "torch": each("torch"),
+            "made_by": each("package", "revision"),
+            "finished": max(one["finished"] for one in made), "page_by": f"{__version__} at {revision()}"}
 
 
 def combined_digest(digests: dict[str, str]) -> str:
@@ -160,23 +171,52 @@ def combined_digest(digests: dict[str, str]) -> str:
     return hashlib.sha256("".join(f"{k} {d}\n" for k, d in sorted(digests.items())).encode()).hexdigest()
 
 
-def plan_table(requests: dict[str, Entry], store: Store) -> Table:
-    """One row per kind of entry: stored, to compute, minutes on this machine's cores."""
-    from synthprune.plan import makespan, seconds
+KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "trainings", "path": "paths"}
 
+
+def plan_table(requests: dict[str, Entry], store: Store) -> Table:
+    """One row per kind of entry: stored, to compute, minutes on what this machine computes with."""
     todo = missing(requests, store)
     whole = specs.closure(list(requests.values()))
+    costs, wall = {}, "0.0"
+    if todo:
+        from synthprune.machine import gpus
+        from synthprune.plan import makespan, seconds
+
+        costs = {entry: seconds(entry, store) / 60 for entry in todo}
+        workers = gpus() or cores()
+        wall = f"{makespan(todo, store, workers) / 60:.1f} on {workers} {'GPUs' if gpus() else 'cores'}"
     rows = []
     for kind in dict.fromkeys(entry.kind for entry in whole):
-        absent = [entry for entry in todo if entry.kind == kind]
-        total = sum(entry.kind == kind for entry in whole)
-        held = sum(store.has(entry) for entry in whole if entry.kind == kind)
-        minutes = sum(seconds(entry, store) for entry in absent) / 60
-        rows.append((kind, str(total), str(held), str(len(absent)), f"{minutes:.1f}"))
-    wall = makespan(todo, store, cores()) / 60 if todo else 0.0
-    rows.append(("together", str(len(whole)), "", str(len(todo)), f"{wall:.1f} on {cores()} cores"))
+        of = [entry for entry in whole if entry.kind == kind]
+        absent = [costs[entry] for entry in todo if entry.kind == kind]
+        rows.append((KINDS[kind], str(len(of)), str(sum(map(store.has, of))), str(len(absent)), f"{sum(absent):.1f}"))
+    rows.append(("together", str(len(whole)), str(sum(map(store.has, whole))), str(len(todo)), wall))
     return Table("What this chapter needs (minutes from rates measured on this machine)",
                  ("kind", "needed", "stored", "to compute", "core-minutes"), rows)
+
+
+def profile_words(record: dict[str, Any]) -> str:
+    """The profile, and what of it was changed."""
+    changed = ", ".join(f"{name}={value}" for name, value in record["changed"].items())
+    return f"profile {record['profile']}" + (f" with {changed}" if changed else "")
+
+
+def made_words(record: dict[str, Any]) -> str:
+    """On what, with what and when the results were made."""
+    when = datetime.fromisoformat(record["finished"])
+    return (f"made on {', '.join(record['device'])} ({', '.join(record['cpu'])}) with torch {', '.join(record['torch'])} by"
+            f" synthprune {', '.join(record['made_by'])}, finished {when.day} {when:%B %Y, %H:%M} UTC")
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph of HTML."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.html}</p>"
 
 
 @dataclass(frozen=True)
@@ -187,10 +227,9 @@ class Provenance:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         r = self.record
-        parts = [f"profile {r['profile']}", f"{len(r['results'])} results, digest {r['digest'][:12]}",
-                 f"{r['core_seconds']:.0f} core-seconds to make", f"finished {r['finished']}",
-                 f"{', '.join(r['device'])} ({', '.join(r['cpu'])})", f"torch {', '.join(r['torch'])}",
-                 f"synthprune {r['package']} at {r['revision']}"]
+        parts = [profile_words(r), f"{len(r['results'])} results, digest {r['digest'][:12]}",
+                 f"{r['core_seconds']:.0f} core-seconds to make", made_words(r),
+                 f"page by synthprune {r['page_by']}"]
         text = " · ".join(parts)
         return {"text/plain": text, "text/html": f'<p class="provenance">{html.escape(text)}</p>'}, {"synthprune": r}
 

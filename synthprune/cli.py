@@ -52,7 +52,7 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
     requests = _requests(chapter, given)
     with _progress() as report:
         solve(requests, open_store(), workers=workers, report=report)
-    target = output or Path("_build") / "runs" / f"{chapter}.{Path(profile).stem}.ipynb"
+    target = output or Path("_build") / "runs" / f"{chapter}.{Path(given['profile']).stem}.ipynb"
     record = execute(chapter, given, target)
     typer.echo(f"{target}: {len(record['results'])} results, digest {record['digest'][:12]}")
 
@@ -82,7 +82,7 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
 
     for name in [chapter] if chapter else CHAPTERS:
         table = plan_table(_requests(name, _given(profile, parameter)), open_store())
-        shown = Table(*table.header, title=f"{name}, profile {profile}", caption=table.caption)
+        shown = Table(*table.header, title=f"{name}, profile {_given(profile, parameter)['profile']}", caption=table.caption)
         for row in table.rows:
             shown.add_row(*row)
         Console().print(shown)
@@ -126,7 +126,8 @@ def store_list() -> None:
         typer.echo(f"{counts[kind]:8} {kind}")
     old = store.stale()
     if old:
-        typer.echo(f"{len(old)} are stale (made by an older version of their kind); 'synthprune store gc --yes' deletes them")
+        typer.echo(f"{len(old)} are stale (made by an older version of their kind):"
+                   " 'synthprune store gc --stale --yes' deletes them")
 
 
 @store_app.command("verify")
@@ -146,34 +147,49 @@ def store_verify(remove: Annotated[bool, typer.Option(help="Delete damaged entri
 
 
 @store_app.command("gc")
-def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it they are only counted.")] = False) -> None:
-    """Find entries that no chapter asks for in any profile (runs with parameters of your own are such entries)."""
+def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it they are only counted.")] = False,
+             stale: Annotated[bool, typer.Option(help="Only those made by an older version of their kind.")] = False) -> None:
+    """Find results that no chapter asks for in any profile (results of parameters of your own are among them)."""
+    from collections import Counter
+
     from synthprune.chapter import open_store
+
+    store = open_store()
+    found = store.stale() if stale else store.unasked(_asked_by_profiles())
+    for kind, count in Counter(path.parent.name for path in found).items():
+        typer.echo(f"{count:8} {kind}")
+    for path in found if yes else []:
+        store.remove(path)
+    what = "stale" if stale else "asked for by no profile"
+    typer.echo(f"{len(found)} results are {what}: {'deleted' if yes else '--yes deletes them'}")
+
+
+def _asked_by_profiles() -> list[Any]:
+    """Everything that the chapters ask for; where a profile leaves the synthetic set open, with every imported one."""
+    from synthprune.data.synthetic import imported
     from synthprune.experiments import CHAPTERS
-    from synthprune.experiments.settings import profile_names
+    from synthprune.experiments.settings import profile_names, read_profile
     from synthprune.specs import closure
 
-    store, asked = open_store(), []
+    asked = []
     for profile in profile_names():
+        sets = [{}] if "synthetic" in read_profile(profile) else [{"synthetic": name} for name in imported()]
         for chapter in CHAPTERS:
-            with contextlib.suppress(Problem):  # a profile may leave a parameter to the user: nothing is asked for then
-                asked += closure(list(_requests(chapter, {"profile": profile}).values()))
-    unasked = store.unasked(asked)
-    for path in unasked if yes else []:
-        store.remove(path)
-    typer.echo(f"{len(unasked)} of {len(store.entries()) + (len(unasked) if yes else 0)} entries are asked for by no profile"
-               + (": deleted" if yes else "; --yes deletes them"))
+            for given in sets:
+                asked += closure(list(_requests(chapter, {"profile": profile} | given).values()))
+    return asked
 
 
 @store_app.command("export")
-def store_export(profile: Profile, into: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
+def store_export(profile: Profile = "laptop", parameter: Given = [],  # noqa: B006
+                 into: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
     """Write the light results of every chapter to the files that ship with the book."""
     from synthprune.chapter import open_store
     from synthprune.experiments import CHAPTERS
 
     for chapter in CHAPTERS:
         file = into / profile / chapter
-        count = open_store().export(_requests(chapter, {"profile": profile}).values(), file)
+        count = open_store().export(_requests(chapter, _given(profile, parameter)).values(), file)
         typer.echo(f"{file}.json: {count} results")
 
 

@@ -25,9 +25,10 @@ from synthprune.data.synthetic import SyntheticSet, published, random_real
 from synthprune.distill import distribution_matching
 from synthprune.machine import cpu, device, peak_memory, revision
 from synthprune.models import Masks, State, build, initial_state, prunable
-from synthprune.pruning import collapsed, dense_masks, prune_by_magnitude, rewound, sparsity
-from synthprune.specs import Entry
-from synthprune.store import Arrays, Metrics, Store, digest_of
+from synthprune.problems import Problem
+from synthprune.pruning import collapsed, dense_masks, prune_by_magnitude, rewound, severed, sparsity
+from synthprune.specs import Entry, describe
+from synthprune.store import Arrays, Metrics, Store, StoreProblem, digest_of
 from synthprune.training import Progress, Recipe, Resident, train
 
 CHECKPOINT_SECONDS = 300.0
@@ -38,8 +39,9 @@ def require_data(entries: Iterable[Entry]) -> None:
     entries = list(entries)
     for dataset in {entry.dataset for entry in entries}:
         _split(dataset)
-    for name in {e.data.name for e in entries if isinstance(e, specs.Trained) and isinstance(e.data, specs.Published)}:
-        published(name)
+    for name, dataset in {(e.data.name, e.dataset.name) for e in entries
+                          if isinstance(e, specs.Trained) and isinstance(e.data, specs.Published)}:
+        published(name, dataset)
 
 
 def compute(entry: Entry, store: Store) -> None:
@@ -58,6 +60,10 @@ def _made(entry: Entry, store: Store) -> tuple[Arrays, Metrics]:
     torch.set_num_threads(1)
     try:
         return COMPUTE[type(entry)](entry, store)
+    except StoreProblem:
+        raise
+    except Problem as problem:
+        raise Problem(f"{describe(entry)}: {problem}") from None
     finally:
         torch.set_num_threads(threads)
 
@@ -119,11 +125,12 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
 def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
     subnetwork, split = entry.subnetwork, _split(entry.dataset)
     first, second = (store.get(end) for end in entry.ends)
+    masks = _masks(subnetwork, store)
     losses = path_losses(
-        _network(subnetwork), _tensors(first.arrays), _tensors(second.arrays), _masks(subnetwork, store),
+        _network(subnetwork), _tensors(first.arrays), _tensors(second.arrays), masks,
         _resident(split.train_images, split.train_labels, split), _resident(split.test_images, split.test_labels, split),
         points=entry.points, recompute_statistics=entry.batch_norm == "recomputed")
-    dead = store.get(subnetwork).metrics["collapsed"] if subnetwork.level else []
+    dead = collapsed(masks) if severed(_network(subnetwork), masks, split.train_images.shape[1:]) else []
     return vars(losses), {"collapsed": dead, "diverged": first.metrics["diverged"] or second.metrics["diverged"],
                           "train_images": len(split.train_labels), "test_images": len(split.test_labels)}
 
@@ -170,7 +177,7 @@ def _training_data(entry: specs.Trained, store: Store) -> Resident:
         case specs.Real():
             return _resident(split.train_images, split.train_labels, split)
         case specs.Published():
-            chosen = published(data.name)
+            chosen = published(data.name, dataset.name)
         case specs.Coreset():
             chosen = random_real(split, data.ipc, data.factor, data.seed)
         case specs.Distilled():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from platformdirs import user_data_path
+
+from synthprune.problems import Problem
 
 
 def home() -> Path:
@@ -14,6 +17,20 @@ def home() -> Path:
 
 
 def sources() -> Path:
-    """The folder with notebooks/, book/, results/, _config.yml and _toc.yml: the checkout, or what was installed with it."""
+    """The folder with notebooks/, book/, results/, _config.yml and _toc.yml: what was installed with it, or the checkout."""
     package = Path(__file__).parent
-    return package.parent if (package.parent / "notebooks").is_dir() else package / "_book"
+    return package / "_book" if (package / "_book").is_dir() else package.parent
+
+
+def write_whole(path: Path, payload: bytes) -> None:
+    """Write a file so that it is there whole or not at all. Raises Problem where the place cannot be written."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(payload)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise Problem(f"cannot write {path}: {error.strerror or error} (free some space, or set SYNTHPRUNE_HOME to a place"
+                      " that can be written)") from None

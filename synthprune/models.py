@@ -106,6 +106,8 @@ def build(name: str, *, channels: int, pixels: int, classes: int, width: int, no
     if name == "convnet3" and pixels < 16:
         # At 8 pixels the third pooling leaves one pixel, and a norm over one pixel erases it.
         raise Problem(f"convnet3 needs images of at least 16 pixels, not {pixels}")
+    if name == "lenet300" and width < 3:
+        raise Problem(f"lenet300 needs a width of at least 3, not {width}: its second layer has a third of it")
     with torch.device("meta"):
         if name == "convnet3":
             return ConvNet3(channels, pixels, classes, width, norm)

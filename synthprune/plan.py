@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 
 from synthprune import specs
-from synthprune.home import home
+from synthprune.home import home, write_whole
 from synthprune.specs import Entry
 from synthprune.store import Store
 
@@ -43,7 +43,7 @@ def training_images(entry: specs.Trained) -> int:
         case specs.Real():
             return len(_split(entry.dataset).train_labels)
         case specs.Published():
-            chosen = published(entry.data.name)
+            chosen = published(entry.data.name, entry.dataset.name)
             return len(chosen.labels) * chosen.factor**2
     return len(_split(entry.dataset).facts.classes) * entry.data.ipc * entry.data.factor**2
 
@@ -82,16 +82,17 @@ def rate(architecture: specs.Architecture, dataset: specs.Dataset, batch: int | 
     """Images per second on one core: trained in batches of `batch`, or evaluated (None). Measured once, then kept."""
     import torch
 
-    from synthprune.machine import cpu
-    from synthprune.store import _replace
+    from synthprune.machine import cpu, device
 
-    file = home() / "rates.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
-    name = f"{cpu()} torch {torch.__version__} {architecture.facts()} {dataset.name} {dataset.pixels} batch {batch}"
+    file, on = home() / "rates.json", torch.cuda.get_device_name() if device().startswith("cuda") else cpu()
+    name = f"{on} torch {torch.__version__} {architecture.facts()} {dataset.name} {dataset.pixels} batch {batch}"
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):  # none yet, or damaged: a rate is soon measured again
+        known = {}
     if name not in known:
         known[name] = round(_measure(architecture, dataset, batch), 1)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, (json.dumps(known, indent=1) + "\n").encode())
+        write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
     return known[name]
 
 
@@ -100,20 +101,21 @@ def _measure(architecture: specs.Architecture, dataset: specs.Dataset, batch: in
     import torch
 
     from synthprune.data.datasets import facts
+    from synthprune.machine import device
     from synthprune.models import build, initial_state, network_with
     from synthprune.training import Recipe, Resident, evaluate, train
 
     known, threads = facts(dataset.name), torch.get_num_threads()
     torch.set_num_threads(1)
     images = np.zeros(((batch or 500) * 4, known.channels, dataset.pixels, dataset.pixels), np.uint8)
-    data = Resident.of(images, np.zeros(len(images), np.int64), known, "cpu")
+    data = Resident.of(images, np.zeros(len(images), np.int64), known, device())
     network = build(architecture.name, channels=known.channels, pixels=dataset.pixels, classes=len(known.classes),
                     width=architecture.width, norm=architecture.norm)
     state, best = initial_state(network, 0), float("inf")
     for _ in range(4):  # the first warms up; the fastest is what an undisturbed core does
         begun = time.perf_counter()
         if batch is None:
-            evaluate(network_with(network, state), data)
+            evaluate(network_with(network, state, device()), data)
         else:
             train(network, state, {}, data, Recipe(epochs=1, batch=batch), order_seed=0)
         best = min(best, time.perf_counter() - begun)

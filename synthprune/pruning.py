@@ -5,10 +5,13 @@ Masks are bool tensors, one per prunable weight, True where the weight survives.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch import nn
 
-from synthprune.models import Masks, State
+from synthprune.models import Masks, State, initial_state, network_with
 from synthprune.problems import Problem
+from synthprune.seeds import generator
 
 
 def dense_masks(state: State, names: list[str]) -> Masks:
@@ -57,8 +60,17 @@ def rewound(initial: State, trained: State, masks: Masks, rewind: str) -> State:
 
 
 def collapsed(masks: Masks) -> list[str]:
-    """The layers in which no weight survives: nothing can pass them, and the network's output is constant."""
+    """The layers in which no weight survives. Nothing passes them; where no shortcut leads around, see `severed`."""
     return [name.removesuffix(".weight") for name, mask in masks.items() if not mask.any()]
+
+
+def severed(network: nn.Module, masks: Masks, shape: tuple[int, ...]) -> bool:
+    """Whether the masks leave no way from input to output: the logits of two images of `shape` (c, h, h) are the same."""
+    state = apply_masks(initial_state(network, 0), masks)
+    images = torch.from_numpy(generator(0, "severed").random((2, *shape), np.float32))
+    with torch.no_grad():
+        first, second = network_with(network, state).eval()(images)
+    return torch.equal(first, second)
 
 
 def sparsity(masks: Masks) -> float:

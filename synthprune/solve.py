@@ -5,16 +5,16 @@ What computes (torch and all) is imported only once something is missing: a page
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from synthprune import specs
 from synthprune.machine import cores, gpus, keep_freed_memory
 from synthprune.problems import Problem
-from synthprune.specs import Entry
-from synthprune.store import Busy, Result, Store
+from synthprune.specs import Entry, describe
+from synthprune.store import Busy, Result, Store, StoreProblem
 
 Report = Callable[[int, int, str], None]
 """Told (entries done, entries in all, a line about the one just finished)."""
@@ -74,6 +74,8 @@ def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
         try:
             _compute_in_turn(entry, store)
             report(done, len(todo), describe(entry))
+        except StoreProblem:
+            raise
         except Problem as problem:  # the rest is finished first, as on a cluster
             problems.append(problem)
             lost.add(entry)
@@ -85,28 +87,32 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
     import logging
 
     from distributed import Client, LocalCluster, as_completed
+    from distributed.scheduler import KilledWorker
 
     # Port 0: any free one. The default's is taken, with a warning, where another cluster runs on this machine.
-    cluster = address or LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1",
-                                      dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR)
-    with Client(cluster) as client:
+    place = contextlib.nullcontext(address) if address else LocalCluster(
+        n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR)
+    problems: list[BaseException] = []
+    with place as cluster, Client(cluster) as client:
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
         run, futures = f"{os.getpid()}-{time.time_ns()}", {}
-        # Long chains first: what most others wait for.
-        for place, entry in enumerate(todo):
+        for rank, entry in enumerate(todo):
             needed = [futures[parent] for parent in entry.parents if parent in futures]
             futures[entry] = client.submit(_on_worker, entry, store.root, needed, key=f"{entry.kind}-{entry.key}-{run}",
-                                           pure=False, priority=-place, retries=0)
-        problems, lines = [], {future: describe(entry) for entry, future in futures.items()}
+                                           pure=False, priority=-rank, retries=0)
+        lines = {future: describe(entry) for entry, future in futures.items()}
         for done, future in enumerate(as_completed(list(futures.values())), 1):
-            if future.status == "error":
-                problems.append(future.exception())
-            else:
+            if future.status != "error":
                 report(done, len(todo), lines[future])
-    if address is None:
-        cluster.close()
+                continue
+            problems.append(future.exception())
+            if isinstance(problems[-1], StoreProblem):
+                break
     if problems:
-        raise next((p for p in problems if isinstance(p, Problem)), problems[0])
+        first = next((p for p in problems if isinstance(p, Problem)), problems[0])
+        if isinstance(first, KilledWorker):
+            raise Problem("a worker process was killed several times over, most often for want of memory: try --workers 1")
+        raise first
 
 
 def _on_worker(entry: Entry, root: Path, parents: list[str]) -> str:
@@ -131,17 +137,3 @@ def _compute_in_turn(entry: Entry, store: Store) -> None:
             compute(entry, store)
         except Busy:
             time.sleep(0.5)
-
-
-def describe(entry: Entry) -> str:
-    """One line about an entry, for people."""
-    match entry:
-        case specs.Distilled():
-            return f"synthetic set, {entry.ipc} per class from {entry.dataset.name}"
-        case specs.Subnetwork():
-            return f"mask at level {entry.level}, initialisation {entry.init_seed}"
-        case specs.Trained():
-            return f"training at level {entry.subnetwork.level}, order {entry.order_seed}"
-        case specs.Path():
-            return f"path at level {entry.subnetwork.level}"
-    return entry.kind

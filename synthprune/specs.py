@@ -274,6 +274,28 @@ def stale(kind: str, version: int) -> bool:
     return version < versions().get(kind, version + 1)
 
 
+def describe(entry: Entry) -> str:
+    """One line about an entry, for people."""
+    match entry:
+        case Distilled():
+            return f"synthetic set, {entry.ipc} per class from {entry.dataset.name}"
+        case Subnetwork():
+            return f"mask {_which(entry)}"
+        case Trained():
+            data = "real" if isinstance(entry.data, Real) else "synthetic"
+            return f"training on {data} data, {_which(entry.subnetwork)}, order {entry.order_seed}"
+        case Path():
+            return f"path, {_which(entry.subnetwork)}"
+    return entry.kind
+
+
+def _which(subnetwork: Subnetwork) -> str:
+    start = f"initialisation {subnetwork.init_seed}"
+    if subnetwork.level == 0:
+        return f"dense, {start}"
+    return f"{'IMP' if isinstance(subnetwork.search.data, Real) else 'synthetic'}, level {subnetwork.level}, {start}"
+
+
 def closure(entries: list[Entry]) -> list[Entry]:
     """All entries and everything they rest on, parents before children, each once."""
     ordered: dict[Entry, None] = {}

@@ -33,7 +33,7 @@ class Interval:
         if not np.isfinite(self.mean):
             return "not measured"
         bounds = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]" if self.known else ""
-        return f"{self.mean:.{digits}f}{bounds}"
+        return f"{self.mean:.{digits}f}{bounds}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(values: np.ndarray, coverage: float = 0.95) -> Interval:
@@ -53,15 +53,27 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.array([getattr(i, bound) for i in each]) for bound in ("mean", "low", "high"))
 
 
-def stability(barrier: Interval, decides: bool) -> str:
+def stability(barrier: Interval, decides: bool, initialisations: int) -> str:
     """The verdict on an error barrier in percentage points: stable wholly below 2, unstable wholly above, else untold.
 
-    `decides` is False for demonstration data, whose numbers prove nothing whatever they are.
+    `decides` is False for demonstration data, whose numbers prove nothing whatever they are. Where the interval is of
+    fewer than the `initialisations` that were run (some diverged or collapsed), the others cannot speak for all.
     """
+    return _side(barrier, STABLE_BELOW, ("stable", "unstable"), decides, initialisations)
+
+
+def direction(difference: Interval, decides: bool, initialisations: int) -> str:
+    """The verdict on a paired difference: "rises less" wholly below zero, "rises more" wholly above, else untold."""
+    return _side(difference, 0.0, ("rises less", "rises more"), decides, initialisations)
+
+
+def _side(of: Interval, line: float, words: tuple[str, str], decides: bool, initialisations: int) -> str:
     if not decides:
         return "demo data decide nothing"
-    if not barrier.known:
-        return f"cannot be told ({barrier.n} initialisation{'' if barrier.n == 1 else 's'})"
-    if barrier.high < STABLE_BELOW:
-        return "stable"
-    return "unstable" if barrier.low > STABLE_BELOW else "cannot be told"
+    if of.n < initialisations:
+        return f"cannot be told ({initialisations - of.n} of {initialisations} left out)"
+    if not of.known:
+        return f"cannot be told ({of.n} initialisation{'' if of.n == 1 else 's'})"
+    if of.high < line:
+        return words[0]
+    return words[1] if of.low > line else "cannot be told"

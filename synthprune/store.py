@@ -22,12 +22,16 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from synthprune.home import home
+from synthprune.home import home, write_whole
 from synthprune.problems import Problem
 from synthprune.specs import Entry, stale
 
 Arrays = dict[str, np.ndarray]
 Metrics = dict[str, Any]
+
+
+class StoreProblem(Problem):
+    """The store cannot be written: whatever is computed from now on would be lost."""
 
 
 class Busy(Exception):
@@ -92,6 +96,15 @@ class Store:
             raise Problem(f"{file}: the shipped result {entry.key[:12]} is damaged ({error}): fetch the file again") from None
         return result
 
+    def provenance(self, entry: Entry) -> Metrics:
+        """Where a result came from, without reading its arrays. Raises Problem as `get` does."""
+        if not self.holds(entry):
+            return self.get(entry).provenance
+        try:
+            return json.loads((self.path(entry) / "provenance.json").read_bytes())
+        except (OSError, ValueError):
+            return read(self.path(entry)).provenance
+
     def put(self, entry: Entry, arrays: Arrays, metrics: Metrics, provenance: Metrics) -> None:
         """Add a result; if another process was first, its result stays. Call with the entry's lock held.
 
@@ -141,7 +154,7 @@ class Store:
             if part is not None:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(part) if part.is_dir() else part.unlink()
-            raise Problem(f"cannot write to the store {self.root}: {error.strerror or error} (free some space, or set"
+            raise StoreProblem(f"cannot write to the store {self.root}: {error.strerror or error} (free some space, or set"
                           " SYNTHPRUNE_HOME to a place that can be written)") from None
 
     # Checkpoints of long trainings: one file per entry, replaced in one move.
@@ -173,7 +186,7 @@ class Store:
         """The folders of all entries, in name order."""
         aside = ("tmp", "locks", "checkpoints")
         return sorted(p for kind in self.root.glob("*") if kind.is_dir() and kind.name not in aside
-                      for p in kind.iterdir())
+                      for p in kind.iterdir() if p.is_dir())
 
     def damaged(self) -> list[tuple[Path, str]]:
         """Every entry that cannot be read whole, with the reason."""
@@ -213,9 +226,8 @@ class Store:
                 arrays |= {f"{entry.key}/{name}": array for name, array in result.arrays.items()}
                 records[entry.key] = entry.identity() | {"metrics": result.metrics, "provenance": result.provenance,
                                                          "digest": result.digest}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file.with_suffix(".safetensors"), _packed(arrays))
-        _replace(file.with_suffix(".json"), _json(records))
+        write_whole(file.with_suffix(".safetensors"), _packed(arrays))
+        write_whole(file.with_suffix(".json"), _json(records))
         return len(records)
 
     def _shelf(self) -> dict[str, tuple[Path, dict[str, Any]]]:
@@ -223,7 +235,7 @@ class Store:
             files = sorted(file for shelf in self.shelves for file in shelf.glob("*/*.json"))
             try:
                 self._shelved = {key: (file, record) for file in files
-                                 for key, record in json.loads(file.read_text()).items()}
+                                 for key, record in json.loads(file.read_bytes()).items()}
             except ValueError as error:
                 raise Problem(f"the shipped results in {', '.join(map(str, self.shelves))} are damaged ({error}): fetch them"
                               " again") from None
@@ -275,9 +287,3 @@ def _write(file: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _replace(file: Path, data: bytes) -> None:
-    part = file.with_name(file.name + ".part")
-    _write(part, data)
-    part.replace(file)

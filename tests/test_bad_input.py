@@ -312,7 +312,7 @@ def test_a_synthetic_set_that_is_not_what_its_name_says(harm: str, home: Path) -
         other = keep(SyntheticSet(GOOD.numpy() / 2, LABELS.numpy(), 2), "mine")
         file.write_bytes((file.parent / f"{other}.safetensors").read_bytes())
     with pytest.raises(Problem, match="import it again") as problem:
-        published(full)
+        published(full, "cifar10")
     assert str(file) in str(problem.value) and "\n" not in str(problem.value)
 
 
@@ -332,10 +332,10 @@ def test_a_missing_data_set_says_how_to_import_it(refused: Refused) -> None:
 def test_a_missing_synthetic_set_names_the_nearest(home: Path) -> None:
     with pytest.raises(Problem, match=r"'mtt10@0f71478c0686' is not on this machine \(none is imported yet\): import it with"
                                       r" 'synthprune data import mtt10 PATH --of DATASET'"):
-        published("mtt10@0f71478c0686")
+        published("mtt10@0f71478c0686", "cifar10")
     full, _ = kept(home)
     with pytest.raises(Problem, match=full):
-        published("mine@000000000000")
+        published("mine@000000000000", "cifar10")
 
 
 # Chapters, profiles, parameters.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,11 +43,24 @@ def test_a_chapter_that_fails_leaves_the_page_before_it(book: tuple[Path, Path],
         assert page.read_text() == "the page before"
 
 
+def test_a_warning_leaves_the_pages_before_it(book: tuple[Path, Path], tmp_path: Path) -> None:
+    from synthprune.book import _compile
+
+    root = tmp_path / "root"
+    shutil.copytree(book[0], root, ignore=shutil.ignore_patterns("_build"))
+    (root / "_build" / "html").mkdir(parents=True)
+    (root / "_build" / "html" / "index.html").write_text("the pages before")
+    (root / "book" / "index.md").write_text("# Title\n\n{cite}`nobody2099`\n")
+    with pytest.raises(Problem, match="nobody2099"):
+        _compile(root)
+    assert (root / "_build" / "html" / "index.html").read_text() == "the pages before"
+
+
 def test_the_status_page_is_of_the_executed_notebooks(book: tuple[Path, Path], executed: dict) -> None:
     text = (book[0] / "_build" / "html" / "book" / "status.html").read_text()
     record = find_record(executed)
     for word in ("04_stability", "demo", record["digest"][:12], "fresh", record["torch"][0], record["cpu"][0],
-                 record["revision"]):
+                 record["made_by"][0]):
         assert word in text
     assert record["profile"] == "demo" and record["core_seconds"] > 0
 
@@ -68,12 +82,12 @@ def test_images_tell_what_the_data_say(executed: dict) -> None:
         return {name: Result(entry.key, arrays, metrics, {}) for name, entry in requests(p).items()}
     first, second = ([panel.alt for panel in surfaces(p, results(scale)).panels] for scale in (1.0, 1.5))
     assert all(a != b for a, b in zip(first[:2], second[:2], strict=True))
-    assert "1.00 and 2.00 at the ends, 1.50 midway" in first[0]
+    assert "1.000 and 2.000 at the ends, 1.500 midway" in first[0]
     bent = results(1.0)
     for name, result in bent.items():
         bent[name] = Result(result.key, {k: curve + 0.3 * (abs(curve - 1.5) < 0.1) for k in result.arrays}, result.metrics, {})
     assert surfaces(p, bent).panels[2].alt != surfaces(p, results(1.0)).panels[2].alt
-    assert "rises by 0.300 midway" in surfaces(p, bent).panels[2].alt
+    assert "rises by 0.300 nats midway" in surfaces(p, bent).panels[2].alt
     html = surfaces(p, bent)._repr_html_()
     assert html.count("<img") == 6 == html.count("alt=\"")
 

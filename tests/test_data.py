@@ -132,8 +132,10 @@ def test_the_name_of_a_set_is_what_the_network_sees() -> None:
 def test_a_set_that_is_kept_comes_back(home: Path) -> None:
     chosen = random_real(load("digits"), 1, 2, seed=0)
     full = keep(chosen, "mine")
-    back = published(full)
+    back = published(full, "digits")
     assert full == f"mine@{chosen.name}" and np.array_equal(back.images, chosen.images) and back.factor == 2
+    with pytest.raises(Problem, match=r"images have shape \(1, 16, 16\), cifar10 has \(3, 32, 32\)"):
+        published(full, "cifar10")
 
 
 # Averaging, hashes, the digits.
@@ -225,7 +227,7 @@ def tiny_facts(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """CIFAR-10 is, for once, the tiny one."""
     labels = {split: np.repeat(np.arange(10), len(EXPECTED[split]) // 10) for split in EXPECTED}
     prints = {f"{split}/{len(EXPECTED[split]) // 10}": fingerprint(EXPECTED[split], labels[split]) for split in EXPECTED}
-    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], fingerprints=prints))
+    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], fingerprints=prints, complete=6))
     load.cache_clear()
     yield home
     load.cache_clear()
@@ -252,6 +254,10 @@ def test_every_form_of_cifar10_gives_the_same_images_and_subsets(
     assert np.array_equal(part.train_images, average(first, 16))
     with pytest.raises(Problem, match="only 6 training images in a class, not the 7 asked for"):
         load("cifar10", 7)
+    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], complete=7))
+    load.cache_clear()
+    with pytest.raises(Problem, match="imported with 6 of 7 training images per class: .* say train_per_class=6"):
+        load("cifar10")
 
 
 def test_one_changed_pixel_is_not_cifar10(tiny_facts: Path, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def executed() -> dict:
     digests = {entry.key: "d" * 64 for entry in requests(p).values()}
     record = {"chapter": "04_stability", "profile": "demo", "parameters": p.model_dump(), "results": digests,
               "digest": combined_digest(digests), "computed": 0, "versions": specs.versions(), "core_seconds": 9.0,
-              "page_seconds": 1.0, "device": ["cpu"], "cpu": ["one"], "torch": ["2"], "package": "0", "revision": "r",
-              "finished": "then"}
+              "page_seconds": 1.0, "changed": {}, "device": ["cpu"], "cpu": ["one"], "torch": ["2"],
+              "made_by": ["0 at r"], "page_by": "0 at s", "finished": "2026-01-02T03:04:05+00:00"}
     cells = [{"cell_type": "markdown", "source": "# Title", "metadata": {}}]
     cells += [{"cell_type": "code", "source": f"step({n})", "metadata": {}, "execution_count": n, "outputs": []}
               for n in range(1, 7)]

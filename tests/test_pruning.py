@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from synthprune.models import initial_state, prunable
 from synthprune.problems import Problem
-from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_magnitude, rewound, sparsity
+from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_magnitude, rewound, severed, sparsity
 
 
 def levels(state: dict, names: list[str], count: int) -> list[dict]:
@@ -89,3 +89,12 @@ def test_weights_that_are_not_finite_cannot_be_ranked() -> None:
         prune_by_magnitude(state, dense_masks(state, ["a.weight"]), 0.5)
     with pytest.raises(Problem, match="leave none"):
         prune_by_magnitude({"a.weight": torch.ones(1)}, {"a.weight": torch.ones(1, dtype=torch.bool)}, 0.9)
+
+
+def test_a_dead_layer_severs_a_network_unless_a_shortcut_leads_around_it() -> None:
+    for network, layer, cut in ((convnet(), "features.4.weight", True), (convnet(), "classifier.weight", True),
+                                (resnet(), "stages.1.conv2.weight", False), (resnet(), "classifier.weight", True)):
+        masks = dense_masks(initial_state(network, 0), prunable(network))
+        assert not severed(network, masks, (1, 16, 16))
+        masks[layer] = torch.zeros_like(masks[layer])
+        assert severed(network, masks, (1, 16, 16)) == cut and collapsed(masks) == [layer.removesuffix(".weight")]

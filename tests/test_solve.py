@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.models import State, initial_state
 from synthprune.problems import Problem
-from synthprune.store import Arrays, Metrics, Store
+from synthprune.store import Arrays, Metrics, Store, StoreProblem
 
 WANTED = requests()
 NOWHERE = specs.Published(name="nowhere@000000000000")
@@ -107,6 +108,23 @@ def test_in_another_order_and_after_other_work(kept: Store) -> None:
     assert names != list(WANTED)
     solve.solve({name: WANTED[name] for name in names}, kept, workers=1)
     assert digests(kept) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_store_that_cannot_be_written_ends_the_run(kept: Store, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """What is computed after that would be thrown away."""
+    calls = []
+
+    def computed(entry: specs.Entry, store: Store) -> None:
+        calls.append(entry)
+        raise StoreProblem("cannot write to the store: no space left")
+
+    monkeypatch.setattr(compute, "compute", computed)
+    if workers == 2:  # other processes would not see the patch: the store itself is in a place that cannot be written
+        kept = Store(Path(os.devnull) / "store")
+    with pytest.raises(Problem, match="cannot write to the store"):
+        solve.solve(WANTED, kept, workers=workers)
+    assert len(calls) == (workers == 1)
 
 
 def test_absent_data_stop_everything_before_anything_is_computed(kept: Store) -> None:

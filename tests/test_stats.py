@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synthprune.stats import Interval, band, interval, stability
+from synthprune.stats import Interval, band, direction, interval, stability
 
 
 def test_interval_is_students() -> None:
@@ -32,12 +32,24 @@ def test_one_value_has_no_interval_and_none_is_not_measured() -> None:
 @pytest.mark.parametrize(("low", "high", "verdict"), [
     (0.1, 1.9, "stable"), (2.1, 5.0, "unstable"), (1.0, 3.0, "cannot be told"), (-1.0, 2.0, "cannot be told")])
 def test_every_verdict_can_be_reached(low: float, high: float, verdict: str) -> None:
-    assert stability(Interval((low + high) / 2, low, high, 3), decides=True) == verdict
+    assert stability(Interval((low + high) / 2, low, high, 3), decides=True, initialisations=3) == verdict
 
 
 def test_one_initialisation_and_demo_data_decide_nothing() -> None:
-    assert stability(interval(np.array([0.1])), decides=True) == "cannot be told (1 initialisation)"
-    assert stability(Interval(0.5, 0.1, 0.9, 5), decides=False) == "demo data decide nothing"
+    assert stability(interval(np.array([0.1])), True, 1) == "cannot be told (1 initialisation)"
+    assert stability(Interval(0.5, 0.1, 0.9, 5), False, 5) == "demo data decide nothing"
+
+
+def test_survivors_do_not_speak_for_those_left_out() -> None:
+    values = np.array([0.1, np.nan, 0.2, 0.15])
+    assert stability(interval(values), True, 4) == "cannot be told (1 of 4 left out)"
+    assert stability(interval(values), True, 3) == "stable"
+
+
+@pytest.mark.parametrize(("values", "verdict"), [
+    ([1.0, 1.1, 1.2], "rises more"), ([-1.0, -1.1, -1.2], "rises less"), ([-1.0, 1.0, 0.1], "cannot be told")])
+def test_a_paired_difference_has_a_direction_or_none(values: list[float], verdict: str) -> None:
+    assert direction(interval(np.array(values)), True, 3) == verdict
 
 
 def test_bands_are_intervals_point_by_point() -> None:

@@ -328,3 +328,19 @@ def test_entries_are_readable_without_this_package(kept: Store) -> None:
     plain = load_file(kept.path(MASK) / "arrays.safetensors")
     assert np.array_equal(plain["float64"], ARRAYS["float64"])
     assert read(kept.path(MASK)).key == MASK.key == kept.path(MASK).name
+
+
+def test_a_stray_file_is_no_entry(kept: Store) -> None:
+    kept.put(MASK, ARRAYS, METRICS, {})
+    for folder in (kept.root, kept.path(MASK).parent):
+        (folder / ".DS_Store").write_bytes(b"x")
+    assert kept.entries() == [kept.path(MASK)] and kept.damaged() == [] and kept.stale() == []
+
+
+def test_provenance_is_read_alone(kept: Store) -> None:
+    kept.put(MASK, ARRAYS, METRICS, {"revision": "abc"})
+    assert kept.provenance(MASK)["revision"] == "abc"
+    (kept.path(MASK) / "arrays.safetensors").unlink()
+    assert kept.provenance(MASK)["revision"] == "abc"
+    with pytest.raises(Problem, match="not in the store"):
+        kept.provenance(WEIGHTS)

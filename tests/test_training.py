@@ -50,6 +50,15 @@ def test_the_order_seed_decides_order_augmentation_and_cutmix(recipe: Recipe) ->
     assert (runs[0] - runs[1]).abs().max() > 1e-4
 
 
+def test_the_order_seed_decides_the_augmentation_alone() -> None:
+    """Where every image is the same, order and CutMix change nothing: what differs is DiffAug."""
+    network, data = convnet(), noise(1)
+    same = Resident(data.images.repeat(16, 1, 1, 1), data.labels.repeat(16), data.mean, data.std, False)
+    start, recipe = initial_state(network, 0), Recipe(epochs=2, batch=16, cutmix=0.0)
+    runs = [train(network, start, {}, same, recipe, order_seed=seed)[0]["features.0.weight"] for seed in (0, 1)]
+    assert not torch.equal(*runs)
+
+
 def test_the_schedule_steps_where_the_authors_code_steps() -> None:
     real, synthetic = Recipe(epochs=300), Recipe(epochs=1000)
     assert [real.lr_at(e) for e in (0, 199, 200, 249, 250, 299)] == pytest.approx([0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import tempfile
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
-from synthprune.home import home
+from synthprune.home import home, write_whole
 from synthprune.problems import Problem, nearest
 
 
@@ -28,6 +27,8 @@ class Facts:
     std: tuple[float, ...]
     flip: bool
     """Whether a mirrored image is still of its class."""
+    complete: int | None
+    """Training images per class of the whole set, where classes are equal; "all" must mean all of them."""
     fingerprints: dict[str, str]
     """Of (split, images per class); what an import must match, whatever its format."""
 
@@ -51,9 +52,9 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 FACTS = {
     # Mean and deviation of all 1,797 digits at 16 pixels; checked by a test.
-    "digits": Facts(tuple("0123456789"), 1, 16, (0.3053,), (0.3187,), False, {}),
+    "digits": Facts(tuple("0123456789"), 1, 16, (0.3053,), (0.3187,), False, None, {}),
     # Normalisation as in Kim et al.'s code, whose deviations (.2023 ...) the paper therefore uses.
-    "cifar10": Facts(CIFAR10, 3, 32, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), True,
+    "cifar10": Facts(CIFAR10, 3, 32, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), True, 5000,
                      {"test/1000": "8c747874966f", "train/2000": "442fa3172216"}),
 }
 
@@ -73,6 +74,10 @@ def load(name: str, train_per_class: int | None = None, pixels: int | None = Non
     """
     known = facts(name)
     images = _digits() if name == "digits" else _imported(name)
+    fewest = int(np.bincount(images["train_labels"]).min())
+    if train_per_class is None and known.complete not in (None, fewest):
+        raise Problem(f"{name} was imported with {fewest} of {known.complete} training images per class: import the whole set, or"
+                      f" say train_per_class={fewest}")
     train, test = _per_class(images["train_images"], images["train_labels"], train_per_class, name), (
         images["test_images"], images["test_labels"])
     size = pixels or known.pixels
@@ -205,18 +210,3 @@ def _official(path: Path, split: str, known: Facts) -> list[np.ndarray]:
             raise Problem(f"{path}: a file of cifar-10-batches-py is missing or has a wrong MD5: fetch it again") from None
     images, labels = official.data.transpose(0, 3, 1, 2), np.asarray(official.targets)
     return [images[labels == c] for c in range(len(known.classes))]
-
-
-def write_whole(path: Path, payload: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    import os
-
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(payload)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise Problem(f"cannot write {path}: {error.strerror or error} (set SYNTHPRUNE_HOME to another place)") from None

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from synthprune.data.datasets import Split, average, facts, write_whole
+from synthprune.data.datasets import Split, average, facts
 from synthprune.data.images import fingerprint, read_classes
-from synthprune.home import home
+from synthprune.home import home, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.seeds import generator
 
@@ -177,8 +177,11 @@ def imported() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*@*.safetensors"))
 
 
-def published(full: str) -> SyntheticSet:
-    """The set imported as '<title>@<content>'. Raises Problem where it is absent or holds something else."""
+def published(full: str, name: str) -> SyntheticSet:
+    """The set imported as '<title>@<content>', for data set `name`.
+
+    Raises Problem where it is absent, holds something else, or stands for another data set.
+    """
     path = _folder() / f"{full}.safetensors"
     if not path.exists():
         hint = nearest(full, imported()) if imported() else "none is imported yet"
@@ -191,4 +194,4 @@ def published(full: str) -> SyntheticSet:
         raise Problem(f"{path} is damaged ({error}): import it again") from None
     if synthetic.name != full.rsplit("@", maxsplit=1)[-1]:
         raise Problem(f"{path} holds {synthetic.name}, not what its name says: import it again")
-    return synthetic
+    return _checked(synthetic, full, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -43,7 +44,7 @@ class Settings(BaseModel):
     synthetic_factor: int = field("decode factor, where the set is made here", ge=1)
     distillation_steps: int = field("steps of distribution matching, where the set is distilled here", ge=0)
     synthetic_epochs: int = field("epochs of every training on synthetic data", ge=1)
-    rewind: str = field("full (to initialisation), weights (as the authors' code), or an epoch")
+    rewind: str = field("full (to initialisation), weights (as the authors' code), or an epoch of each search's own first round")
     search_seed: int = field("order in which the mask searches see their data", ge=0)
     seeds: list[int] = field("initialisations", min_length=1)
 
@@ -72,7 +73,7 @@ class Settings(BaseModel):
     @field_validator("rewind")
     @classmethod
     def _known_rewind(cls, value: str) -> str:
-        if value not in ("full", "weights") and not (value.isdigit() and int(value) > 0):
+        if value not in ("full", "weights") and not (value.isdecimal() and int(value) > 0):
             raise ValueError("must be full, weights, or the number of an epoch")
         return value
 
@@ -132,7 +133,7 @@ def read_profile(name: str) -> dict[str, Any]:
     if file is None:
         raise Problem(f"unknown profile '{name}': {nearest(name, shipped)}")
     try:
-        values = yaml.safe_load(file.read_text())
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
     known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
@@ -172,7 +173,7 @@ def recipe(p: Settings, epochs: int) -> specs.Recipe:
 def search(p: Settings, method: Method) -> specs.Search:
     data, epochs = (synthetic_data(p), p.synthetic_epochs) if method == "synthetic" else (specs.Real(), p.epochs)
     return specs.Search(data=data, recipe=recipe(p, epochs), seed=p.search_seed,
-                        rewind=int(p.rewind) if p.rewind.isdigit() else p.rewind)
+                        rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
 
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
@@ -187,6 +188,33 @@ def retrained(p: Settings, method: Method, init_seed: int, level: int, order_see
                          recipe=recipe(p, p.epochs), order_seed=order_seed)
 
 
+def overrides(p: Settings) -> dict[str, Any]:
+    """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
+    said = read_profile(p.profile)
+    return {name: value for name, value in p.model_dump().items() if name != "profile" and said.get(name) != value}
+
+
 def decides(p: Settings) -> bool:
     """Whether results of these settings may speak for or against the paper: the digits never do."""
     return p.profile != "demo" and p.dataset != "digits"
+
+
+ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100"}
+DATASETS = {"digits": "scikit-learn's digits", "cifar10": "CIFAR-10"}
+
+
+def in_words(p: Settings) -> str:
+    """Profile, data, network, training, synthetic set and rewind, as HTML sentences made from the values."""
+    changed = ", ".join(f"{name}={value}" for name, value in overrides(p).items())
+    count = f"{p.train_per_class} training images per class of " if p.train_per_class else "all training images of "
+    made = {"distilled": f"{p.synthetic_per_class} stored images per class, decoded by factor {p.synthetic_factor}, made here by"
+                         f" distribution matching in {p.distillation_steps} steps",
+            "coreset": f"{p.synthetic_per_class} random real images per class, decoded by factor {p.synthetic_factor}"}
+    rewind = {"full": "every parameter returns to initialisation",
+              "weights": "only the prunable weights return to initialisation"}
+    profile = html.escape(f"Profile {p.profile}, with {changed}" if changed else f"Profile {p.profile}")
+    return (f"<strong>{profile}.</strong> Data: {count}{DATASETS[p.dataset]} at {p.pixels} pixels. Network:"
+            f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
+            f" learning rate {p.lr:g}. Synthetic set:"
+            f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"
+            f" {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")

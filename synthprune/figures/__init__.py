@@ -95,20 +95,36 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that scrolls in its own frame; cells are text, the first of each row is its header."""
+    """A table that scrolls in its own frame; cells are text, the first of each row is its header; a note stands below."""
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
 
     def _repr_html_(self) -> str:
         def cells(kind: str, texts: Iterable[str], scope: str = "") -> str:
             return "".join(f"<{kind}{scope}>{html.escape(text)}</{kind}>" for text in texts)
 
         body = "".join(f"<tr>{cells('th', row[:1], ' scope=row')}{cells('td', row[1:])}</tr>" for row in self.rows)
+        note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         return (f'<figure class="numbers"><figcaption>{html.escape(self.caption)}</figcaption>'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption)}"><table>'
-                f"<thead><tr>{cells('th', self.header, ' scope=col')}</tr></thead><tbody>{body}</tbody></table></div></figure>")
+                f"<thead><tr>{cells('th', self.header, ' scope=col')}</tr></thead><tbody>{body}</tbody></table></div>"
+                f"{note}</figure>")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be concluded, in a box: `state` is "holds", "fails" or "open"; title and text are plain text."""
+
+    state: str
+    title: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return (f'<div class="verdict verdict--{self.state}" role="note"><p class="verdict__title">{html.escape(self.title)}</p>'
+                f"<p>{html.escape(self.text)}</p></div>")
 
 
 def live() -> bool:

@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
-from synthprune.analysis.barriers import midpoint_barrier
-from synthprune.experiments.settings import METHODS, Method
-from synthprune.experiments.stability import Curves, Parameters, batch_norm_statistics, curves, table
-from synthprune.figures import LABELS, Figure, Panel, Style, Table
+from synthprune.analysis.barriers import ends, midpoint_barrier
+from synthprune.experiments.settings import ARCHITECTURES, DATASETS, METHODS, Method, decides
+from synthprune.experiments.stability import (
+    QUANTITIES,
+    Curves,
+    Parameters,
+    batch_norm_statistics,
+    claim,
+    curves,
+    differences,
+    table,
+)
+from synthprune.figures import LABELS, Figure, Panel, Style, Table, Verdict
 from synthprune.store import Result
 
 MARKERS = {"dense": "s", "synthetic": "o", "imp": "^"}
-DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)))
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+OTHER_DASH = 3
 NAMES = {"train_loss": "training loss", "train_error": "training error", "test_loss": "test loss", "test_error": "test error"}
+NOTHING = "Nothing to draw: every subnetwork collapsed or diverged."
+UNCHANGED = 0.0005
+SIZE, WIDE = (3.6, 3.7), (7.6, 3.7)
 
 
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Loss against level and position on the path for both methods, beside the levels the paper combines."""
-    measured = {method: curves(p, results, method) for method in METHODS}
-    losses = np.concatenate([np.nanmean(c.train_loss, axis=1).ravel() for c in measured.values()])
-    limits = float(np.nanmin(losses)), float(np.nanmax(losses))
-    panels = [Panel(lambda style, m=m: _surface(style, m, measured[m], limits, combined_levels(p)), _surface_alt(m, measured[m]))
-              for m in METHODS]
-    panels.append(Panel(lambda style: _lines(style, measured, combined_levels(p)), _lines_alt(measured, combined_levels(p))))
-    caption = (f"{_setting(p)} Surfaces: training loss along the straight line between two trainings, level by level; the lines"
-               " on them are the levels of the combined plot."
-               f" {_band_words(p)}{_left_out(measured)}")
-    return Figure(panels, caption, _rows(measured), "04_stability_paths")
+    measured = _measured(p, results)
+    limits = _common_limits(measured)
+    panels = [Panel(lambda style, m=m: _surface(style, m, measured[m], limits, p), _surface_alt(m, measured[m])) for m in METHODS]
+    lines = _lines_of(p, measured, combined_levels(p), "train_loss", "dense and sparse together")
+    panels.append(lines.panel(SIZE))
+    one = len(p.levels) == 1
+    sheet = "" if one else "; between them the sheet is only drawn; colour repeats height"
+    caption = (f"{_setting(p)} Training loss along the straight line between two trainings. Surfaces: measured at level"
+               f"{'' if one else 's'} {_listed(p.levels)} (the line{'' if one else 's'}){sheet}. Their vertical axes do not begin"
+               f" at zero, and both are the same. {_level_words(p.levels)} {lines.words(p)}{_left_out(measured)}")
+    return Figure(panels, caption, _rows(p, measured), "04_stability_paths")
 
 
 def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figure:
-    """Loss and error along the path at one level, both methods and the dense network."""
-    measured = {method: curves(p, results, method) for method in METHODS}
+    """Loss and rise of training error along the path at one level, both methods and the dense network."""
+    measured = _measured(p, results)
     shown = sorted({0, level} & set(p.levels))
-    panels = [Panel(lambda style, q=q: _lines(style, measured, shown, quantity=q, title=f"{NAMES[q]}, level {level}"),
-                    _lines_alt(measured, shown, q)) for q in ("train_loss", "test_error")]
-    return Figure(panels, f"{_setting(p)} The path at level {level} ({_sparsity(level)} of the weights pruned), training loss and"
-                  f" test error. {_band_words(p)}{_left_out(measured)}", _rows(measured), f"04_stability_level_{level}")
+    lines = [_lines_of(p, measured, shown, quantity, f"{NAMES[quantity]}, level {level}")
+             for quantity in ("train_loss", "train_error")]
+    words = lines[0].words(p) if not lines[1].clipped else lines[1].words(p)
+    caption = (f"{_setting(p)} The path at level {level}: first the training loss, then how far the training error lies above the"
+               f" mean of its ends. {_level_words([level])} {words}{_left_out(measured)}")
+    return Figure([line.panel(SIZE) for line in lines], caption, _rows(p, measured), f"04_stability_level_{level}")
+
+
+def hero(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """The combined lines alone, wide: the front page's picture."""
+    measured = _measured(p, results)
+    lines = _lines_of(p, measured, combined_levels(p), "train_loss", "")
+    caption = ("Training loss on the straight line between two trainings of one subnetwork. A bump is a barrier."
+               f" {_setting(p)} {_level_words(combined_levels(p))} {lines.words(p)}{_left_out(measured)}")
+    return Figure([lines.panel(WIDE)], caption, _rows(p, measured), "04_stability_lines")
 
 
 def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -48,14 +76,31 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = []
     for statistics in batch_norm_statistics(p):
         suffix = "" if len(batch_norm_statistics(p)) == 1 else f", batch norm {statistics}"
-        rows += [(f"{LABELS[row.method]}, level {row.level}{suffix}", row.verdict, _sparsity(row.level), row.accuracy.text(1),
-                  row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2))
-                 for row in table(p, results, statistics)]
+        for row in table(p, results, statistics):
+            missing = f" ({row.left_out} of {len(p.seeds)} left out)" if row.left_out else ""
+            rows.append((f"{LABELS[row.method]}, level {row.level}{suffix}{missing}", _sparsity(row.level), row.accuracy.text(1),
+                         row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2),
+                         row.verdict))
     return Table(
-        f"Barriers between two trainings: mean [95 % interval] over {_count(len(p.seeds), 'initialisation')}"
-        + (" (an interval needs at least two)" if len(p.seeds) < 2 else ""),
-        ("subnetwork", "stable to SGD noise?", "pruned", "test accuracy, %", "loss barrier midway (paper), nats",
-         "highest loss barrier, nats", "training error barrier, points", "test error barrier, points"), rows)
+        f"Barriers between two trainings: {_interval_words(p)}",
+        ("subnetwork", "pruned", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
+         "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows, _worth(results))
+
+
+def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """How much more IMP subnetworks and the dense network rise than synthetic subnetworks, start by start."""
+    rows = [(f"{d.label}, level {d.level}", d.midpoint_loss.text(3), d.train_error.text(2), d.verdict)
+            for d in differences(p, results)]
+    return Table(
+        f"Differences of barriers on the same initialisations: {_interval_words(p)}",
+        ("difference", "loss barrier midway (paper), nats", "training error barrier, points", "the first, beside the second"),
+        rows, "Above zero: the first rises more between its two trainings than the second.")
+
+
+def claim_box(p: Parameters, results: Mapping[str, Result]) -> Verdict:
+    """What the measurements allow to say of the chapter's claim."""
+    said = claim(p, results)
+    return Verdict(said.state, said.title, said.text)
 
 
 def combined_levels(p: Parameters) -> list[int]:
@@ -64,94 +109,264 @@ def combined_levels(p: Parameters) -> list[int]:
     return paper if len(paper) > 1 else list(p.levels)
 
 
-def _surface(style: Style, method: Method, c: Curves, limits: tuple[float, float], dark: list[int]) -> Canvas:
-    canvas = Canvas(figsize=(4.4, 4.4))
-    axes = canvas.add_axes((0, 0, 0.9, 0.94), projection="3d", computed_zorder=False)
-    beta, levels = np.meshgrid(c.beta, c.levels)
-    mean = np.nanmean(c.train_loss, axis=1)
-    if len(c.levels) > 1:
-        axes.plot_surface(beta, levels, mean, cmap="cividis", vmin=limits[0], vmax=limits[1], rstride=1, cstride=1,
-                          edgecolor=style.grid, linewidth=0.3, alpha=0.9)
-    for level in dark:
-        row = mean[c.levels.index(level)]
-        axes.plot(c.beta, np.full_like(c.beta, level), row, color=style.text, linewidth=1.8)
-    axes.set(zlim=limits, title=f"{LABELS[method]} subnetworks", ylabel="pruning level", yticks=c.levels, xticks=(0, 0.5, 1))
+@dataclass(frozen=True)
+class _Line:
+    """One method at one level: curves (initialisations, points) in the unit of the plot, and how they look."""
+
+    method: str
+    level: int
+    curve: np.ndarray
+    dash: Any
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.method] if self.level == 0 else f"{LABELS[self.method]}, level {self.level}"
+
+    @property
+    def mean(self) -> np.ndarray:
+        return stats.band(self.curve)[0]
+
+    @property
+    def drawable(self) -> bool:
+        return bool(np.isfinite(self.mean).all())
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A plot of lines along the path."""
+
+    lines: Sequence[_Line]
+    quantity: str
+    title: str
+
+    @property
+    def drawn(self) -> list[_Line]:
+        return [line for line in self.lines if line.drawable]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """From the measured curves, not from the bands: of two initialisations a band may be many times as wide."""
+        values = np.concatenate([line.curve[np.isfinite(line.curve)] for line in self.drawn])
+        low, high = float(values.min()), float(values.max())
+        if "loss" in self.quantity:
+            return 0.0, 1.08 * high or 1.0
+        pad = 0.08 * (high - low)
+        return min(-0.5, low - pad), max(2.5, high + pad)
+
+    @property
+    def clipped(self) -> bool:
+        """Whether a band reaches out of the frame."""
+        bands = [stats.band(line.curve)[1:] for line in self.drawn]
+        return any((low < self.limits[0]).any() or (high > self.limits[1]).any() for low, high in bands)
+
+    def words(self, p: Parameters) -> str:
+        if len(p.seeds) < 2:
+            return "One initialisation: no band can be drawn."
+        cut = ", cut off at the frame" if self.clipped else ""
+        return (f"Thick: mean over {_count(len(p.seeds), 'initialisation')}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}%"
+                f" intervals for the mean{cut}.")
+
+    def panel(self, size: tuple[float, float]) -> Panel:
+        return Panel(lambda style: self.draw(style, size), self.alt()) if self.drawn else _nothing(size, self.title)
+
+    def draw(self, style: Style, size: tuple[float, float]) -> Canvas:
+        wide = size == WIDE
+        canvas = Canvas(figsize=size)
+        axes = canvas.add_axes((0.09, 0.16, 0.62, 0.8) if wide else (0.18, 0.36, 0.78, 0.56))
+        for line in self.drawn:
+            mean, low, high = stats.band(line.curve)
+            beta, colour = np.linspace(0, 1, len(mean)), style.colour(line.method)
+            axes.fill_between(beta, low, high, color=colour, alpha=0.1, linewidth=0)
+            if np.isfinite(low).any():
+                for each in line.curve:
+                    axes.plot(beta, each, color=colour, linestyle=line.dash, linewidth=0.7, alpha=0.5)
+            axes.plot(beta, mean, color=colour, linestyle=line.dash, marker=MARKERS[line.method], markevery=2, label=line.label)
+        axes.set(xlabel=r"position on the path $\beta$", xticks=(0, 0.25, 0.5, 0.75, 1), title=self.title, ylim=self.limits)
+        if "loss" in self.quantity:
+            axes.set_ylabel(f"{NAMES[self.quantity]} (nats)")
+        else:
+            axes.set_ylabel(f"rise of {NAMES[self.quantity]} above\nthe mean of its ends (points)")
+            axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
+            axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
+            axes.text(0, stats.STABLE_BELOW, "line of stability", va="bottom", fontsize=9)
+        if wide:
+            axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), fontsize=10)
+        else:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=2, columnspacing=1)
+        return canvas
+
+    def alt(self) -> str:
+        said = [f"{line.label}: {self._shape(line.mean) if line.drawable else 'no value'}" for line in self.lines]
+        rise = "" if "loss" in self.quantity else "rise of "
+        return (f"Lines of {rise}{NAMES[self.quantity]} along the path between two trainings. {'; '.join(said)}."
+                + "".join(self._lower(level) for level in dict.fromkeys(line.level for line in self.lines if line.level)))
+
+    def _shape(self, mean: np.ndarray) -> str:
+        if "loss" not in self.quantity:
+            beta = np.argmax(mean) / (len(mean) - 1)
+            return f"highest {_minus(mean.max(), 2)} points above the mean of the ends, at beta {beta:.2f}"
+        barrier = float(midpoint_barrier(mean))
+        if abs(barrier) < UNCHANGED:
+            return "unchanged midway"
+        return f"{'rises' if barrier > 0 else 'falls'} by {abs(barrier):.3f} nats midway"
+
+    def _lower(self, level: int) -> str:
+        means = {line.method: float(line.mean.mean()) for line in self.lines if line.level == level and line.drawable}
+        if len(means) < 2:
+            return ""
+        if abs(means["synthetic"] - means["imp"]) < UNCHANGED:
+            return f" At level {level} both methods lie alike, on average over the path."
+        lower = min(means, key=means.__getitem__)
+        return f" At level {level} {LABELS[lower]} lies lower, on average over the path."
+
+
+def _lines_of(p: Parameters, measured: Mapping[str, Curves], levels: Sequence[int], quantity: str, title: str) -> _Lines:
+    """Losses as they are, errors as percentage points above the mean of the ends; the dense network once."""
+    def of(method: Method, level: int) -> _Line:
+        curve = measured[method].at(level, quantity)
+        if "error" in quantity:
+            curve = 100 * (curve - ends(curve)[:, None])
+        return _Line(method if level else "dense", level, curve, _dash(p, level))
+
+    dense = [of(METHODS[0], 0)] if 0 in levels else []
+    return _Lines([*dense, *(of(m, level) for m in METHODS for level in levels if level)], quantity, title)
+
+
+def _dash(p: Parameters, level: int) -> Any:
+    """One dash per level, the same in every figure."""
+    known = combined_levels(p)
+    return DASHES[known.index(level) % len(DASHES) if level in known else OTHER_DASH]
+
+
+def _surface(style: Style, method: Method, c: Curves, limits: tuple[float, float], p: Parameters) -> Canvas:
+    """Strips and lines from the back (the highest level) to the front, so that the front hides what is behind it."""
+    from mpl_toolkits.mplot3d import proj3d
+
+    title = f"{LABELS[method]} subnetworks"
+    means = _means(c)
+    if not np.isfinite(means).any():
+        return _blank(style, SIZE, title)
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
+    axes.set(xlim=(0, 1), zlim=limits, title=title, yticks=c.levels, xticks=(0, 0.5, 1), ylabel="pruning level")
+    axes.set_ylim(*((c.levels[0], c.levels[-1]) if len(c.levels) > 1 else (c.levels[0] - 1, c.levels[0] + 1)))
     axes.set_xlabel(r"position on the path $\beta$")
-    axes.set_zlabel("training loss", labelpad=3)
+    axes.set_zlabel("training loss (nats)", labelpad=4)
     axes.tick_params(labelsize=9, pad=1)
     axes.view_init(elev=24, azim=-58)
-    axes.set_box_aspect((1, 1, 0.85))
+    axes.set_box_aspect((1, 1, 0.85), zoom=0.92)
+    view = axes.get_proj()
+
+    def seen(i: int) -> np.ndarray:
+        """The loss of level i, NaN where the level before it stands in the way."""
+        x, y, _ = proj3d.proj_transform(c.beta, np.full_like(c.beta, c.levels[i]), means[i], view)
+        front_x, front_y, _ = proj3d.proj_transform(c.beta, np.full_like(c.beta, c.levels[i - 1]), means[i - 1], view)
+        return np.where(y < np.interp(x, front_x, front_y, left=-np.inf, right=-np.inf), np.nan, means[i])
+
+    for order, i in enumerate(reversed(range(len(c.levels)))):
+        sheet = i > 0 and bool(np.isfinite(means[i - 1 : i + 1]).all())
+        if sheet:
+            beta, levels = np.meshgrid(c.beta, c.levels[i - 1 : i + 1])
+            axes.plot_surface(beta, levels, means[i - 1 : i + 1], cmap="cividis", vmin=limits[0], vmax=limits[1], rstride=1,
+                              cstride=1, edgecolor=style.grid, linewidth=0.2, zorder=10 + 2 * order)
+        level, kind = c.levels[i], method if c.levels[i] else "dense"
+        axes.plot(c.beta, np.full_like(c.beta, level), seen(i) if sheet else means[i], color=style.colour(kind),
+                  linestyle=_dash(p, level), marker=MARKERS[kind], markevery=2, markeredgecolor="white", markeredgewidth=0.5,
+                  linewidth=1.8 if level in combined_levels(p) else 1, zorder=11 + 2 * order)
     return canvas
 
 
-def _lines(style: Style, measured: Mapping[str, Curves], levels: list[int], *, quantity: str = "train_loss",
-           title: str = "dense and sparse together") -> Canvas:
-    canvas = Canvas(figsize=(4.4, 4.4))
-    axes = canvas.add_axes((0.16, 0.32, 0.8, 0.62))
-    for method, level, curve in _drawn(measured, levels, quantity):
-        mean, low, high = stats.band(curve)
-        beta, colour = np.linspace(0, 1, len(mean)), style.colour(method)
-        dash = DASHES[0] if level == 0 else DASHES[[n for n in levels if n].index(level) % len(DASHES)]
-        axes.plot(beta, mean, color=colour, linestyle=dash, marker=MARKERS[method], markevery=2,
-                  label=LABELS[method] if level == 0 else f"{LABELS[method]}, {_sparsity(level)} pruned")
-        axes.fill_between(beta, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.set(xlabel=r"position on the path $\beta$", ylabel=NAMES[quantity] + (" (nats)" if "loss" in quantity else ""),
-             xticks=(0, 0.25, 0.5, 0.75, 1), title=title)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, columnspacing=1)
-    return canvas
+def _means(c: Curves) -> np.ndarray:
+    """(levels, points): mean training loss, NaN for a level without a value."""
+    return np.array([stats.band(c.at(level, "train_loss"))[0] for level in c.levels])
 
 
-def _drawn(measured: Mapping[str, Curves], levels: list[int], quantity: str) -> list[tuple[str, int, np.ndarray]]:
-    """(method, level, curves) to draw; the dense network once."""
-    dense = [("dense", 0, measured[METHODS[0]].at(0, quantity))] if 0 in levels else []
-    return dense + [(m, level, measured[m].at(level, quantity)) for m in METHODS for level in levels if level]
+def _common_limits(measured: Mapping[str, Curves]) -> tuple[float, float]:
+    values = np.concatenate([_means(c).ravel() for c in measured.values()])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
 
 
 def _surface_alt(method: Method, c: Curves) -> str:
-    mean = np.nanmean(c.train_loss, axis=1)
-    parts = [f"level {level}: {row[0]:.2f} and {row[-1]:.2f} at the ends, {row[len(row) // 2]:.2f} midway"
-             for level, row in zip(c.levels, mean, strict=True)]
-    return f"Surface of training loss over pruning level and path position, {LABELS[method]} subnetworks. {'; '.join(parts)}."
+    title = f"{LABELS[method]} subnetworks"
+    means = _means(c)
+    if not np.isfinite(means).any():
+        return f"{title}. {NOTHING}"
+    parts = [f"level {level}: {row[0]:.3f} and {row[-1]:.3f} at the ends, {row[len(row) // 2]:.3f} midway"
+             if np.isfinite(row).all() else f"level {level}: no value" for level, row in zip(c.levels, means, strict=True)]
+    return f"Surface of training loss over pruning level and path position, {title}. {'; '.join(parts)}."
 
 
-def _lines_alt(measured: Mapping[str, Curves], levels: list[int], quantity: str = "train_loss") -> str:
-    parts = []
-    for method, level, curve in _drawn(measured, levels, quantity):
-        barrier = float(np.nanmean(midpoint_barrier(curve))) if np.isfinite(curve).any() else float("nan")
-        which = LABELS[method] if level == 0 else f"{LABELS[method]} at level {level}"
-        shape = "no value" if np.isnan(barrier) else f"{'rises' if barrier > 0 else 'falls'} by {abs(barrier):.3f} midway"
-        parts.append(f"{which} {shape}")
-    return f"Lines of {NAMES[quantity]} along the path between two trainings: {'; '.join(parts)}."
+def _nothing(size: tuple[float, float], title: str) -> Panel:
+    return Panel(lambda style: _blank(style, size, title), f"{title}. {NOTHING}" if title else NOTHING)
 
 
-def _rows(measured: Mapping[str, Curves]) -> list[tuple]:
+def _blank(style: Style, size: tuple[float, float], title: str) -> Canvas:
+    canvas = Canvas(figsize=size)
+    axes = canvas.add_axes((0, 0, 1, 0.92))
+    axes.set_axis_off()
+    axes.set_title(title)
+    axes.text(0.5, 0.5, NOTHING.replace(": ", ":\n").replace("collapsed", "\ncollapsed"), ha="center", va="center")
+    return canvas
+
+
+def _measured(p: Parameters, results: Mapping[str, Result]) -> dict[Method, Curves]:
+    return {method: curves(p, results, method) for method in METHODS}
+
+
+def _rows(p: Parameters, measured: Mapping[Method, Curves]) -> list[tuple]:
     rows: list[tuple] = [("method", "level", "initialisation", "beta", *NAMES)]
     for method, c in measured.items():
-        for i, level in enumerate(c.levels):
-            for j in range(c.train_loss.shape[1]):
-                name = method if level else "dense"
-                rows += [(name, level, j, f"{b:.3f}", *(f"{getattr(c, q)[i, j, k]:.6f}" for q in NAMES))
-                         for k, b in enumerate(c.beta)]
+        for level in (level for level in c.levels if level or method == METHODS[0]):
+            values = np.stack([c.at(level, quantity) for quantity in QUANTITIES], axis=-1)
+            rows += [(method if level else "dense", level, seed, f"{beta:.3f}", *(f"{value:.6f}" for value in values[j, k]))
+                     for j, seed in enumerate(p.seeds) for k, beta in enumerate(c.beta)]
     return rows
 
 
 def _sparsity(level: int) -> str:
-    return f"{100 * (1 - 0.8**level):.1f} %"
+    return f"{100 * (1 - 0.8**level):.1f}\N{NO-BREAK SPACE}%"
+
+
+def _level_words(levels: Sequence[int]) -> str:
+    return "; ".join(f"{'level' if n else 'Level'} {level}: {_sparsity(level)} pruned" for n, level in enumerate(levels)) + "."
 
 
 def _setting(p: Parameters) -> str:
-    return f"{p.architecture} of width {p.width} on {p.dataset} at {p.pixels} pixels, profile {p.profile}."
+    profile = f"Profile {p.profile}{'' if decides(p) else ': decides nothing'}."
+    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels. {profile}",
+                       quote=False)
 
 
-def _band_words(p: Parameters) -> str:
+def _interval_words(p: Parameters) -> str:
     if len(p.seeds) < 2:
-        return "One initialisation: no band can be drawn."
-    return f"Bands: 95 % intervals over {_count(len(p.seeds), 'initialisation')}."
+        return "one initialisation (an interval needs at least two)"
+    return f"mean [95\N{NO-BREAK SPACE}% interval] over {_count(len(p.seeds), 'initialisation')}"
 
 
-def _left_out(measured: Mapping[str, Curves]) -> str:
-    named = [line for c in measured.values() for line in c.left_out]
-    return f" Left out: {'; '.join(named)}." if named else ""
+def _worth(results: Mapping[str, Result]) -> str:
+    """What one image is worth, since a barrier of an error moves in such steps."""
+    metrics = next(iter(results.values())).metrics
+    parts = [f"{100 / metrics[name]:.2g} points of {kind} error ({metrics[name]} images)"
+             for kind, name in (("training", "train_images"), ("test", "test_images")) if metrics.get(name)]
+    return f"One image is worth {' and '.join(parts)}." if parts else ""
+
+
+def _left_out(measured: Mapping[Method, Curves]) -> str:
+    named = list(dict.fromkeys(line for c in measured.values() for line in c.left_out))
+    return f" Left out: {html.escape('; '.join(named))}." if named else ""
+
+
+def _minus(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _listed(levels: Sequence[int]) -> str:
+    words = [str(level) for level in levels]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _count(n: int, noun: str) -> str:
