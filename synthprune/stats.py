@@ -32,7 +32,7 @@ class Interval:
         """'1.20 [0.80, 1.60]', '1.20' alone where there is no interval, 'not measured' where there is no value."""
         if not np.isfinite(self.mean):
             return "not measured"
-        bounds = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]" if self.known else ""
+        bounds = f" [{self.low:.{digits}f},\N{NO-BREAK SPACE}{self.high:.{digits}f}]" if self.known else ""
         return f"{self.mean:.{digits}f}{bounds}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -26,7 +26,7 @@ def test_one_value_has_no_interval_and_none_is_not_measured() -> None:
     assert interval(np.array([3.0])).text() == "3.00" and not interval(np.array([3.0])).known
     assert interval(np.array([np.nan])).text() == "not measured"
     assert interval(np.array([1.0, np.nan, 3.0])).n == 2
-    assert interval(np.array([1.0, 1.0, 1.0])).text() == "1.00 [1.00, 1.00]"
+    assert interval(np.array([1.0, 1.0, 1.0])).text() == "1.00 [1.00,\N{NO-BREAK SPACE}1.00]"
 
 
 @pytest.mark.parametrize(("low", "high", "verdict"), [

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
 from synthprune.analysis.barriers import ends, midpoint_barrier
-from synthprune.experiments.settings import ARCHITECTURES, DATASETS, METHODS, Method, decides
+from synthprune.experiments.settings import ARCHITECTURES, DATASETS, METHODS, Method, decides, overrides
 from synthprune.experiments.stability import (
     QUANTITIES,
     Curves,
@@ -78,12 +78,13 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         suffix = "" if len(batch_norm_statistics(p)) == 1 else f", batch norm {statistics}"
         for row in table(p, results, statistics):
             missing = f" ({row.left_out} of {len(p.seeds)} left out)" if row.left_out else ""
-            rows.append((f"{LABELS[row.method]}, level {row.level}{suffix}{missing}", _sparsity(row.level), row.accuracy.text(1),
+            pruned = f" ({_sparsity(row.level)})" if row.level else ""
+            rows.append((f"{LABELS[row.method]}, level {row.level}{pruned}{suffix}{missing}", row.accuracy.text(1),
                          row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2),
                          row.verdict))
     return Table(
         f"Barriers between two trainings: {_interval_words(p)}",
-        ("subnetwork", "pruned", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
+        ("subnetwork (pruned)", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
          "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows, _worth(results))
 
 
@@ -127,6 +128,13 @@ class _Line:
         return stats.band(self.curve)[0]
 
     @property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is shaded: the interval point by point; of two curves, whose interval says nothing, the range."""
+        if len(self.curve) < 3:
+            return self.curve.min(0), self.curve.max(0)
+        return stats.band(self.curve)[1:]
+
+    @property
     def drawable(self) -> bool:
         return bool(np.isfinite(self.mean).all())
 
@@ -145,7 +153,7 @@ class _Lines:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """From the measured curves, not from the bands: of two initialisations a band may be many times as wide."""
+        """From the measured curves, not from the bands: of few initialisations a band may be many times as wide."""
         values = np.concatenate([line.curve[np.isfinite(line.curve)] for line in self.drawn])
         low, high = float(values.min()), float(values.max())
         if "loss" in self.quantity:
@@ -156,12 +164,14 @@ class _Lines:
     @property
     def clipped(self) -> bool:
         """Whether a band reaches out of the frame."""
-        bands = [stats.band(line.curve)[1:] for line in self.drawn]
+        bands = [line.band for line in self.drawn]
         return any((low < self.limits[0]).any() or (high > self.limits[1]).any() for low, high in bands)
 
     def words(self, p: Parameters) -> str:
         if len(p.seeds) < 2:
             return "One initialisation: no band can be drawn."
+        if len(p.seeds) == 2:
+            return "Thick: mean over 2 initialisations; shaded: their range (an interval of two says little: see the table)."
         cut = ", cut off at the frame" if self.clipped else ""
         return (f"Thick: mean over {_count(len(p.seeds), 'initialisation')}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}%"
                 f" intervals for the mean{cut}.")
@@ -174,10 +184,10 @@ class _Lines:
         canvas = Canvas(figsize=size)
         axes = canvas.add_axes((0.09, 0.16, 0.62, 0.8) if wide else (0.18, 0.36, 0.78, 0.56))
         for line in self.drawn:
-            mean, low, high = stats.band(line.curve)
+            mean, (low, high) = line.mean, line.band
             beta, colour = np.linspace(0, 1, len(mean)), style.colour(line.method)
-            axes.fill_between(beta, low, high, color=colour, alpha=0.1, linewidth=0)
-            if np.isfinite(low).any():
+            axes.fill_between(beta, low, high, color=colour, alpha=0.15, linewidth=0)
+            if len(line.curve) > 2:
                 for each in line.curve:
                     axes.plot(beta, each, color=colour, linestyle=line.dash, linewidth=0.7, alpha=0.5)
             axes.plot(beta, mean, color=colour, linestyle=line.dash, marker=MARKERS[line.method], markevery=2, label=line.label)
@@ -336,7 +346,8 @@ def _level_words(levels: Sequence[int]) -> str:
 
 
 def _setting(p: Parameters) -> str:
-    profile = f"Profile {p.profile}{'' if decides(p) else ': decides nothing'}."
+    changed = ", with other values than its own" if overrides(p) else ""
+    profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
     return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels. {profile}",
                        quote=False)
 
