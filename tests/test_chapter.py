@@ -14,6 +14,7 @@ import pytest
 from synthprune.book import find_record, gate
 from synthprune.chapter import assignments, parameters_cell
 from synthprune.experiments import CHAPTERS, experiment
+from synthprune.experiments.settings import read_profile
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ def record(notebook: Path) -> dict:
 def test_three_ways_the_same_keys_and_digests(book: tuple[Path, Path], tmp_path: Path) -> None:
     root, home = book
     made = record(root / "book" / "04_stability.ipynb")
-    command = run(home, "synthprune", "run", "04_stability", "--profile", "demo", "-p", "seeds=[0]", "--output",
+    command = run(home, "synthprune", "run", "04_stability", "--profile", "demo", "-p", "seeds=[0,1]", "--output",
                   str(tmp_path / "cli.ipynb"))
     assert command.returncode == 0, command.stderr
     plain = run(home, "papermill", str(NOTEBOOK), str(tmp_path / "plain.ipynb"), "-p", "profile", "demo")
@@ -99,7 +100,8 @@ def test_cells_run_twice_and_edited_by_hand(home: Path, monkeypatch: pytest.Monk
     said = session(parameters, "# Parameters\nepochs = 3", ask, ask, parameters, ask, "epochs = 7", ask,
                    "# Parameters\nepochs = '1e-3x'", ask, home=home)
     # The last parameters cell that was run counts; a variable of that name set elsewhere is no parameter.
-    assert [said[i].strip() for i in (2, 3, 5, 7)] == ["3", "3", "12", "12"]
+    profile = str(read_profile("demo")["epochs"])
+    assert [said[i].strip() for i in (2, 3, 5, 7)] == ["3", "3", profile, profile]
     assert said[9].startswith("04_stability: epochs = '1e-3x'")
 
 

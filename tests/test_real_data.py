@@ -20,7 +20,7 @@ SHARED = os.environ.get("SYNTHPRUNE_SHARED_DATA")
 @pytest.mark.skipif(SHARED is None, reason="SYNTHPRUNE_SHARED_DATA is not set: CIFAR-10 and the MTT set were not looked at")
 def test_ten_mtt_images_per_class_beat_ten_random_ones_by_twenty_points(home: Path) -> None:
     import_dataset("cifar10", Path(SHARED) / "cifar10.tar")
-    split = load("cifar10")
+    split = load("cifar10", 2000)
     test = Resident.of(split.test_images, split.test_labels, split.facts, "cpu")
     network = build("convnet3", channels=3, pixels=32, classes=10, width=32, norm="instance")
 
