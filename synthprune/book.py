@@ -180,4 +180,4 @@ def _hero(profile: str) -> str:
 
     p = parameters(Parameters, "04_stability", {"profile": profile})
     shown = hero(p, solve(requests(p), open_store()))._repr_html_()
-    return '<div class="full-width">' + shown.replace('"synthprune">', '"synthprune hero">', 1) + "</div>\n"
+    return shown.replace('"synthprune">', '"synthprune hero">', 1) + "\n"

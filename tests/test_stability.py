@@ -108,3 +108,22 @@ def test_a_varied_run_takes_the_new_profiles_values(home: object) -> None:
     assert run.vary(profile="laptop").parameters == parameters(Parameters, "04_stability", {"profile": "laptop", "epochs": 3})
     with pytest.raises(Problem, match="did you mean 'epochs'"):
         run.vary(epoch=3)
+
+
+def test_front_page_tables_and_box_say_what_was_measured() -> None:
+    """The hero, both tables, the box and the data behind a figure; and nothing but words where nothing is finite."""
+    from synthprune.figures.stability import barrier_table, claim_box, difference_table, hero, surfaces
+
+    p, results = made(LAPTOP, lambda method, level, seed, k: spread({"dense": 6, "synthetic": 0.5, "imp": 5}[method], seed))
+    shown = hero(p, results)
+    assert shown.panels[0].alt.startswith("Lines of training loss") and shown._repr_html_().count("<img") == 2
+    assert [row[-1] for row in barrier_table(p, results).rows] == ["unstable", "stable", "stable", "unstable", "unstable"]
+    assert {row[-1] for row in difference_table(p, results).rows} == {"rises more"}
+    assert 'class="verdict verdict--holds"' in claim_box(p, results)._repr_html_()
+    rows = surfaces(p, results).rows
+    assert len(rows) == 1 + (1 + 2 * 2) * 3 * p.points and {row[2] for row in rows[1:]} == {0, 1, 2}
+    lost = {key: Result(key, {q: np.full(p.points, np.nan) for q in QUANTITIES}, {"collapsed": [], "diverged": True}, {})
+            for key in results}
+    assert "Nothing to draw" in hero(p, lost).panels[0].alt and "Nothing to draw" in surfaces(p, lost).panels[0].alt
+    assert surfaces(p, lost)._repr_html_().count("<img") == 6
+    assert {row[-1] for row in barrier_table(p, lost).rows} == {"cannot be told (3 of 3 left out)"}

@@ -32,7 +32,7 @@ OTHER_DASH = 3
 NAMES = {"train_loss": "training loss", "train_error": "training error", "test_loss": "test loss", "test_error": "test error"}
 NOTHING = "Nothing to draw: every subnetwork collapsed or diverged."
 UNCHANGED = 0.0005
-SIZE, WIDE = (3.6, 3.7), (7.6, 3.7)
+SIZE, WIDE = (3.6, 3.7), (5.8, 4.2)
 
 
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
@@ -182,7 +182,7 @@ class _Lines:
     def draw(self, style: Style, size: tuple[float, float]) -> Canvas:
         wide = size == WIDE
         canvas = Canvas(figsize=size)
-        axes = canvas.add_axes((0.09, 0.16, 0.62, 0.8) if wide else (0.18, 0.36, 0.78, 0.56))
+        axes = canvas.add_axes((0.12, 0.32, 0.86, 0.65) if wide else (0.18, 0.36, 0.78, 0.56))
         for line in self.drawn:
             mean, (low, high) = line.mean, line.band
             beta, colour = np.linspace(0, 1, len(mean)), style.colour(line.method)
@@ -199,10 +199,7 @@ class _Lines:
             axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
             axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
             axes.text(0, stats.STABLE_BELOW, "line of stability", va="bottom", fontsize=9)
-        if wide:
-            axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), fontsize=10)
-        else:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=2, columnspacing=1)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=3 if wide else 2, columnspacing=1)
         return canvas
 
     def alt(self) -> str:
