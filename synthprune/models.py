@@ -158,7 +158,3 @@ def state_of(network: nn.Module) -> State:
 def prunable(network: nn.Module) -> list[str]:
     """The names of the tensors that pruning may touch: every convolution's and linear layer's weight, no exemptions."""
     return [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-
-
-def has_running_statistics(network: nn.Module) -> bool:
-    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
