@@ -9,18 +9,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from synthprune import specs
+from synthprune import claims, specs
 from synthprune.chapter import combined_digest, made_words, open_store, profile_words
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters
+from synthprune.figures import Verdict
 from synthprune.home import sources
+from synthprune.machine import cores
 from synthprune.problems import Problem
-from synthprune.solve import Report, solve
+from synthprune.solve import Report, solve, unobtainable
 
 WIDGETS = "application/vnd.jupyter.widget"
+REFERENCE = "laptop"
+"""The profile whose shipped verdicts the scoreboard shows beside this run's."""
+
 PARTS = ("notebooks", "book", "results", "_config.yml", "_toc.yml")
 
 
@@ -82,7 +89,7 @@ def gate(notebook: Path, profile: str) -> dict[str, Any]:
         raise Problem(f"{notebook} holds results of profile {record['profile']}, not of {profile}")
     model = experiment(record["chapter"]).Parameters
     asked = experiment(record["chapter"]).requests(parameters(model, record["chapter"], record["parameters"]))
-    if {entry.key for entry in asked.values()} != set(record["results"]):
+    if {entry.key for entry in asked.values()} != record["results"].keys() | record["absent"].keys():
         raise Problem(f"{notebook} holds other results than its parameters ask for today: run it again")
     if combined_digest(record["results"]) != record["digest"]:
         raise Problem(f"{notebook}: its digest is not that of its results")
@@ -115,13 +122,41 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
     an earlier build are then left as they were.
     """
     _materialise(root)
-    asked = {f"{chapter}: {name}": entry for chapter in CHAPTERS for name, entry in experiment(chapter).requests(
-        parameters(experiment(chapter).Parameters, chapter, {"profile": profile})).items()}
-    solve(asked, open_store(), workers=workers, report=report)
-    records = {chapter: execute(chapter, {"profile": profile}, root / "book" / f"{chapter}.ipynb") for chapter in CHAPTERS}
+    asked = {chapter: experiment(chapter).requests(parameters(experiment(chapter).Parameters, chapter, {"profile": profile}))
+             for chapter in CHAPTERS}
+    together = {f"{chapter}: {name}": entry for chapter, entries in asked.items() for name, entry in entries.items()}
+    solve(together, open_store(), workers=workers, report=report)
+    lacking = {chapter: unobtainable(entries, open_store()) for chapter, entries in asked.items()}
+    shown = [chapter for chapter in CHAPTERS if not asked[chapter] or len(lacking[chapter]) < len(asked[chapter])]
+    for chapter in CHAPTERS:
+        for old in (root / "book").glob(f"{chapter}.*"):
+            old.unlink()
+        if chapter not in shown:
+            page = absent_page(chapter, profile, next(iter(lacking[chapter].values())))
+            (root / "book" / f"{chapter}.md").write_text(page, encoding="utf-8")
+    with ThreadPoolExecutor(cores()) as side_by_side:  # each in a kernel of its own
+        made = side_by_side.map(lambda chapter: execute(chapter, {"profile": profile}, root / "book" / f"{chapter}.ipynb"), shown)
+        records = dict(zip(shown, made, strict=True))
+    judged = {claim.id: claims.Judgement(**records[claim.chapter]["claims"][claim.id]) if claim.chapter in records
+              else claims.evaluate(claim, {claim.chapter: next(iter(lacking[claim.chapter].values()))}, profile, decides=True)
+              for claim in claims.load()}
+    _check_prose(root, judged)
+    board = claims.scoreboard(claims.load(), judged, claims.recorded(REFERENCE))
+    (root / "book" / "scoreboard.md").write_text(board, encoding="utf-8")
     (root / "book" / "status.md").write_text(status_page(records), encoding="utf-8")
     (root / "book" / "hero.md").write_text(_hero(profile), encoding="utf-8")
     return _compile(root)
+
+
+def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
+    """Raises Problem where a page's prose states a verdict that the ledger does not."""
+    pages = {file.name: file.read_text(encoding="utf-8") for file in (root / "book").glob("index*.md")}
+    for file in sorted((root / "notebooks").glob("*.ipynb")):
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        pages[file.name] = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    faults = [f"{page}, {fault}" for page, prose in pages.items() for fault in claims.contradictions(prose, judged)]
+    if faults:
+        raise Problem(f"prose states verdicts that the ledger does not: {'; '.join(faults)}")
 
 
 def _compile(root: Path) -> Path:
@@ -153,6 +188,16 @@ def _materialise(root: Path) -> None:
             shutil.copy2(origin, copy)
 
 
+def absent_page(chapter: str, profile: str, reason: str) -> str:
+    """What stands for a chapter whose data are not here: its own first words, and which data to get and how."""
+    cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    before = list(takewhile(lambda cell: cell["cell_type"] == "markdown", cells))[:-1]  # the last introduces the parameters
+    opening = "\n\n".join("".join(cell["source"]) for cell in before)
+    box = Verdict("open", "Not run", f"Profile {profile} needs data for this chapter that are not on the machine that built this"
+                  f" book: {reason}. Nothing else stands in their place.")
+    return f"{opening}\n\n{box._repr_html_()}\n"
+
+
 def status_page(records: Mapping[str, dict[str, Any]]) -> str:
     """MyST Markdown: one row per chapter, from the executed notebooks' own records."""
     header = ("chapter", "profile", "fresh?", "result", "core-seconds", "page seconds", "made with")
@@ -175,9 +220,9 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
 
 def _hero(profile: str) -> str:
     """The front page's figure, from this build's results."""
-    from synthprune.experiments.stability import Parameters, requests
+    from synthprune.experiments.stability import Parameters, paths
     from synthprune.figures.stability import hero
 
     p = parameters(Parameters, "04_stability", {"profile": profile})
-    shown = hero(p, solve(requests(p), open_store()))._repr_html_()
+    shown = hero(p, solve(paths(p), open_store()))._repr_html_()
     return shown.replace('"synthprune">', '"synthprune hero">', 1) + "\n"

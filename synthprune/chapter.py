@@ -6,18 +6,19 @@ import ast
 import hashlib
 import html
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from synthprune import __version__, specs
+from synthprune import __version__, claims, specs
 from synthprune.experiments import experiment
-from synthprune.experiments.settings import Settings, overrides, parameters
-from synthprune.figures import Table
+from synthprune.experiments.settings import Settings, decides, overrides, parameters
+from synthprune.figures import Stack, Table, Verdict
 from synthprune.home import sources
 from synthprune.machine import cores, revision
 from synthprune.problems import Problem
-from synthprune.solve import missing, solve
+from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
 from synthprune.store import Result, Store
 
@@ -100,6 +101,7 @@ class Run:
     store: Store
     begun: float = field(default_factory=time.monotonic)
     results: dict[str, Result] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
     computed: int = 0
 
     @property
@@ -120,10 +122,17 @@ class Run:
         return plan_table(self.requests, self.store)
 
     def solve(self) -> dict[str, Result]:
-        """The chapter's results, computed where they are missing; progress is one line, gone when it is done."""
+        """The chapter's results, computed where they are missing; progress is one line, gone when it is done.
+
+        What needs data that are not on this machine is left out, and `absent` says why.
+        """
         from IPython.display import clear_output, display
 
-        self.computed = len(missing(self.requests, self.store))
+        self.absent = unobtainable(self.requests, self.store)
+        if self.absent:
+            display(absent_box(self.absent, len(self.requests)))
+        obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
+        self.computed = len(missing(obtainable, self.store))
         if not self.computed:
             self.results = solve(self.requests, self.store)
             return self.results
@@ -139,6 +148,13 @@ class Run:
             clear_output()
         return self.results
 
+    def verdicts(self) -> Stack:
+        """A box for each claim of the ledger that this chapter decides."""
+        judged = judgements(self.chapter, self.parameters, self.results)
+        quotes = {claim.id: claim.quote for claim in claims.load()}
+        return Stack([("", Verdict(j.state, f"{j.words.capitalize()}: {name}", f"\N{LEFT DOUBLE QUOTATION MARK}{quotes[name]}"
+                                   f"\N{RIGHT DOUBLE QUOTATION MARK} {j.evidence}")) for name, j in judged.items()])
+
     def provenance(self) -> Provenance:
         """Where this page's numbers come from, as a line for readers and a record for the book."""
         return Provenance(self.record())
@@ -148,7 +164,7 @@ class Run:
         if not self.results:
             raise Problem(f"{self.chapter}: nothing has been solved yet: run the cells above first")
         digests = {self.requests[name].key: result.digest for name, result in self.results.items()}
-        whole = specs.closure(list(self.requests.values()))
+        whole = specs.closure([self.requests[name] for name in self.results])
         made = [self.store.provenance(entry) for entry in whole if self.store.has(entry)]
 
         def each(*names: str) -> list[str]:
@@ -157,7 +173,10 @@ class Run:
         return {
             "chapter": self.chapter, "profile": self.parameters.profile, "parameters": self.parameters.model_dump(),
             "changed": overrides(self.parameters), "results": digests, "digest": combined_digest(digests),
+            "absent": {self.requests[name].key: reason for name, reason in self.absent.items()},
             "computed": self.computed,
+            "claims": {name: judgement.model_dump() for name, judgement
+                       in judgements(self.chapter, self.parameters, self.results).items()},
             "versions": {entry.kind: entry.version for entry in whole},
             "core_seconds": round(sum(one["seconds"] for one in made), 1),
             "page_seconds": round(time.monotonic() - self.begun, 1),
@@ -171,7 +190,21 @@ def combined_digest(digests: dict[str, str]) -> str:
     return hashlib.sha256("".join(f"{k} {d}\n" for k, d in sorted(digests.items())).encode()).hexdigest()
 
 
-KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "trainings", "path": "paths"}
+def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str, claims.Judgement]:
+    """What a chapter's results allow to say of each claim that it decides."""
+    measures = getattr(experiment(chapter), "measures", lambda p, results: {})(p, results)
+    return {claim.id: claims.evaluate(claim, {chapter: measures}, p.profile, decides(p))
+            for claim in claims.load() if claim.chapter == chapter}
+
+
+def absent_box(absent: dict[str, str], asked: int) -> Verdict:
+    """Which of the results that were `asked` for cannot be had here, and how to get the data."""
+    parts = [f"{count} of {asked} results: {reason}" for reason, count in Counter(absent.values()).items()]
+    return Verdict("open", "Not run", f"{'; '.join(parts)}. Nothing else stands in their place.")
+
+
+KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "trainings", "evaluation": "evaluations",
+         "path": "paths", "plane": "planes", "diagonal": "Hessian diagonals"}
 
 
 def plan_table(requests: dict[str, Entry], store: Store) -> Table:

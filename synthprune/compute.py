@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,24 +24,26 @@ from synthprune.data.images import fingerprint
 from synthprune.data.synthetic import SyntheticSet, published, random_real
 from synthprune.distill import distribution_matching
 from synthprune.machine import cpu, device, peak_memory, revision
-from synthprune.models import Masks, State, build, initial_state, prunable
+from synthprune.models import Masks, State, build, initial_state, network_with, prunable
 from synthprune.problems import Problem
 from synthprune.pruning import collapsed, dense_masks, prune_by_magnitude, rewound, severed, sparsity
-from synthprune.specs import Entry, describe
-from synthprune.store import Arrays, Metrics, Store, StoreProblem, digest_of
-from synthprune.training import Progress, Recipe, Resident, train
+from synthprune.specs import Entry, describe, origin
+from synthprune.store import Arrays, Metrics, Result, Store, StoreProblem, digest_of
+from synthprune.training import Progress, Recipe, Resident, evaluate, train
 
 CHECKPOINT_SECONDS = 300.0
 
 
-def require_data(entries: Iterable[Entry]) -> None:
-    """Raises Problem where a data set or synthetic set that the entries need is not on this machine: before hours, not after."""
-    entries = list(entries)
-    for dataset in {entry.dataset for entry in entries}:
+def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
+    """Which of these data are not on this machine, and how to get them; empty where they can be trained on."""
+    data = origin(data)
+    try:
         _split(dataset)
-    for name, dataset in {(e.data.name, e.dataset.name) for e in entries
-                          if isinstance(e, specs.Trained) and isinstance(e.data, specs.Published)}:
-        published(name, dataset)
+        if isinstance(data, specs.Published | specs.Awaited):
+            published(data.name, dataset.name)
+    except Problem as problem:
+        return str(problem)
+    return ""
 
 
 def compute(entry: Entry, store: Store) -> None:
@@ -122,6 +124,17 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
         "epoch_losses": [float(v) if np.isfinite(v) else None for v in losses], "diverged": not finite}
 
 
+def _evaluation(entry: specs.Evaluation, store: Store) -> tuple[Arrays, Metrics]:
+    trained, split = store.get(entry.of), _split(entry.dataset)
+    model = network_with(_network(entry.subnetwork), _tensors(trained.arrays), device())
+    values = {}
+    for part in ("train", "test"):
+        images, labels = (getattr(split, f"{part}_{what}") for what in ("images", "labels"))
+        loss, error = evaluate(model, _resident(images, labels, split))
+        values |= {f"{part}_loss": np.array(loss), f"{part}_error": np.array(error)}
+    return values, _standing(entry, store, trained)
+
+
 def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
     subnetwork, split = entry.subnetwork, _split(entry.dataset)
     first, second = (store.get(end) for end in entry.ends)
@@ -130,13 +143,20 @@ def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
         _network(subnetwork), _tensors(first.arrays), _tensors(second.arrays), masks,
         _resident(split.train_images, split.train_labels, split), _resident(split.test_images, split.test_labels, split),
         points=entry.points, recompute_statistics=entry.batch_norm == "recomputed")
-    dead = collapsed(masks) if severed(_network(subnetwork), masks, split.train_images.shape[1:]) else []
-    return vars(losses), {"collapsed": dead, "diverged": first.metrics["diverged"] or second.metrics["diverged"],
-                          "train_images": len(split.train_labels), "test_images": len(split.test_labels)}
+    return vars(losses), _standing(entry, store, first, second)
+
+
+def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagonal, store: Store, *trained: Result) -> Metrics:
+    """Whether what was measured may enter a mean, and over how many images it was."""
+    masks, split = _masks(entry.subnetwork, store), _split(entry.dataset)
+    dead = collapsed(masks) if severed(_network(entry.subnetwork), masks, split.train_images.shape[1:]) else []
+    return {"collapsed": dead, "diverged": any(result.metrics["diverged"] for result in trained),
+            "train_images": len(split.train_labels), "test_images": len(split.test_labels)}
 
 
 COMPUTE: dict[type[Entry], Callable[[Any, Store], tuple[Arrays, Metrics]]] = {
-    specs.Distilled: _distilled, specs.Subnetwork: _subnetwork, specs.Trained: _trained, specs.Path: _path}
+    specs.Distilled: _distilled, specs.Subnetwork: _subnetwork, specs.Trained: _trained,
+    specs.Evaluation: _evaluation, specs.Path: _path}
 
 
 # Parts that several kinds need.

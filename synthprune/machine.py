@@ -7,9 +7,14 @@ import functools
 import os
 import platform
 import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from synthprune.home import sources
+
+POWERCAP = Path("/sys/class/powercap")
 
 
 def cores() -> int:
@@ -78,3 +83,104 @@ def cpu() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter of energy, in joules since some time past; at `wraps` joules it begins again at 0."""
+
+    name: str
+    read: Callable[[], float]
+    wraps: float
+
+
+def energy_counters(powercap: Path = POWERCAP) -> list[Counter]:
+    """Every counter of energy this process may read: RAPL's of processors and memory, NVML's of GPUs; mostly none."""
+    return [counter for counter in (*_rapl(powercap), *_nvml()) if _readable(counter)]
+
+
+def _rapl(powercap: Path) -> list[Counter]:
+    def counter(folder: Path) -> Counter:
+        return Counter((folder / "name").read_text().strip(), lambda: int((folder / "energy_uj").read_text()) / 1e6,
+                       int((folder / "max_energy_range_uj").read_text()) / 1e6)
+
+    # Cores and graphics are part of the package, and the package of psys: each joule once.
+    return [counter(folder) for folder in sorted(powercap.glob("intel-rapl:*"))
+            if (folder / "name").read_text().startswith(("package", "dram"))]
+
+
+def _nvml() -> list[Counter]:
+    try:
+        import pynvml
+    except ImportError:
+        return []
+
+    def counter(index: int) -> Counter:
+        def read() -> float:
+            try:
+                return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(index)) / 1e3
+            except pynvml.NVMLError as error:
+                raise OSError(str(error)) from error
+
+        return Counter(f"GPU {index}", read, float("inf"))
+
+    try:
+        pynvml.nvmlInit()
+        return [counter(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:  # no driver
+        return []
+
+
+def _readable(counter: Counter) -> bool:
+    try:
+        counter.read()
+    except (OSError, ValueError):  # most systems show RAPL's to root alone
+        return False
+    return True
+
+
+class EnergyMeter:
+    """`with EnergyMeter() as meter:` counts the joules that the machine used while the block ran; then `meter.joules`.
+
+    The counters are those of whole processors, their memory and all GPUs: what other processes, and other workers of
+    this program, used meanwhile is included. `counters` names them; what none of them covers (disks, fans, the power
+    supply's loss) is left out. `joules` is None ("not measured") where no counter can be read, or one no longer can.
+    The counters are read every `every_seconds`, as one may wrap within minutes (65 kJ on some processors).
+    """
+
+    def __init__(self, powercap: Path = POWERCAP, every_seconds: float = 60) -> None:
+        self._counters = energy_counters(powercap)
+        self._every = every_seconds
+        self.counters = tuple(counter.name for counter in self._counters)
+        self.joules: float | None = None
+
+    def __enter__(self) -> EnergyMeter:
+        self.joules = 0.0 if self._counters else None
+        self._last = self._read()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._count()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._every):
+            self._count()
+
+    def _read(self) -> list[float]:
+        try:
+            return [counter.read() for counter in self._counters]
+        except (OSError, ValueError):
+            self.joules = None
+            return []
+
+    def _count(self) -> None:
+        now = self._read()
+        if self.joules is not None:
+            used = zip(self._last, now, self._counters, strict=True)
+            self.joules += sum((new - old) % counter.wraps for old, new, counter in used)
+            self._last = now

@@ -1,7 +1,8 @@
 """The networks of the paper, at any width, with initialisations that depend on a seed alone.
 
-Sources: ConvNet-3 and the half-width CIFAR ResNets are those of Kim et al. (2022), which the paper uses; LeNet-300-100
-is that of Frankle and Carbin (2019). Paper widths: ConvNet-3 128, ResNet-10 and ResNet-18 32 (first stage).
+Sources: ConvNet-3 and the ResNets (of half width for CIFAR) are those of Kim et al. (2022), which the paper uses;
+LeNet-300-100 is that of Frankle and Carbin (2019). Paper widths: ConvNet-3 128, ResNets 32 (first stage), with ImageNet's
+stem 64.
 """
 
 from __future__ import annotations
@@ -61,11 +62,16 @@ class _Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The CIFAR branch of Kim et al.'s ResNet: 3x3 stem, four stages of widths w, 2w, 4w, 8w, global pooling."""
+    """Kim et al.'s ResNet: stem, four stages of widths w, 2w, 4w, 8w, global pooling.
 
-    def __init__(self, channels: int, classes: int, width: int, norm: str, blocks: int) -> None:
+    The stem is CIFAR's 3x3 convolution, or ImageNet's: 7x7 with stride 2 and a 3x3 max-pooling, a quarter of the side.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int, norm: str, blocks: int, imagenet: bool) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), _norm(norm, width), nn.ReLU())
+        size, stride = (7, 2) if imagenet else (3, 1)
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, size, stride, size // 2, bias=False), _norm(norm, width), nn.ReLU(),
+                                  *([nn.MaxPool2d(3, 2, 1)] if imagenet else []))
         stages, inputs = [], width
         for stage in range(4):
             outputs = width * 2**stage
@@ -92,7 +98,7 @@ class LeNet(nn.Module):
         return self.layers(images)
 
 
-ARCHITECTURES = ("convnet3", "resnet10", "resnet18", "lenet300")
+ARCHITECTURES = ("convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet", "resnet18_imagenet")
 
 
 def build(name: str, *, channels: int, pixels: int, classes: int, width: int, norm: str) -> nn.Module:
@@ -108,12 +114,16 @@ def build(name: str, *, channels: int, pixels: int, classes: int, width: int, no
         raise Problem(f"convnet3 needs images of at least 16 pixels, not {pixels}")
     if name == "lenet300" and width < 3:
         raise Problem(f"lenet300 needs a width of at least 3, not {width}: its second layer has a third of it")
+    imagenet = name.endswith("_imagenet")
+    if imagenet and pixels < 64:
+        # Its sides shrink by 32 in all; the same stem serves 64 pixels, so that the stand-in differs in size alone.
+        raise Problem(f"{name} needs images of at least 64 pixels, not {pixels}")
     with torch.device("meta"):
         if name == "convnet3":
             return ConvNet3(channels, pixels, classes, width, norm)
         if name == "lenet300":
             return LeNet(channels, pixels, classes, width)
-        return ResNet(channels, classes, width, norm, blocks=1 if name == "resnet10" else 2)
+        return ResNet(channels, classes, width, norm, blocks=1 if name.startswith("resnet10") else 2, imagenet=imagenet)
 
 
 def initial_state(network: nn.Module, seed: int) -> State:

@@ -24,26 +24,51 @@ def apply_masks(state: State, masks: Masks) -> State:
     return {name: value * masks[name] if name in masks else value for name, value in state.items()}
 
 
-def prune_by_magnitude(state: State, masks: Masks, fraction: float) -> Masks:
-    """Remove the `fraction` of the surviving weights that is smallest in magnitude, over all layers together.
+def remaining(survivors: int, fraction: float, levels: int = 1) -> int:
+    """How many of `survivors` weights are left when `fraction` of them has gone `levels` times, rounded each time.
 
-    Exactly round(fraction * survivors) weights go; among equal magnitudes those that come first in (layer, position)
-    go first, so ties cannot prune more. A weight once pruned stays pruned. Paper section 3 and figure 1; Frankle and
-    Carbin (2019). Raises Problem where the trained weights are not finite or nothing would survive.
+    Every criterion keeps this many, so that methods are compared at equal sparsity. Raises Problem where none is left.
+    """
+    left = survivors
+    for _ in range(levels):
+        left -= round(fraction * left)
+    if left < 1:
+        raise Problem(f"pruning {fraction:.0%} of {survivors} weights{f' {levels} times' * (levels > 1)} would leave none")
+    return left
+
+
+def keep_largest(scores: State, masks: Masks, count: int) -> Masks:
+    """Keep the `count` surviving weights of the largest score, over all layers together; a pruned weight stays pruned.
+
+    `scores` holds one number for every weight in `masks`. Among equal scores those that come first in (layer, position)
+    go first, so ties cannot prune more. Raises Problem where a score is not finite.
     """
     names = list(masks)
     alive = torch.cat([masks[name].flatten() for name in names])
-    size = torch.cat([state[name].detach().abs().flatten() for name in names])
-    if not torch.isfinite(size).all():
-        raise Problem("cannot prune by magnitude: the trained weights are not finite (the training diverged)")
-    survivors = int(alive.sum())
-    count = round(fraction * survivors)
-    if count >= survivors:
-        raise Problem(f"pruning {fraction:.0%} of {survivors} weights would leave none")
-    size[~alive] = torch.inf
-    alive[torch.argsort(size, stable=True)[:count]] = False
+    score = torch.cat([scores[name].detach().flatten() for name in names])
+    if not torch.isfinite(score).all():
+        raise Problem("cannot prune: the score of a weight is not finite (its training diverged, or an image is not finite)")
+    surplus = int(alive.sum()) - count
+    score[~alive] = torch.inf
+    alive[torch.argsort(score, stable=True)[:surplus]] = False
     parts = alive.split([masks[name].numel() for name in names])
     return {name: part.view_as(masks[name]) for name, part in zip(names, parts, strict=True)}
+
+
+def prune_by_magnitude(state: State, masks: Masks, fraction: float) -> Masks:
+    """Remove the `fraction` of the surviving weights that is smallest in magnitude, over all layers together.
+
+    Paper section 3 and figure 1; Frankle and Carbin (2019). See `remaining` for how many go and `keep_largest` for which;
+    raises Problem as they do.
+    """
+    survivors = sum(int(mask.sum()) for mask in masks.values())
+    return keep_largest({name: state[name].abs() for name in masks}, masks, remaining(survivors, fraction))
+
+
+def random_like(masks: Masks, seed: int) -> Masks:
+    """Random masks that keep as many weights of every layer as `masks` do, each choice equally likely."""
+    drawn = {name: generator(seed, f"mask/{name}").permutation(mask.numel()) for name, mask in masks.items()}
+    return {name: torch.from_numpy(drawn[name] < int(mask.sum())).view_as(mask) for name, mask in masks.items()}
 
 
 def rewound(initial: State, trained: State, masks: Masks, rewind: str) -> State:

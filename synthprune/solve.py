@@ -6,6 +6,7 @@ What computes (torch and all) is imported only once something is missing: a page
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from synthprune.machine import cores, gpus, keep_freed_memory
 from synthprune.problems import Problem
-from synthprune.specs import Entry, describe
+from synthprune.specs import Entry, Real, Trained, describe
 from synthprune.store import Busy, Result, Store, StoreProblem
 
 Report = Callable[[int, int, str], None]
@@ -22,17 +23,21 @@ Report = Callable[[int, int, str], None]
 
 def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = None,
           report: Report = lambda done, total, line: None) -> dict[str, Result]:
-    """The result of every request; missing ones are computed first, with all they rest on.
+    """The result of every request that can be had; missing ones are computed first, with all they rest on.
+
+    A request whose data are not on this machine is left out (`unobtainable` names it and them); where that is every
+    request, Problem is raised.
 
     `workers`: 1 computes in this process, more starts that many local Dask processes, None chooses: a cluster only
     where more than about a minute of work is missing. SYNTHPRUNE_SCHEDULER names a running cluster to use instead.
     Raises Problem, after everything that could be finished is stored, where an entry could not be computed.
     """
+    lacking = unobtainable(requests, store)
+    if lacking and len(lacking) == len(requests):
+        raise Problem(next(iter(lacking.values())))
+    requests = {name: entry for name, entry in requests.items() if name not in lacking}
     todo = missing(requests, store)
     if todo:
-        from synthprune.compute import require_data
-
-        require_data(todo)
         address = os.environ.get("SYNTHPRUNE_SCHEDULER")
         count = workers or (gpus() or cores() if not address and _worth_a_cluster(todo, store) else 1)
         if address or count > 1:
@@ -55,6 +60,22 @@ def missing(requests: Mapping[str, Entry], store: Store) -> list[Entry]:
     for entry in requests.values():
         visit(entry, store.has)
     return list(ordered)
+
+
+def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
+    """The requests that need data which are not on this machine: {name: which data, and how to get them}."""
+    todo = missing(requests, store)
+    if not todo:
+        return {}
+    from synthprune.compute import lacking
+
+    looked_up, reasons = functools.cache(lacking), {}
+    for entry in todo:
+        data = entry.data if isinstance(entry, Trained) else Real()
+        reason = looked_up(entry.dataset, data) or next((reasons[parent] for parent in entry.parents if parent in reasons), "")
+        if reason:
+            reasons[entry] = reason
+    return {name: reasons[entry] for name, entry in requests.items() if entry in reasons}
 
 
 def _worth_a_cluster(todo: list[Entry], store: Store) -> bool:

@@ -1,89 +1,37 @@
-"""Specifications: small frozen values that say what a result is, and from which its name follows.
+"""Specifications: what a result is, and from which its name follows.
 
-A field is a fact that changes the numbers; device, worker count and verbosity are not fields. An `Entry` has a place in
-the store under its key; a `Value` is only part of others.
+Values say how (data, network, recipe, search); entries are what is stored: synthetic sets, masks, trainings, and what is
+measured of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from synthprune.values import Entry, Value
 
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Value(BaseModel):
-    """A frozen, typed record. Fields are coerced to their declared type, so that 1 and 1.0 are one float."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    later: ClassVar[frozenset[str]] = frozenset()
-    """Fields added after results existed: left out of the name while they equal their default, "as before"."""
-
-    def facts(self) -> dict[str, Any]:
-        """The fields as plain JSON values; entries among them by their key."""
-        fields = type(self).model_fields
-        kept = {name: getattr(self, name) for name in fields}
-        return {"is": type(self).__name__} | {name: _plain(value) for name, value in kept.items()
-                                              if not (name in self.later and value == fields[name].default)}
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some fields changed, checked and named anew (pydantic's would keep the old key)."""
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(update or {}))
-
-
-class Entry(Value):
-    """Something that can be stored. `version` rises when the same specification would give other numbers."""
-
-    version: ClassVar[int] = 1
-    light: ClassVar[bool] = True
-    """Light kinds (numbers, curves, masks) may ship with the book; heavy kinds (weights) stay in the local store."""
-
-    @property
-    def kind(self) -> str:
-        return type(self).__name__.lower()
-
-    @cached_property
-    def key(self) -> str:
-        """SHA-256, 64 hex digits, of the canonical JSON of kind, version and fields; parents enter by their key."""
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "version": self.version, "fields": self.facts()}
-
-    @property
-    def parents(self) -> tuple[Entry, ...]:
-        """The entries that must exist before this one can be computed."""
-        return ()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Entry):
-        return {"entry": value.key}
-    if isinstance(value, Value):
-        return value.facts()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 class Dataset(Value):
-    """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side."""
+    """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side.
 
-    name: Literal["digits", "cifar10"]
+    `whitened`: in the space of its ZCA whitening, where some published sets live.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"whitened"})
+    name: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"]
     pixels: Positive
     train_per_class: Positive | None = None
+    whitened: bool = False
 
 
 class Architecture(Value):
-    name: Literal["convnet3", "resnet10", "resnet18", "lenet300"]
+    name: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"]
     width: Positive
     norm: Literal["instance", "batch"]
 
@@ -112,6 +60,14 @@ class Published(Value):
     name: Annotated[str, Field(pattern=r"^[\w.-]+@[0-9a-f]{12}$")]
 
 
+class Awaited(Value):
+    """A published set that is not on this machine yet, of known size: its trainings can be planned, not computed."""
+
+    name: str
+    ipc: Positive
+    factor: Positive
+
+
 class Coreset(Value):
     """Random real images, `ipc` stored per class, decoded by `factor` as a synthetic set of equal size would be."""
 
@@ -133,7 +89,34 @@ class Distilled(Entry):
     seed: Natural = 0
 
 
-PruningData = Real | Published | Coreset | Distilled
+class Noise(Value):
+    """Images without content, `ipc` stored per class: pixels drawn from the data set's mean and deviation per channel."""
+
+    ipc: Positive
+    factor: Positive
+    seed: Natural
+
+
+class Shuffled(Value):
+    """The images of `of` with their labels permuted: as many of each class, none that means anything."""
+
+    of: Real | Published | Awaited | Coreset | Distilled
+    seed: Natural
+
+
+PruningData = Real | Published | Awaited | Coreset | Distilled | Noise | Shuffled
+
+
+def origin(data: PruningData) -> PruningData:
+    """The data that a shuffled set shuffles; any other data themselves."""
+    return data.of if isinstance(data, Shuffled) else data
+
+
+class Start(Value):
+    """A subnetwork that another search begins from: that of `search` at `level`."""
+
+    search: Search
+    level: Positive
 
 
 class Search(Value):
@@ -141,13 +124,16 @@ class Search(Value):
 
     `rewind`: "full" (every parameter and buffer to initialisation, the text's claim), "weights" (prunable weights only,
     the authors' code), or an epoch k (to the state after k epochs of the first round, trained on from epoch k).
+    `start`: the levels up to its own are those of another search (paper section 5: IMP on a synthetic start).
     """
 
+    later: ClassVar[frozenset[str]] = frozenset({"start"})
     data: PruningData
     recipe: Recipe
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     rewind: Literal["full", "weights"] | Positive = "full"
     seed: Natural
+    start: Start | None = None
 
     @property
     def epoch(self) -> int:
@@ -155,19 +141,49 @@ class Search(Value):
         return self.rewind if isinstance(self.rewind, int) else 0
 
 
+class AtInitialisation(Value):
+    """Masks found without training, from scores of the initial weights; level n keeps as many weights as a search's.
+
+    "magnitude"; "snip" (Lee et al. 2019), on `per_class` training images of each class that `seed` draws; "synflow"
+    (Tanaka et al. 2020); "random", drawn by `seed`.
+    """
+
+    epoch: ClassVar[int] = 0
+    rewind: ClassVar[str] = "full"
+    criterion: Literal["magnitude", "snip", "synflow", "random"]
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    per_class: Positive = 10
+    seed: Natural = 0
+
+
+class SameDensities(Value):
+    """Random masks, drawn by `seed`, that keep as many weights of every layer as the masks of `of` at the same level."""
+
+    epoch: ClassVar[int] = 0
+    rewind: ClassVar[str] = "full"
+    of: Search
+    seed: Natural
+
+
 class Subnetwork(Entry):
-    """The mask at `level` of a search from one initialisation; level 0 is the dense network, whatever the search."""
+    """The mask at `level` of a search from one initialisation; level 0 is the dense network, whatever the search.
+
+    Up to the level of a search's start, the masks are the start's own: one name for one mask.
+    """
 
     dataset: Dataset
     architecture: Architecture
     init_seed: Natural
-    search: Search | None = None
+    search: Search | AtInitialisation | SameDensities | None = None
     level: Annotated[int, Field(ge=0, le=50)] = 0
 
     @model_validator(mode="before")
     @classmethod
-    def _dense_has_no_search(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        return {**fields, "search": None} if fields.get("level", 0) == 0 else fields
+    def _named_once(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        level, search = fields.get("level", 0), fields.get("search")
+        while level and isinstance(search, Search) and search.start and level <= search.start.level:
+            search = search.start.search
+        return {**fields, "search": search if level else None}
 
     @model_validator(mode="after")
     def _sparse_has_one(self) -> Subnetwork:
@@ -182,12 +198,14 @@ class Subnetwork(Entry):
 
     def facts(self) -> dict[str, Any]:
         # The trainings behind a mask are implied by its fields and not among them: their version is told beside them.
-        implied = {"trained": Trained.version} if self.level and Trained.version > 1 else {}
-        return super().facts() | implied
+        trained = self.level and not isinstance(self.search, AtInitialisation)
+        return super().facts() | ({"trained": Trained.version} if trained and Trained.version > 1 else {})
 
     @property
-    def round(self) -> Trained:
+    def round(self) -> Trained | None:
         """The training whose weights decided this mask: that of the level below, on the search's data."""
+        if not isinstance(self.search, Search):
+            return None
         return Trained(subnetwork=self.at(self.level - 1), data=self.search.data, recipe=self.search.recipe,
                        order_seed=self.search.seed)
 
@@ -201,10 +219,13 @@ class Subnetwork(Entry):
 
     @property
     def parents(self) -> tuple[Entry, ...]:
-        if self.level == 0:
-            return ()
-        below = self.at(self.level - 1)
-        return (self.round, below) if self.level > 1 else (self.round,)
+        match self.search:
+            case Search():
+                below = self.at(self.level - 1)
+                return (self.round, below) if self.level > 1 else (self.round,)
+            case SameDensities():
+                return (self.model_copy(update={"search": self.search.of}),)
+        return ()
 
 
 class Trained(Entry):
@@ -227,17 +248,41 @@ class Trained(Entry):
 
     @property
     def parents(self) -> tuple[Entry, ...]:
+        data = origin(self.data)
         candidates = (self.subnetwork if self.subnetwork.level else None, self.subnetwork.rewind_point,
-                      self.data if isinstance(self.data, Entry) else None)
+                      data if isinstance(data, Entry) else None)
         return tuple(entry for entry in candidates if entry is not None)
 
 
-class Path(Entry):
-    """Loss and error on the straight line between two trainings of one subnetwork, at an odd number of points."""
+class Evaluation(Entry):
+    """Loss and error of one training, on its data set's training and test images."""
 
+    of: Trained
+
+    @property
+    def subnetwork(self) -> Subnetwork:
+        return self.of.subnetwork
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.of.dataset
+
+    @property
+    def parents(self) -> tuple[Entry, ...]:
+        return _with_mask(self.of)
+
+
+class Path(Entry):
+    """Loss and error on the straight line between two trainings of one subnetwork, at an odd number of points.
+
+    `aligned`: the second training's hidden channels are first permuted to match the first's (Ainsworth et al. 2023).
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"aligned"})
     ends: tuple[Trained, Trained]
     points: Annotated[int, Field(ge=3)] = 11
     batch_norm: Literal["interpolated", "recomputed"] = "interpolated"
+    aligned: bool = False
 
     @model_validator(mode="after")
     def _one_line(self) -> Path:
@@ -257,11 +302,67 @@ class Path(Entry):
 
     @property
     def parents(self) -> tuple[Entry, ...]:
-        masked = (self.subnetwork,) if self.subnetwork.level else ()
-        return (*dict.fromkeys(self.ends), *masked)
+        return _with_mask(*self.ends)
 
 
-ENTRIES: tuple[type[Entry], ...] = (Distilled, Subnetwork, Trained, Path)
+class Plane(Entry):
+    """Loss on a square grid of `side` x `side` points in the plane through trainings of one subnetwork (paper figure 5).
+
+    Three trainings span it exactly; of four it is the least-squares plane. Loss is over the first `per_class` training
+    images of each class.
+    """
+
+    models: Annotated[tuple[Trained, ...], Field(min_length=3, max_length=4)]
+    side: Annotated[int, Field(ge=2)]
+    per_class: Positive
+
+    @model_validator(mode="after")
+    def _of_one_subnetwork(self) -> Plane:
+        if len({model.subnetwork for model in self.models}) > 1 or len(set(self.models)) < len(self.models):
+            raise ValueError("a plane goes through different trainings of one subnetwork")
+        return self
+
+    @property
+    def subnetwork(self) -> Subnetwork:
+        return self.models[0].subnetwork
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.subnetwork.dataset
+
+    @property
+    def parents(self) -> tuple[Entry, ...]:
+        return _with_mask(*self.models)
+
+
+class Diagonal(Entry):
+    """The exact Hessian diagonal of a training's loss, on each of `batches` batches of training images (section 4.2)."""
+
+    of: Trained
+    batches: Positive
+    batch: Positive = 64
+    seed: Natural = 0
+
+    @property
+    def subnetwork(self) -> Subnetwork:
+        return self.of.subnetwork
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.of.dataset
+
+    @property
+    def parents(self) -> tuple[Entry, ...]:
+        return _with_mask(self.of)
+
+
+def _with_mask(*trainings: Trained) -> tuple[Entry, ...]:
+    """The trainings, each once, and the mask they share, if it is one."""
+    subnetwork = trainings[0].subnetwork
+    return (*dict.fromkeys(trainings), *((subnetwork,) if subnetwork.level else ()))
+
+
+ENTRIES: tuple[type[Entry], ...] = (Distilled, Subnetwork, Trained, Evaluation, Path, Plane, Diagonal)
 """Every kind of entry, by which stored versions are compared with today's."""
 
 
@@ -282,18 +383,37 @@ def describe(entry: Entry) -> str:
         case Subnetwork():
             return f"mask {_which(entry)}"
         case Trained():
-            data = "real" if isinstance(entry.data, Real) else "synthetic"
-            return f"training on {data} data, {_which(entry.subnetwork)}, order {entry.order_seed}"
-        case Path():
-            return f"path, {_which(entry.subnetwork)}"
+            return f"training on {_data_in_words(entry.data)}, {_which(entry.subnetwork)}, order {entry.order_seed}"
+        case Evaluation() | Path() | Plane() | Diagonal():
+            return f"{entry.kind}, {_which(entry.subnetwork)}"
     return entry.kind
 
 
 def _which(subnetwork: Subnetwork) -> str:
-    start = f"initialisation {subnetwork.init_seed}"
-    if subnetwork.level == 0:
-        return f"dense, {start}"
-    return f"{'IMP' if isinstance(subnetwork.search.data, Real) else 'synthetic'}, level {subnetwork.level}, {start}"
+    start = f"{subnetwork.architecture.name} on {subnetwork.dataset.name}, initialisation {subnetwork.init_seed}"
+    return f"{_method(subnetwork.search)}, level {subnetwork.level}, {start}" if subnetwork.level else f"dense, {start}"
+
+
+def _method(search: Search | AtInitialisation | SameDensities) -> str:
+    match search:
+        case AtInitialisation():
+            return f"{search.criterion} at initialisation"
+        case SameDensities():
+            return f"random with the densities of {_method(search.of)}"
+        case Search(start=Start()):
+            return f"{_method(search.model_copy(update={'start': None}))} on a {_method(search.start.search)} start"
+    return "IMP" if isinstance(search.data, Real) else f"pruning on {_data_in_words(search.data)}"
+
+
+def _data_in_words(data: PruningData) -> str:
+    match data:
+        case Real():
+            return "real data"
+        case Published() | Awaited():
+            return data.name
+        case Shuffled():
+            return f"{_data_in_words(data.of)} with shuffled labels"
+    return {Coreset: "random real images", Distilled: "distilled images", Noise: "noise"}[type(data)]
 
 
 def closure(entries: list[Entry]) -> list[Entry]:

@@ -6,6 +6,7 @@ Orders are averaged within an initialisation; initialisations are the independen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,10 @@ STABLE_BELOW = 2.0
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `n` initialisations with its 95 % interval; without one (low = high = NaN) where n is below 2."""
+    """A mean over `n` initialisations with its 95 % interval; without one (low = high = NaN) where n is below 2.
+
+    A mean that is NaN although n is not 0 is not defined (a ratio whose denominator may be zero).
+    """
 
     mean: float
     low: float
@@ -29,9 +33,9 @@ class Interval:
         return bool(np.isfinite(self.low))
 
     def text(self, digits: int = 2) -> str:
-        """'1.20 [0.80, 1.60]', '1.20' alone where there is no interval, 'not measured' where there is no value."""
+        """'1.20 [0.80, 1.60]', '1.20' alone where there is no interval, else 'not defined' or 'not measured'."""
         if not np.isfinite(self.mean):
-            return "not measured"
+            return "not defined" if self.n else "not measured"
         bounds = f" [{self.low:.{digits}f},\N{NO-BREAK SPACE}{self.high:.{digits}f}]" if self.known else ""
         return f"{self.mean:.{digits}f}{bounds}".replace("-", "\N{MINUS SIGN}")
 
@@ -53,6 +57,43 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.array([getattr(i, bound) for i in each]) for bound in ("mean", "low", "high"))
 
 
+def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Interval:
+    """The interval of the ratios of paired values, both (initialisations,); pairs not finite are left out.
+
+    Not defined where the interval of the denominators holds 0: their sign is unknown then, and a mean of such ratios is
+    ruled by the smallest of them.
+    """
+    values = np.stack([numerators, denominators]).astype(np.float64)
+    above, below = values[:, np.isfinite(values).all(0)]
+    bottom = interval(below)
+    if bottom.low <= 0 <= bottom.high or (below == 0).any():
+        return Interval(float("nan"), float("nan"), float("nan"), bottom.n)
+    return interval(above / below)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a chapter offers the claim ledger under one name: an interval per label, over initialisations.
+
+    A label names the scene first and may go on after a comma: "convnet3-cifar10, level 4".
+    """
+
+    intervals: Mapping[str, Interval]
+    unit: str
+    initialisations: int
+    """How many were asked for: an interval of fewer leaves some out, and the others cannot speak for them."""
+    note: str = ""
+
+
+def untold(of: Interval, initialisations: int) -> str:
+    """Why an interval may decide nothing whatever its values are; "" where it may."""
+    if of.n < initialisations:
+        return f"{initialisations - of.n} of {initialisations} left out"
+    if np.isnan(of.mean):
+        return "not defined"
+    return "" if of.known else f"{of.n} initialisation{'' if of.n == 1 else 's'}"
+
+
 def stability(barrier: Interval, decides: bool, initialisations: int) -> str:
     """The verdict on an error barrier in percentage points: stable wholly below 2, unstable wholly above, else untold.
 
@@ -70,10 +111,8 @@ def direction(difference: Interval, decides: bool, initialisations: int) -> str:
 def _side(of: Interval, line: float, words: tuple[str, str], decides: bool, initialisations: int) -> str:
     if not decides:
         return "demo data decide nothing"
-    if of.n < initialisations:
-        return f"cannot be told ({initialisations - of.n} of {initialisations} left out)"
-    if not of.known:
-        return f"cannot be told ({of.n} initialisation{'' if of.n == 1 else 's'})"
+    if reason := untold(of, initialisations):
+        return f"cannot be told ({reason})"
     if of.high < line:
         return words[0]
     return words[1] if of.low > line else "cannot be told"

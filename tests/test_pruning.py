@@ -9,7 +9,18 @@ from torch.nn.utils import prune
 
 from synthprune.models import initial_state, prunable
 from synthprune.problems import Problem
-from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_magnitude, rewound, severed, sparsity
+from synthprune.pruning import (
+    apply_masks,
+    collapsed,
+    dense_masks,
+    keep_largest,
+    prune_by_magnitude,
+    random_like,
+    remaining,
+    rewound,
+    severed,
+    sparsity,
+)
 
 
 def levels(state: dict, names: list[str], count: int) -> list[dict]:
@@ -46,6 +57,36 @@ def test_the_smallest_go_and_the_pruned_stay() -> None:
     grown = {"a.weight": torch.tensor([9.0, 1.0, 2.0]), "b.weight": torch.tensor([9.0, 3.0])}
     second = prune_by_magnitude(grown, first, 0.34)
     assert second["a.weight"].tolist() == [False, False, True] and second["b.weight"].tolist() == [False, True]
+
+
+def test_among_equal_scores_the_first_go_first() -> None:
+    scores = {"a": torch.tensor([1.0, 0.0, 1.0, 0.0]), "b": torch.tensor([0.0, 0.0, 2.0])}
+    masks = keep_largest(scores, dense_masks(scores, ["a", "b"]), 4)
+    assert masks["a"].tolist() == [True, False, True, False] and masks["b"].tolist() == [False, True, True]
+
+
+def test_remaining_weights_are_rounded_level_by_level() -> None:
+    assert [remaining(13, 0.2, level) for level in range(5)] == [13, 10, 8, 6, 5]  # 13 less 3, 2, 2 and 1
+    with pytest.raises(Problem, match="pruning 90% of 5 weights 3 times would leave none"):
+        remaining(5, 0.9, 3)
+
+
+def test_random_masks_keep_every_layers_count_and_nothing_else() -> None:
+    network = convnet(16)
+    state = initial_state(network, 3)
+    masks = levels(state, prunable(network), 5)[-1]
+    drawn, again, other = (random_like(masks, seed) for seed in (0, 0, 1))
+    for name, mask in masks.items():
+        assert drawn[name].shape == mask.shape and drawn[name].sum() == mask.sum()
+        assert torch.equal(drawn[name], again[name]) and not torch.equal(drawn[name], other[name])
+
+
+def test_every_choice_of_a_random_mask_is_equally_likely() -> None:
+    masks = {"a.weight": torch.tensor([[True, False], [True, False]]), "b.weight": torch.tensor([True, False])}
+    drawn = [random_like(masks, seed) for seed in range(1200)]
+    chosen = [tuple(masks["a.weight"].flatten().tolist()) for masks in drawn]
+    # Six pairs of four, each expected 200 times; standard deviation 13.
+    assert len(set(chosen)) == 6 and all(abs(chosen.count(pair) - 200) < 55 for pair in set(chosen))
 
 
 def test_paper_levels_are_what_the_paper_calls_them() -> None:

@@ -1,7 +1,8 @@
-"""Real data sets: the digits that come with scikit-learn, and CIFAR-10 as the user imports it."""
+"""Real data sets: the digits that come with scikit-learn, and those that the user imports."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from dataclasses import dataclass
@@ -11,31 +12,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from synthprune.data.facts import CIFAR10 as CIFAR10
+from synthprune.data.facts import FACTS as FACTS
+from synthprune.data.facts import Facts, facts
 from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
 from synthprune.home import home, write_whole
-from synthprune.problems import Problem, nearest
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is always true of a data set. `mean` and `std` per channel, of pixels in [0, 1]."""
-
-    classes: tuple[str, ...]
-    channels: int
-    pixels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    flip: bool
-    """Whether a mirrored image is still of its class."""
-    complete: int | None
-    """Training images per class of the whole set, where classes are equal; "all" must mean all of them."""
-    fingerprints: dict[str, str]
-    """Of (split, images per class); what an import must match, whatever its format."""
+from synthprune.problems import Problem
 
 
 @dataclass(frozen=True)
 class Split:
-    """uint8 images (n, c, h, w) and int64 labels (n,), training and test, with the facts that go with them."""
+    """Images (n, c, h, w), uint8 or whitened float32, and int64 labels (n,), training and test, with the facts that fit."""
 
     facts: Facts
     train_images: np.ndarray
@@ -47,41 +34,35 @@ class Split:
     def pixels(self) -> int:
         return self.train_images.shape[-1]
 
-
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-FACTS = {
-    # Mean and deviation of all 1,797 digits at 16 pixels; checked by a test.
-    "digits": Facts(tuple("0123456789"), 1, 16, (0.3053,), (0.3187,), False, None, {}),
-    # Normalisation as in Kim et al.'s code, whose deviations (.2023 ...) the paper therefore uses.
-    "cifar10": Facts(CIFAR10, 3, 32, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), True, 5000,
-                     {"test/1000": "8c747874966f", "train/2000": "442fa3172216"}),
-}
-
-
-def facts(name: str) -> Facts:
-    if name not in FACTS:
-        raise Problem(f"unknown data set '{name}': {nearest(name, FACTS)}")
-    return FACTS[name]
+    @property
+    def whitened(self) -> bool:
+        return self.train_images.dtype != np.uint8
 
 
 @functools.lru_cache(maxsize=4)
-def load(name: str, train_per_class: int | None = None, pixels: int | None = None) -> Split:
-    """The data set: per class the `train_per_class` training images of smallest content hash (None: all), whole test set.
+def load(name: str, train_per_class: int | None = None, pixels: int | None = None, whitened: bool = False,
+         test_per_class: int | None = None) -> Split:
+    """The data set: of each class the training and test images of smallest content hash, as many as said (None: all).
 
-    `pixels`: side to which images are averaged down (None: as they are); it must divide the original side.
-    Raises Problem where the data set is not imported, has fewer images, or cannot be averaged to that size.
+    `pixels`: side to which images are averaged down (None: as they are); it must divide the original side. `whitened`:
+    float32 images in the space of the ZCA whitening of these very training images, test images too, with facts that say
+    mean 0 and deviation 1; at the original size only (takes seconds).
+    Raises Problem where the data set is not imported, has fewer images, or cannot be averaged or whitened.
     """
     known = facts(name)
     images = _digits() if name == "digits" else _imported(name)
-    fewest = int(np.bincount(images["train_labels"]).min())
-    if train_per_class is None and known.complete not in (None, fewest):
-        raise Problem(f"{name} was imported with {fewest} of {known.complete} training images per class: import the whole set, or"
-                      f" say train_per_class={fewest}")
-    train, test = _per_class(images["train_images"], images["train_labels"], train_per_class, name), (
-        images["test_images"], images["test_labels"])
+    (train, train_labels), (test, test_labels) = (
+        _subset(images, split, count, name) for split, count in (("train", train_per_class), ("test", test_per_class)))
     size = pixels or known.pixels
-    return Split(known, average(train[0], size), train[1], average(test[0], size), test[1])
+    if not whitened:
+        return Split(known, average(train, size), train_labels, average(test, size), test_labels)
+    if size != known.pixels:
+        raise Problem(f"{name} is whitened at its own {known.pixels} pixels, not at {size}: leave pixels={known.pixels}")
+    from synthprune.data.whitening import zca
+
+    train, test = zca(train, test)
+    white = dataclasses.replace(known, mean=(0.0,) * known.channels, std=(1.0,) * known.channels)
+    return Split(white, train, train_labels, test, test_labels)
 
 
 def average(images: np.ndarray, pixels: int) -> np.ndarray:
@@ -96,15 +77,23 @@ def average(images: np.ndarray, pixels: int) -> np.ndarray:
     return np.rint(means).astype(np.uint8) if images.dtype == np.uint8 else means.astype(images.dtype)
 
 
-def _per_class(images: np.ndarray, labels: np.ndarray, count: int | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+WORDS = {"train": "training", "test": "test"}
+
+
+def _subset(images: dict[str, np.ndarray], split: str, count: int | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` images and labels per class of a split (None: all, which must be the whole set)."""
+    chosen, labels = images[f"{split}_images"], images[f"{split}_labels"]
+    fewest, whole = int(np.bincount(labels).min()), facts(name).complete.get(split)
     if count is None:
-        return images, labels
-    chosen = [np.flatnonzero(labels == c)[:count] for c in range(labels.max() + 1)]
-    short = min(len(c) for c in chosen)
-    if short < count:
-        raise Problem(f"{name} has only {short} training images in a class, not the {count} asked for (train_per_class)")
-    index = np.concatenate(chosen)
-    return images[index], labels[index]
+        if whole not in (None, fewest):
+            raise Problem(f"{name} was imported with {fewest} of {whole} {WORDS[split]} images per class: import the whole set,"
+                          f" or say {split}_per_class={fewest}")
+        return chosen, labels
+    if fewest < count:
+        raise Problem(f"{name} has only {fewest} {WORDS[split]} images in a class, not the {count} asked for"
+                      f" ({split}_per_class)")
+    index = np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(labels.max() + 1)])
+    return chosen[index], labels[index]
 
 
 def _digits() -> dict[str, np.ndarray]:
@@ -143,34 +132,41 @@ def _imported(name: str) -> dict[str, np.ndarray]:
     path = _path(name)
     if not path.exists():
         raise Problem(f"the data set '{name}' is not on this machine: import it with 'synthprune data import {name} PATH'"
-                      f" (PATH: torchvision's files, or train/<class>/ and test/<class>/ as a folder or tar)")
+                      f" (PATH: {facts(name).source})")
     try:
         return load_file(path)
     except SafetensorError as error:
         raise Problem(f"{path} is damaged ({error}): import '{name}' again") from None
 
 
+# Where torchvision's official files are, by data set: folder and archive.
+OFFICIAL = {"cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+            "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz")}
+
+
 def import_dataset(name: str, path: Path) -> str:
     """Read data set `name` from `path`, check that it is that data set, keep it; returns what was kept, in words.
 
-    `path`: a folder or tar with train/<class>/ and test/<class>/, or torchvision's official files (the folder that
-    holds cifar-10-batches-py, or cifar-10-python.tar.gz). Raises Problem and leaves nothing behind if anything is off.
+    `path`: what the data set's facts call its source: a folder or tar of class folders, or torchvision's official files
+    (for CIFAR-10 the folder that holds cifar-10-batches-py, or cifar-10-python.tar.gz). Photographs are kept as their
+    central square of the data set's size, as the authors' loader sees them before it augments. ImageNet-10 takes about
+    8 GB of memory. Raises Problem and leaves nothing behind if anything is off.
     """
     known = facts(name)
     if name == "digits":
         raise Problem("digits come with scikit-learn: there is nothing to import")
-    read = _official if _is_official(path) else _folders
+    read = _official if _is_official(path, name) else _folders
     arrays: dict[str, np.ndarray] = {}
     for split in ("train", "test"):
-        classes = read(path, split, known)
+        classes = read(path, split, name)
         arrays |= _arrays(split, [by_content(images) for images in classes])
     for which, expected in known.fingerprints.items():
         split, count = which.split("/")
         fewest = int(np.bincount(arrays[f"{split}_labels"]).min())
         if fewest < int(count):
             raise Problem(f"{path} is not {name}: a class has only {fewest} {split} images, not {count} or more")
-        found = fingerprint(*_per_class(arrays[f"{split}_images"], arrays[f"{split}_labels"], int(count), name))
-        if found != expected:
+        found = fingerprint(*_subset(arrays, split, int(count), name))
+        if expected and found != expected:
             raise Problem(f"{path} is not {name}: the first {count} {split} images per class have fingerprint {found},"
                           f" not {expected}")
     write_whole(_path(name), save(arrays))
@@ -178,23 +174,25 @@ def import_dataset(name: str, path: Path) -> str:
     return f"{name}: {len(arrays['train_labels'])} training and {len(arrays['test_labels'])} test images"
 
 
-def _folders(path: Path, split: str, known: Facts) -> list[np.ndarray]:
-    found = read_classes(path, known.pixels, known.channels, inside=split)
+def _folders(path: Path, split: str, name: str) -> list[np.ndarray]:
+    known = facts(name)
+    inside = known.test_folder if split == "test" else split
+    found = read_classes(path, known.pixels, known.channels, inside, photos_of=known.classes if known.photos else None)
     if tuple(found) != tuple(sorted(known.classes)):
-        raise Problem(f"{path} has {len(found)} classes in {split}/ ({', '.join(list(found)[:3])}, ...), not the"
+        raise Problem(f"{path} has {len(found)} classes in {inside}/ ({', '.join(list(found)[:3])}, ...), not the"
                       f" {len(known.classes)} expected ({', '.join(known.classes[:3])}, ...)")
     return [found[name] for name in known.classes]
 
 
-def _is_official(path: Path) -> bool:
-    return (path / "cifar-10-batches-py").is_dir() or path.name == "cifar-10-python.tar.gz"
+def _is_official(path: Path, name: str) -> bool:
+    return name in OFFICIAL and ((path / OFFICIAL[name][0]).is_dir() or path.name == OFFICIAL[name][1])
 
 
-def _official(path: Path, split: str, known: Facts) -> list[np.ndarray]:
+def _official(path: Path, split: str, name: str) -> list[np.ndarray]:
     """torchvision checks the MD5 of every batch file before it unpickles one."""
     import shutil
 
-    from torchvision.datasets import CIFAR10 as Official
+    from torchvision.datasets import CIFAR10, CIFAR100
 
     with tempfile.TemporaryDirectory() as scratch:
         root = path
@@ -205,8 +203,8 @@ def _official(path: Path, split: str, known: Facts) -> list[np.ndarray]:
             except (*DAMAGED, ValueError) as error:
                 raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
         try:
-            official = Official(root, train=split == "train", download=False)
+            official = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](root, train=split == "train", download=False)
         except RuntimeError:
-            raise Problem(f"{path}: a file of cifar-10-batches-py is missing or has a wrong MD5: fetch it again") from None
+            raise Problem(f"{path}: a file of {OFFICIAL[name][0]} is missing or has a wrong MD5: fetch it again") from None
     images, labels = official.data.transpose(0, 3, 1, 2), np.asarray(official.targets)
-    return [images[labels == c] for c in range(len(known.classes))]
+    return [images[labels == c] for c in range(len(facts(name).classes))]

@@ -1,4 +1,4 @@
-"""Synthetic training sets: published ones by content, random real ones to compare with, and the decode they share.
+"""Synthetic training sets: published ones by content, random real ones and noise to compare with, and their decode.
 
 A set stores few images per class; the network sees each stored image cut into factor x factor tiles, every tile
 enlarged to full size ("multi-formation", Kim et al. 2022). What is stored and what is seen are counted apart.
@@ -6,6 +6,7 @@ enlarged to full size ("multi-formation", Kim et al. 2022). What is stored and w
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from synthprune.data.datasets import Split, average, facts
+from synthprune.data.datasets import Split, average
+from synthprune.data.facts import Facts, facts
 from synthprune.data.images import fingerprint, read_classes
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem, nearest
@@ -26,16 +28,20 @@ from synthprune.seeds import generator
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Stored images in [0, 1]: float32 or uint8 (classes * ipc, c, h, h), in equal blocks by class; decode `factor`."""
+    """Stored images, float32 about [0, 1] or uint8 (classes * ipc, c, h, h), in equal blocks by class; decode `factor`.
+
+    `whitened`: the images are no pixels but live in the ZCA-whitened space of their data set, where alone they are of use.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     factor: int
+    whitened: bool = False
 
     @property
     def name(self) -> str:
-        """Twelve hex digits over images, labels and decode factor: what the network sees, not how it was filed."""
-        return fingerprint(self.images, np.append(self.labels, self.factor))
+        """Twelve hex digits over images, labels, decode factor and space: what the network sees, not how it was filed."""
+        return fingerprint(self.images, np.append(self.labels, [self.factor] + [1] * self.whitened))
 
     def decoded(self, pixels: int) -> tuple[np.ndarray, np.ndarray]:
         """What the network sees: float32 (classes * ipc * factor^2, c, pixels, pixels) and int64 labels."""
@@ -98,31 +104,108 @@ def random_real(split: Split, ipc: int, factor: int, seed: int) -> SyntheticSet:
         if len(own) < ipc * factor**2:
             raise Problem(f"class {label} has {len(own)} training images; a coreset of {ipc} per class at decode factor"
                           f" {factor} takes {ipc * factor**2}")
-        chosen = split.train_images[rng.permutation(own)[: ipc * factor**2]]
-        stored.append(mix(torch.from_numpy(chosen.astype(np.float32) / 255), factor).numpy())
-    return SyntheticSet(np.concatenate(stored), np.repeat(np.arange(len(stored)), ipc), factor)
+        chosen = split.train_images[rng.permutation(own)[: ipc * factor**2]].astype(np.float32)
+        stored.append(mix(torch.from_numpy(chosen if split.whitened else chosen / 255), factor).numpy())
+    return SyntheticSet(np.concatenate(stored), np.repeat(np.arange(len(stored)), ipc), factor, split.whitened)
 
 
-def read_idc(path: Path, name: str, factor: int) -> SyntheticSet:
-    """Kim et al.'s `data.pt`: a list [images float32 (classes * ipc, c, h, h) about [0, 1], labels int64 in blocks].
+def noise(known: Facts, ipc: int, factor: int, seed: int) -> SyntheticSet:
+    """Images without content: every stored value normal with its channel's mean and deviation, clipped to [0, 1]."""
+    values = generator(seed, "noise").standard_normal((len(known.classes) * ipc, known.channels, known.pixels, known.pixels))
+    mean, std = (np.reshape(v, (-1, 1, 1)) for v in (known.mean, known.std))
+    images = np.clip(mean + std * values, 0, 1).astype(np.float32)
+    return SyntheticSet(images, np.repeat(np.arange(len(known.classes)), ipc), factor)
 
-    Read without executing anything the file may hold; their values may leave [0, 1] slightly and are kept.
+
+def shuffled_labels(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The labels in a random order: as many of each class as before, and none that says what its image shows."""
+    return generator(seed, "labels").permutation(labels)
+
+
+# The one function that pickles of numpy scalars call, under its old and its new module: VICO files hold accuracies.
+_SCALAR = np.float64().__reduce__()[0]
+HARMLESS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype(np.float64))]
+
+# Where the standardisation of Zhao et al.'s code, and of Cazenavette et al.'s after it, is not that of Kim et al.'s.
+STANDARDISED = {"cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))}
+
+WHITE = 0.7
+"""Where neighbouring pixels correlate by less, a set of Cazenavette et al.'s is taken as whitened."""
+
+
+def read_tensors(path: Path, name: str, factor: int) -> SyntheticSet:
+    """A published set for data set `name`, of the three forms that torch.save is used for, told apart by content.
+
+    * Kim et al.'s (IDC) `data.pt`: a list [images, labels], pixels about [0, 1]; they may leave it slightly and are kept.
+    * VICO's (Zhao et al.: DC, DSA, DM): a dictionary whose "data" is a list of [images, labels], the last one taken;
+      standardised images, turned back into pixels, which may lie far outside [0, 1].
+    * Cazenavette et al.'s (MTT): a tensor of images, its labels in a file of the same name with "labels" for "images";
+      standardised or ZCA-whitened. Neighbouring pixels tell: they correlate by .8 and more in pixels and standardised
+      images, by .55 in the one whitened set at hand.
+
+    Images float (classes * ipc, c, h, h), labels integers in equal blocks. Read without executing anything the file may
+    hold. Raises Problem for all else.
     """
+    content, standardised = _loaded(path), True
+    alone = isinstance(content, Tensor)
+    if alone:
+        content = [content, _loaded(_labels_of(path))]
+    elif isinstance(content, dict) and isinstance(content.get("data"), list) and content["data"]:
+        content = content["data"][-1]
+    else:
+        standardised = False
+    found = _checked(SyntheticSet(*_pair(content, path), factor), str(path), name)
+    low, high = found.images.min(), found.images.max()
+    if not standardised:
+        if low < -0.5 or high > 1.5:
+            raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; pixels in about [0, 1] are expected, not"
+                          " normalised or whitened ones")
+        return found
+    if low >= 0:
+        raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; this format holds standardised images, with values"
+                      " below 0, not pixels")
+    if alone and _neighbours(found.images) < WHITE:
+        return dataclasses.replace(found, whitened=True)
+    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in STANDARDISED.get(name, (facts(name).mean, facts(name).std)))
+    return dataclasses.replace(found, images=found.images * std + mean)
+
+
+read_idc = read_tensors
+
+
+def _loaded(path: Path) -> object:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise Problem(f"no such file: {path}") from None
     except Exception as error:  # torch reports refused code, damage and foreign formats by different exceptions
         reason = "holds pickled code, which is never executed" if "Weights only" in str(error) else "is damaged or foreign"
-        raise Problem(f"{path} {reason}: only a list [images, labels] of tensors is read") from None
+        raise Problem(f"{path} {reason}: only a list [images, labels] of tensors is read, or one of the other published"
+                      " forms") from None
+
+
+def _labels_of(path: Path) -> Path:
+    if "images" not in path.name:
+        raise Problem(f"{path} is one tensor: name it ...images... and put its labels beside it as ...labels...")
+    return path.with_name(path.name.replace("images", "labels"))
+
+
+def _pair(content: object, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """float32 images and int64 labels."""
     if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
-        raise Problem(f"{path} is not a list [images, labels] of two tensors")
+        raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
     images, labels = content
     if not images.is_floating_point() or images.layout != torch.strided or images.is_meta:
         raise Problem(f"{path}: images must be a dense tensor of floats, not {images.dtype}, {images.layout}")
     if labels.dtype not in (torch.int64, torch.int32, torch.uint8) or labels.layout != torch.strided or labels.ndim != 1:
         raise Problem(f"{path}: labels must be one integer per image, not {labels.dtype} of shape {tuple(labels.shape)}")
-    return _checked(SyntheticSet(images.detach().float().numpy(), labels.long().numpy(), factor), str(path), name)
+    return images.detach().float().numpy(), labels.long().numpy()
+
+
+def _neighbours(images: np.ndarray) -> float:
+    """The correlation of horizontally neighbouring values."""
+    return float(np.corrcoef(images[..., :-1].ravel(), images[..., 1:].ravel())[0, 1])
 
 
 def read_images(path: Path, name: str, factor: int, inside: str = "") -> SyntheticSet:
@@ -146,9 +229,6 @@ def _checked(synthetic: SyntheticSet, where: str, name: str) -> SyntheticSet:
         raise Problem(f"{where}: {len(images)} images but {len(labels)} labels")
     if not np.isfinite(images).all():
         raise Problem(f"{where}: images hold NaN or infinite values")
-    if images.dtype != np.uint8 and (images.min() < -0.5 or images.max() > 1.5):
-        raise Problem(f"{where}: values reach from {images.min():.2f} to {images.max():.2f}; pixels in about [0, 1] are"
-                      " expected, not normalised or whitened ones")
     present = np.unique(labels)
     if not np.array_equal(present, np.arange(len(known.classes))):
         raise Problem(f"{where}: {len(present)} classes in the labels, from {present[0]} to {present[-1]}; {name} has"
@@ -168,6 +248,8 @@ def keep(synthetic: SyntheticSet, title: str) -> str:
         raise Problem(f"'{title}' cannot name a synthetic set: use letters, digits, '.', '-' and '_' only")
     full = f"{title}@{synthetic.name}"
     arrays = {"images": synthetic.images, "labels": synthetic.labels, "factor": np.array(synthetic.factor)}
+    if synthetic.whitened:
+        arrays["whitened"] = np.array(True)
     write_whole(_folder() / f"{full}.safetensors", save(arrays))
     return full
 
@@ -177,10 +259,10 @@ def imported() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*@*.safetensors"))
 
 
-def published(full: str, name: str) -> SyntheticSet:
-    """The set imported as '<title>@<content>', for data set `name`.
+def published(full: str, name: str, whitened: bool = False) -> SyntheticSet:
+    """The set imported as '<title>@<content>', for data set `name`, `whitened` or not.
 
-    Raises Problem where it is absent, holds something else, or stands for another data set.
+    Raises Problem where it is absent, holds something else, stands for another data set or lives in the other space.
     """
     path = _folder() / f"{full}.safetensors"
     if not path.exists():
@@ -189,9 +271,12 @@ def published(full: str, name: str) -> SyntheticSet:
                       f" 'synthprune data import {full.split('@', maxsplit=1)[0]} PATH --of DATASET'")
     try:
         arrays = load_file(path)
-        synthetic = SyntheticSet(arrays["images"], arrays["labels"], int(arrays["factor"]))
+        synthetic = SyntheticSet(arrays["images"], arrays["labels"], int(arrays["factor"]), "whitened" in arrays)
     except (SafetensorError, KeyError) as error:
         raise Problem(f"{path} is damaged ({error}): import it again") from None
     if synthetic.name != full.rsplit("@", maxsplit=1)[-1]:
         raise Problem(f"{path} holds {synthetic.name}, not what its name says: import it again")
+    if synthetic.whitened != whitened:
+        spaces = "ZCA-whitened images and this {} is not" if synthetic.whitened else "pixels and this {} is ZCA-whitened"
+        raise Problem(f"the synthetic set '{full}' holds {spaces.format(name)}: use it with whitened={synthetic.whitened}")
     return _checked(synthetic, full, name)

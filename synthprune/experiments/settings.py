@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, ClassVar, Literal, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from synthprune import specs
+from synthprune.home import home
 from synthprune.problems import Problem, nearest
 
-Method = Literal["synthetic", "imp"]
+Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "coreset", "noise", "shuffled",
+                 "like synthetic", "like imp", "synthetic, steps of imp", "imp, steps of synthetic"]
+"""Where a mask comes from: pruning on synthetic or real images; scores at initialisation; and the controls of chapter 10."""
+
 METHODS: tuple[Method, ...] = ("synthetic", "imp")
+"""The two that the paper compares."""
+
+DATASETS = {"digits": "scikit-learn's digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+            "imagenette": "Imagenette (a stand-in for ImageNet-10)", "imagenet10": "ImageNet-10"}
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenette": 10, "imagenet10": 10}
+ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
+                 "resnet10_imagenet": "ResNet-10 (ImageNet's stem)"}
 
 
 def field(comment: str, **limits: Any) -> Any:
@@ -27,19 +39,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    chapter: ClassVar[str]
+
     profile: str = field("demo, laptop, paper, or the path of a YAML file of your own")
-    dataset: Literal["digits", "cifar10"] = field("digits or cifar10")
+    scene: str = field("which of the profile's networks and data sets")
+    dataset: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"] = field(
+        "digits, cifar10, cifar100, imagenette or imagenet10")
     pixels: int = field("side of the images, in pixels", ge=8)
     train_per_class: int = field("real training images per class; 0: all", ge=0)
-    architecture: Literal["convnet3", "resnet10", "resnet18", "lenet300"] = field(
-        "convnet3, resnet10, resnet18 or lenet300")
+    architecture: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"] = field(
+        "convnet3, resnet10, resnet18, lenet300 or resnet10_imagenet")
     width: int = field("channels of the first layer (the paper: 128 for ConvNet-3, 32 for the ResNets)", ge=1)
     norm: Literal["instance", "batch"] = field("instance or batch")
     epochs: int = field("epochs of every training on real data", ge=1)
     batch: int = field("images per step", ge=1)
     lr: float = field("initial learning rate", gt=0)
     cutmix: float = field("probability of CutMix per batch", ge=0, le=1)
-    synthetic: str = field("data that synthetic masks are found with: distilled, coreset, or an imported TITLE@CONTENT")
+    synthetic: str = field("data that synthetic masks are found with: distilled, coreset, or TITLE[@CONTENT] of an imported set")
     synthetic_per_class: int = field("stored images per class, where the set is made here", ge=1)
     synthetic_factor: int = field("decode factor, where the set is made here", ge=1)
     distillation_steps: int = field("steps of distribution matching, where the set is distilled here", ge=0)
@@ -79,13 +95,18 @@ class Settings(BaseModel):
 
     @field_validator("synthetic")
     @classmethod
-    def _known_synthetic(cls, value: str) -> str:
-        if value not in ("distilled", "coreset"):
-            try:
-                specs.Published(name=value)
-            except ValidationError:
-                raise ValueError("must be distilled, coreset, or the TITLE@CONTENT of an imported set, as 'synthprune data"
-                                 " list' shows it") from None
+    def _in_full(cls, value: str) -> str:
+        """A title becomes the full name of the imported set it belongs to; where there is none, it stays a title."""
+        if value in ("distilled", "coreset") or "@" not in value:
+            found = [name for name in _imported() if name.startswith(f"{value}@")]
+            if len(found) > 1:
+                raise ValueError(f"is the title of {len(found)} imported sets: say which, {' or '.join(found)}")
+            return found[0] if found else value
+        try:
+            specs.Published(name=value)
+        except ValidationError:
+            raise ValueError("must be distilled, coreset, or an imported set's TITLE@CONTENT, as 'synthprune data list' shows"
+                             " it") from None
         return value
 
 
@@ -97,8 +118,13 @@ def _list(name: str, value: str | float) -> list[Any]:
         raise ValueError(f"{name}={value} is not a list: write it as [0,1] or 0,1") from None
 
 
+def _imported() -> list[str]:
+    """The synthetic sets on this machine, by full name: without the room that reads them, which needs torch."""
+    return sorted(file.stem for file in (home() / "data" / "synthetic").glob("*@*.safetensors"))
+
+
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
-    """A chapter's typed parameters: the profile's values, overridden by those `given`.
+    """A chapter's typed parameters: what the profile says of the chapter and its scene, overridden by those `given`.
 
     Raises Problem naming the parameter, its value and the nearest valid name or what is wrong.
     """
@@ -107,7 +133,7 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
             raise Problem(f"unknown parameter '{name}' for {chapter}: {nearest(name, model.model_fields)}")
     chosen = {name: value for name, value in given.items() if value is not None}
     name = str(chosen.get("profile", "demo"))
-    values = {k: v for k, v in read_profile(name).items() if k in model.model_fields} | chosen
+    values = _said(name, model, chapter, chosen.get("scene")) | chosen
     try:
         return model(**values | {"profile": name})
     except ValidationError as error:
@@ -120,28 +146,59 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
         raise Problem(f"{chapter}: {where}{value}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
+def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) -> dict[str, Any]:
+    """What a profile says of a chapter in a scene: its own values, then the chapter's, then the scene's."""
+    said = read_profile(profile)
+    plain = {name: value for name, value in said.items() if name not in PARTS}
+    of_chapter = said["chapters"].get(chapter, {})
+    scene = scene or of_chapter.get("scene") or said.get("scene")
+    if scene not in said["scenes"]:
+        raise Problem(f"profile {profile} has no scene '{scene}': {nearest(str(scene), said['scenes'])}")
+    values = plain | of_chapter | said["scenes"][scene] | {"scene": scene}
+    return {name: value for name, value in values.items() if name in model.model_fields}
+
+
+PARTS = ("scenes", "chapters")
+"""The two parts of a profile that are mappings: values of one scene, and of one chapter."""
+
+
 def read_profile(name: str) -> dict[str, Any]:
-    """The fields of a profile: one that comes with the package, or a YAML file by its path.
+    """The fields of a profile, with its scenes and chapters: one that comes with the package, or a YAML file by its path.
 
     Raises Problem for an unknown name or key, or a file that is no mapping.
     """
-    from synthprune.experiments import CHAPTERS, experiment
-
     shipped = {file.name.removesuffix(".yaml"): file for file in (files("synthprune") / "profiles").iterdir()
                if file.name.endswith(".yaml")}
     file = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
     if file is None:
         raise Problem(f"unknown profile '{name}': {nearest(name, shipped)}")
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return _read(name, file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
-    known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
+
+
+@functools.lru_cache(maxsize=8)
+def _read(name: str, text: str) -> dict[str, Any]:
+    from synthprune.experiments import CHAPTERS, experiment
+
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise Problem(f"profile {name} is not a list of 'field: value' lines")
-    for key in values:
-        if key not in known:
-            raise Problem(f"profile {name} has an unknown key '{key}': {nearest(str(key), known)}")
+    values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}, "chapters": values.get("chapters") or {}}
+    values.setdefault("scene", next(iter(values["scenes"])))
+    known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
+    for where, keys in {"": values.keys() - set(PARTS), **{f" in {part} {title}": inner or {} for part in PARTS
+                                                          for title, inner in values[part].items()}}.items():
+        for key in sorted(keys):
+            if key not in known:
+                raise Problem(f"profile {name} has an unknown key '{key}'{where}: {nearest(str(key), known)}")
+    for chapter in values["chapters"]:
+        if chapter not in CHAPTERS:
+            raise Problem(f"profile {name} has an unknown chapter '{chapter}': {nearest(chapter, CHAPTERS)}")
     return values
 
 
@@ -157,29 +214,70 @@ def dataset(p: Settings) -> specs.Dataset:
     return specs.Dataset(name=p.dataset, pixels=p.pixels, train_per_class=p.train_per_class or None)
 
 
+def architecture(p: Settings) -> specs.Architecture:
+    return specs.Architecture(name=p.architecture, width=p.width, norm=p.norm)
+
+
 def synthetic_data(p: Settings) -> specs.PruningData:
     if p.synthetic == "distilled":
         return specs.Distilled(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
                                steps=p.distillation_steps)
     if p.synthetic == "coreset":
-        return specs.Coreset(ipc=p.synthetic_per_class, factor=p.synthetic_factor, seed=0)
-    return specs.Published(name=p.synthetic)
+        return coreset(p)
+    if "@" in p.synthetic:
+        return specs.Published(name=p.synthetic)
+    return specs.Awaited(name=p.synthetic, ipc=p.synthetic_per_class, factor=p.synthetic_factor)
+
+
+def coreset(p: Settings, seed: int = 0) -> specs.Coreset:
+    """Random real images: as many, and decoded alike, as the synthetic set."""
+    return specs.Coreset(ipc=p.synthetic_per_class, factor=p.synthetic_factor, seed=seed)
 
 
 def recipe(p: Settings, epochs: int) -> specs.Recipe:
     return specs.Recipe(epochs=epochs, batch=p.batch, lr=p.lr, cutmix=p.cutmix)
 
 
-def search(p: Settings, method: Method) -> specs.Search:
-    data, epochs = (synthetic_data(p), p.synthetic_epochs) if method == "synthetic" else (specs.Real(), p.epochs)
+def decoded_images(p: Settings) -> int:
+    """What a training on the synthetic set sees in an epoch."""
+    return CLASSES[p.dataset] * p.synthetic_per_class * p.synthetic_factor**2
+
+
+def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
+    """Epochs over `on` images that take as many steps as `epochs` over `images`, as nearly as whole epochs can."""
+    return max(1, round(epochs * -(-images // p.batch) / -(-on // p.batch)))
+
+
+def search(p: Settings, method: Method) -> specs.Search | specs.AtInitialisation | specs.SameDensities:
+    """How masks of `method` are found under these settings. Raises Problem where steps must match an unknown number."""
+    if method in ("magnitude", "snip", "synflow", "random"):
+        return specs.AtInitialisation(criterion=method, seed=p.search_seed)
+    if method in ("like synthetic", "like imp"):
+        return specs.SameDensities(of=search(p, method.removeprefix("like ")), seed=p.search_seed)
+    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p),
+            "noise": specs.Noise(ipc=p.synthetic_per_class, factor=p.synthetic_factor, seed=0)}.get(method) or synthetic_data(p)
+    if method == "shuffled":
+        data = specs.Shuffled(of=data, seed=0)
+    epochs = p.epochs if method == "imp" else p.synthetic_epochs
+    if method == "imp, steps of synthetic":
+        epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, _real_images(p))
+    if method == "synthetic, steps of imp":
+        epochs = matched_epochs(p, _real_images(p), p.epochs, decoded_images(p))
     return specs.Search(data=data, recipe=recipe(p, epochs), seed=p.search_seed,
                         rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
 
 
+def _real_images(p: Settings) -> int:
+    """Training images of the whole data set, or of the part that is used."""
+    whole = {"digits": 1438, "cifar10": 50_000, "cifar100": 50_000}
+    if not p.train_per_class and p.dataset not in whole:
+        raise Problem(f"the classes of {DATASETS[p.dataset]} differ in size: set train_per_class to match steps")
+    return CLASSES[p.dataset] * p.train_per_class if p.train_per_class else whole[p.dataset]
+
+
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
-    architecture = specs.Architecture(name=p.architecture, width=p.width, norm=p.norm)
-    return specs.Subnetwork(dataset=dataset(p), architecture=architecture, init_seed=init_seed,
-                            search=search(p, method), level=level)
+    return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed, search=search(p, method),
+                            level=level)
 
 
 def retrained(p: Settings, method: Method, init_seed: int, level: int, order_seed: int) -> specs.Trained:
@@ -190,17 +288,35 @@ def retrained(p: Settings, method: Method, init_seed: int, level: int, order_see
 
 def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
-    said = read_profile(p.profile)
-    return {name: value for name, value in p.model_dump().items() if name != "profile" and said.get(name) != value}
+    said = _said(p.profile, type(p), p.chapter, p.scene)
+    usual = _said(p.profile, type(p), p.chapter, None)["scene"]
+    return {name: value for name, value in p.model_dump().items()
+            if name != "profile" and (value != usual if name == "scene" else _other(said.get(name), value))}
+
+
+def _other(said: Any, value: Any) -> bool:
+    """Whether a parameter is not what was said: a title says any set of that title."""
+    return said != value and not (isinstance(said, str) and str(value).startswith(f"{said}@"))
+
+
+def scenes(p: Settings) -> list[Settings]:
+    """The parameters of each of `p.scenes`, for chapters that have several."""
+    return [in_scene(p, scene) for scene in p.scenes]
+
+
+def in_scene(p: Settings, scene: str) -> Settings:
+    """The same chapter in another scene of the profile; what was set by hand stays set.
+
+    Raises Problem for a scene that the profile does not have.
+    """
+    if scene == p.scene:
+        return p
+    return parameters(type(p), p.chapter, overrides(p) | {"profile": p.profile, "scene": scene})
 
 
 def decides(p: Settings) -> bool:
     """Whether results of these settings may speak for or against the paper: the digits never do."""
     return p.profile != "demo" and p.dataset != "digits"
-
-
-ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100"}
-DATASETS = {"digits": "scikit-learn's digits", "cifar10": "CIFAR-10"}
 
 
 def in_words(p: Settings) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
-from synthprune.analysis.barriers import ends, highest_barrier, midpoint_barrier
+from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
+from synthprune.experiments.paths import BARRIERS, faults_of
 from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, retrained
 from synthprune.problems import Problem
-from synthprune.stats import Interval
+from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
 
 class Parameters(Settings):
+    chapter: ClassVar[str] = "04_stability"
+
+    scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
     levels: list[int] = field("pruning levels to test (level n keeps 0.8^n of the weights)", min_length=1)
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
@@ -56,15 +61,26 @@ def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def name(method: Method, level: int, seed: int, pair: tuple[int, int], batch_norm: str = "interpolated") -> str:
+def name(p: Parameters, method: Method, level: int, seed: int, pair: tuple[int, int], batch_norm: str = "interpolated") -> str:
     """What a path is called in this chapter; the dense network belongs to both methods."""
-    return f"{method if level else 'dense'}, level {level}, initialisation {seed}, orders {pair[0]}-{pair[1]}, {batch_norm}"
+    return (f"{p.scene}: {method if level else 'dense'}, level {level}, initialisation {seed}, orders {pair[0]}-{pair[1]},"
+            f" {batch_norm}")
 
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
-    """Every path this chapter shows: method x level x initialisation x pair of orders (x batch-norm statistics)."""
+    """Every path this chapter shows, in every scene."""
+    return {name: path for scene in settings.scenes(p) for name, path in paths(scene).items()}
+
+
+def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
+    """The scenes that could be measured: those whose data are here."""
+    return [scene for scene in settings.scenes(p) if paths(scene).keys() <= results.keys()]
+
+
+def paths(p: Parameters) -> dict[str, specs.Entry]:
+    """The paths of one scene: method x level x initialisation x pair of orders (x batch-norm statistics)."""
     return {
-        name(method, level, seed, pair, statistics): specs.Path(
+        name(p, method, level, seed, pair, statistics): specs.Path(
             ends=tuple(retrained(p, method, seed, level, order) for order in pair), points=p.points,
             batch_norm=statistics)
         for method in METHODS for level in p.levels for seed in p.seeds for pair in combinations(p.orders, 2)
@@ -77,8 +93,10 @@ def batch_norm_statistics(p: Parameters) -> tuple[str, ...]:
     return ("interpolated", "recomputed") if has_any else ("interpolated",)
 
 
+LOW = 4
+"""The paper's low sparsity, "when synthetic subnetworks first achieve general stability" (section 4.3)."""
+
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
-BARRIERS = {"midpoint": midpoint_barrier, "highest": highest_barrier}
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ def curves(p: Parameters, results: Mapping[str, Result], method: Method, batch_n
     values = {quantity: np.empty((len(p.levels), len(p.seeds), len(pairs), p.points)) for quantity in QUANTITIES}
     for row, level in enumerate(p.levels):
         for column, seed in enumerate(p.seeds):
-            paths = [results[name(method, level, seed, pair, batch_norm)] for pair in pairs]
+            paths = [results[name(p, method, level, seed, pair, batch_norm)] for pair in pairs]
             faults = {fault for path in paths for fault in faults_of(path)}
             if faults:
                 which = f"{method if level else 'dense'}, level {level}, initialisation {seed}"
@@ -127,13 +145,6 @@ def curves(p: Parameters, results: Mapping[str, Result], method: Method, batch_n
             for quantity in QUANTITIES:
                 values[quantity][row, column] = np.nan if faults else [path.arrays[quantity] for path in paths]
     return Curves(tuple(p.levels), values, tuple(left_out))
-
-
-def faults_of(path: Result) -> list[str]:
-    """Why a path may not enter a mean: layers without a weight, or a training that diverged."""
-    faults = [f"layer {layer} has no weight left" for layer in path.metrics["collapsed"]]
-    finite = all(np.isfinite(array).all() for array in path.arrays.values())
-    return faults + ([] if finite and not path.metrics["diverged"] else ["the training diverged"])
 
 
 @dataclass(frozen=True)
@@ -199,40 +210,34 @@ def differences(p: Parameters, results: Mapping[str, Result]) -> list[Difference
     return rows
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What the measurements allow to say of the chapter's claim: `state` is "holds", "fails" or "open"."""
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter, over every scene that was measured; see book/claims.yml."""
+    found: dict[str, dict[str, Interval]] = {}
+    for scene in measured_scenes(p, results):
+        for measure, label, values in _measured(scene, results):
+            found.setdefault(measure, {})[label] = stats.interval(values)
+    return {measure: Measure(intervals, "nats" if "loss" in measure else "percentage points", len(p.seeds))
+            for measure, intervals in found.items()}
 
-    state: str
-    title: str
-    text: str
 
+def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """(measure, label, values per initialisation) of one scene."""
+    of = {method: curves(p, results, method) for method in METHODS}
 
-def claim(p: Parameters, results: Mapping[str, Result]) -> Claim:
-    """The claim: where the dense network is unstable, synthetic subnetworks are stable and IMP subnetworks are not.
+    def error(method: Method, level: int) -> np.ndarray:
+        return 100 * of[method].barrier(level, "train_error", "highest")
 
-    It fails where a synthetic subnetwork is unstable, or an IMP subnetwork of its level rises less or is stable too; it
-    holds where at every sparse level the one is stable and the other unstable; else it cannot be told.
-    """
-    rows = {(row.method, row.level): row for row in table(p, results)}
-    levels = [level for level in p.levels if level]
-    shown = "; ".join(f"{row.method if row.method != 'imp' else 'IMP'} at level {row.level}: {row.train_error.text()} points"
-                      for row in rows.values())
-    text = f"Training-error barriers, mean and interval: {shown}."
-    dense = rows.get(("dense", 0))
-    if not decides(p):
-        return Claim("open", "Demo data decide nothing", text + " They show how the measurement works, no more.")
-    if dense is None or dense.verdict != "unstable" or not levels:
-        return Claim("open", "Cannot be told here", text + " The dense network is not shown to be unstable, so there is no"
-                     " instability for a mask to remove.")
-    less = {d.level for d in differences(p, results) if d.label.startswith("IMP") and d.verdict == "rises less"}
-    failing = [level for level in levels if rows["synthetic", level].verdict == "unstable"
-               or rows["imp", level].verdict == "stable" or level in less]
-    holding = [level for level in levels if rows["synthetic", level].verdict == "stable"
-               and rows["imp", level].verdict == "unstable"]
-    words = ("Contradicted", "Reproduced") if p.profile == "paper" else ("Does not hold at this scale", "Holds at this scale")
-    if failing:
-        return Claim("fails", words[0], f"{text} Against the claim: level {', '.join(map(str, failing))}.")
-    if holding == levels:
-        return Claim("holds", words[1], text)
-    return Claim("open", "Cannot be told here", text)
+    if 0 in p.levels:
+        yield "error_barrier_dense", p.scene, error("synthetic", 0)
+    sparse = [level for level in p.levels if level >= LOW]
+    for level in sparse:
+        label = f"{p.scene}, level {level}"
+        yield "error_barrier_synthetic", label, error("synthetic", level)
+        yield "error_barrier_imp", label, error("imp", level)
+        yield "error_barrier_imp_minus_synthetic", label, error("imp", level) - error("synthetic", level)
+        yield "loss_barrier_synthetic", label, of["synthetic"].barrier(level, "train_loss", "midpoint")
+    if LOW in sparse and len(sparse) > 1:
+        low, high = LOW, sparse[-1]
+        yield "error_barrier_change_synthetic", p.scene, error("synthetic", high) - error("synthetic", low)
+        loss = {level: ends(of["synthetic"].at(level, "train_loss")) for level in (low, high)}
+        yield "train_loss_change_synthetic", p.scene, loss[high] - loss[low]

@@ -24,9 +24,12 @@ class Style:
     synthetic: str
     imp: str
     dense: str
+    others: tuple[str, ...]
 
     def colour(self, method: str) -> str:
-        return getattr(self, method)
+        """The hue of a method: its own for the three the paper compares, one of `others` for a further one."""
+        own = {"synthetic": self.synthetic, "imp": self.imp, "dense": self.dense}
+        return own.get(method) or self.others[list(LABELS).index(method) % len(self.others)]
 
     def rc(self) -> dict[str, Any]:
         return {
@@ -34,7 +37,7 @@ class Style:
             "text.color": self.text, "axes.labelcolor": self.text, "axes.edgecolor": self.grid, "axes.titlecolor": self.text,
             "xtick.color": self.text, "ytick.color": self.text, "grid.color": self.grid, "grid.linewidth": 0.6,
             "axes.grid": True, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(color=[self.synthetic, self.imp, self.dense]),
+            "axes.prop_cycle": cycler(color=[self.synthetic, self.imp, self.dense, *self.others]),
             "axes3d.grid": True, "axes3d.xaxis.panecolor": "none", "axes3d.yaxis.panecolor": "none",
             "axes3d.zaxis.panecolor": "none",
             "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "legend.frameon": False, "legend.fontsize": 9,
@@ -43,10 +46,17 @@ class Style:
         }
 
 
-LIGHT = Style("light", "#222222", "#c4c4c4", "#0072B2", "#D55E00", "#555555")
-DARK = Style("dark", "#e8e8e8", "#5a5a5a", "#56B4E9", "#E69F00", "#bbbbbb")
+LIGHT = Style("light", "#222222", "#c4c4c4", "#0072B2", "#D55E00", "#555555", ("#009E73", "#A6478A", "#8A6D00", "#1B1B1B"))
+DARK = Style("dark", "#e8e8e8", "#5a5a5a", "#56B4E9", "#E69F00", "#bbbbbb", ("#2CC79A", "#E29BCB", "#E3D34B", "#f4f4f4"))
 
-LABELS = {"synthetic": "synthetic", "imp": "IMP", "dense": "dense"}
+LABELS = {"synthetic": "synthetic", "imp": "IMP", "dense": "dense", "magnitude": "magnitude at init", "snip": "SNIP",
+          "synflow": "SynFlow", "random": "random", "coreset": "random real images", "noise": "noise images",
+          "shuffled": "shuffled labels", "like synthetic": "random, densities of synthetic",
+          "like imp": "random, densities of IMP", "synthetic, steps of imp": "synthetic, as many steps as IMP",
+          "imp, steps of synthetic": "IMP, as many steps as synthetic"}
+"""What a method is called in figures and tables."""
+
+MARKERS = {"dense": "s", "synthetic": "o", "imp": "^", "magnitude": "v", "snip": "D", "synflow": "P", "random": "X"}
 
 # Book pages bring the same rules; a notebook opened elsewhere needs them too, or it would show both schemes.
 _CSS = """<style>
@@ -125,6 +135,17 @@ class Verdict:
     def _repr_html_(self) -> str:
         return (f'<div class="verdict verdict--{self.state}" role="note"><p class="verdict__title">{html.escape(self.title)}</p>'
                 f"<p>{html.escape(self.text)}</p></div>")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Several things shown one below the other, each under its title (plain text; "" for none)."""
+
+    items: Sequence[tuple[str, Any]]
+
+    def _repr_html_(self) -> str:
+        titles = (f'<p class="stack-title">{html.escape(title)}</p>' if title else "" for title, _ in self.items)
+        return "".join(title + item._repr_html_() for title, (_, item) in zip(titles, self.items, strict=True))
 
 
 def live() -> bool:

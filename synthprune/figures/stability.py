@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,27 +12,33 @@ from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
 from synthprune.analysis.barriers import ends, midpoint_barrier
-from synthprune.experiments.settings import ARCHITECTURES, DATASETS, METHODS, Method, decides, overrides
+from synthprune.experiments.settings import METHODS, Method
 from synthprune.experiments.stability import (
     QUANTITIES,
     Curves,
     Parameters,
     batch_norm_statistics,
-    claim,
     curves,
     differences,
+    measured_scenes,
     table,
 )
-from synthprune.figures import LABELS, Figure, Panel, Style, Table, Verdict
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
+from synthprune.figures.words import count, interval_words, level_words, listed, minus, scene_title, setting, sparsity
 from synthprune.store import Result
 
-MARKERS = {"dense": "s", "synthetic": "o", "imp": "^"}
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 OTHER_DASH = 3
 NAMES = {"train_loss": "training loss", "train_error": "training error", "test_loss": "test loss", "test_error": "test error"}
 NOTHING = "Nothing to draw: every subnetwork collapsed or diverged."
 UNCHANGED = 0.0005
 SIZE, WIDE = (3.6, 3.7), (5.8, 4.2)
+
+
+def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result], *more: Any) -> Stack:
+    """`show` for each scene that was measured, one below the other."""
+    shown = measured_scenes(p, results)
+    return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results, *more)) for scene in shown])
 
 
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
@@ -44,9 +50,9 @@ def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
     panels.append(lines.panel(SIZE))
     one = len(p.levels) == 1
     sheet = "" if one else "; between them the sheet is only drawn; colour repeats height"
-    caption = (f"{_setting(p)} Training loss along the straight line between two trainings. Surfaces: measured at level"
-               f"{'' if one else 's'} {_listed(p.levels)} (the line{'' if one else 's'}){sheet}. Their vertical axes do not begin"
-               f" at zero, and both are the same. {_level_words(p.levels)} {lines.words(p)}{_left_out(measured)}")
+    caption = (f"{setting(p)} Training loss along the straight line between two trainings. Surfaces: measured at level"
+               f"{'' if one else 's'} {listed(p.levels)} (the line{'' if one else 's'}){sheet}. Their vertical axes do not begin"
+               f" at zero, and both are the same. {level_words(p.levels)} {lines.words(p)}{_left_out(measured)}")
     return Figure(panels, caption, _rows(p, measured), "04_stability_paths")
 
 
@@ -57,8 +63,8 @@ def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figur
     lines = [_lines_of(p, measured, shown, quantity, f"{NAMES[quantity]}, level {level}")
              for quantity in ("train_loss", "train_error")]
     words = lines[0].words(p) if not lines[1].clipped else lines[1].words(p)
-    caption = (f"{_setting(p)} The path at level {level}: first the training loss, then how far the training error lies above the"
-               f" mean of its ends. {_level_words([level])} {words}{_left_out(measured)}")
+    caption = (f"{setting(p)} The path at level {level}: first the training loss, then how far the training error lies above the"
+               f" mean of its ends. {level_words([level])} {words}{_left_out(measured)}")
     return Figure([line.panel(SIZE) for line in lines], caption, _rows(p, measured), f"04_stability_level_{level}")
 
 
@@ -67,7 +73,7 @@ def hero(p: Parameters, results: Mapping[str, Result]) -> Figure:
     measured = _measured(p, results)
     lines = _lines_of(p, measured, combined_levels(p), "train_loss", "")
     caption = ("Training loss on the straight line between two trainings of one subnetwork. A bump is a barrier."
-               f" {_setting(p)} {_level_words(combined_levels(p))} {lines.words(p)}{_left_out(measured)}")
+               f" {setting(p)} {level_words(combined_levels(p))} {lines.words(p)}{_left_out(measured)}")
     return Figure([lines.panel(WIDE)], caption, _rows(p, measured), "04_stability_lines")
 
 
@@ -78,12 +84,12 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         suffix = "" if len(batch_norm_statistics(p)) == 1 else f", batch norm {statistics}"
         for row in table(p, results, statistics):
             missing = f" ({row.left_out} of {len(p.seeds)} left out)" if row.left_out else ""
-            pruned = f" ({_sparsity(row.level)})" if row.level else ""
+            pruned = f" ({sparsity(row.level)})" if row.level else ""
             rows.append((f"{LABELS[row.method]}, level {row.level}{pruned}{suffix}{missing}", row.accuracy.text(1),
                          row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2),
                          row.verdict))
     return Table(
-        f"Barriers between two trainings: {_interval_words(p)}",
+        f"Barriers between two trainings: {interval_words(p)}",
         ("subnetwork (pruned)", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
          "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows, _worth(results))
 
@@ -93,15 +99,9 @@ def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(f"{d.label}, level {d.level}", d.midpoint_loss.text(3), d.train_error.text(2), d.verdict)
             for d in differences(p, results)]
     return Table(
-        f"Differences of barriers on the same initialisations: {_interval_words(p)}",
+        f"Differences of barriers on the same initialisations: {interval_words(p)}",
         ("difference", "loss barrier midway (paper), nats", "training error barrier, points", "the first, beside the second"),
         rows, "Above zero: the first rises more between its two trainings than the second.")
-
-
-def claim_box(p: Parameters, results: Mapping[str, Result]) -> Verdict:
-    """What the measurements allow to say of the chapter's claim."""
-    said = claim(p, results)
-    return Verdict(said.state, said.title, said.text)
 
 
 def combined_levels(p: Parameters) -> list[int]:
@@ -173,7 +173,7 @@ class _Lines:
         if len(p.seeds) == 2:
             return "Thick: mean over 2 initialisations; shaded: their range (an interval of two says little: see the table)."
         cut = ", cut off at the frame" if self.clipped else ""
-        return (f"Thick: mean over {_count(len(p.seeds), 'initialisation')}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}%"
+        return (f"Thick: mean over {count(len(p.seeds), 'initialisation')}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}%"
                 f" intervals for the mean{cut}.")
 
     def panel(self, size: tuple[float, float]) -> Panel:
@@ -211,7 +211,7 @@ class _Lines:
     def _shape(self, mean: np.ndarray) -> str:
         if "loss" not in self.quantity:
             beta = np.argmax(mean) / (len(mean) - 1)
-            return f"highest {_minus(mean.max(), 2)} points above the mean of the ends, at beta {beta:.2f}"
+            return f"highest {minus(mean.max(), 2)} points above the mean of the ends, at beta {beta:.2f}"
         barrier = float(midpoint_barrier(mean))
         if abs(barrier) < UNCHANGED:
             return "unchanged midway"
@@ -334,27 +334,6 @@ def _rows(p: Parameters, measured: Mapping[Method, Curves]) -> list[tuple]:
     return rows
 
 
-def _sparsity(level: int) -> str:
-    return f"{100 * (1 - 0.8**level):.1f}\N{NO-BREAK SPACE}%"
-
-
-def _level_words(levels: Sequence[int]) -> str:
-    return "; ".join(f"{'level' if n else 'Level'} {level}: {_sparsity(level)} pruned" for n, level in enumerate(levels)) + "."
-
-
-def _setting(p: Parameters) -> str:
-    changed = ", with other values than its own" if overrides(p) else ""
-    profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
-    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels. {profile}",
-                       quote=False)
-
-
-def _interval_words(p: Parameters) -> str:
-    if len(p.seeds) < 2:
-        return "one initialisation (an interval needs at least two)"
-    return f"mean [95\N{NO-BREAK SPACE}% interval] over {_count(len(p.seeds), 'initialisation')}"
-
-
 def _worth(results: Mapping[str, Result]) -> str:
     """What one image is worth, since a barrier of an error moves in such steps."""
     metrics = next(iter(results.values())).metrics
@@ -366,16 +345,3 @@ def _worth(results: Mapping[str, Result]) -> str:
 def _left_out(measured: Mapping[Method, Curves]) -> str:
     named = list(dict.fromkeys(line for c in measured.values() for line in c.left_out))
     return f" Left out: {html.escape('; '.join(named))}." if named else ""
-
-
-def _minus(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _listed(levels: Sequence[int]) -> str:
-    words = [str(level) for level in levels]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,331 @@
+"""Sharpness: the exact diagonal of the loss's Hessian, its leading eigenvalue and its trace.
+
+Paper section 4.2 (table) and appendix (distributions). Stochastic estimates of a diagonal give its mean and bias every
+other column of that table, so it is computed exactly, in two parts. Along one weight the loss has the second derivative
+
+    sum p z'^2 - (sum p z')^2  +  sum (p - y) z''        z: logits, p: their softmax, y: the label, one-hot
+
+The first two terms are the generalised Gauss-Newton diagonal: one vector-Jacobian product per class. The last is zero
+where the logits are piecewise linear in each weight. Where they are not (instance norm), it is a sum over norms: the
+gradient of the loss at a norm's output times the norm's own second derivative along the first derivative of its input.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthprune.models import ConvNet3, Masks, State, network_with
+from synthprune.problems import Problem
+from synthprune.pruning import apply_masks
+from synthprune.seeds import generator
+
+if TYPE_CHECKING:
+    from curvlinops import SubmatrixLinearOperator
+
+Route = Literal["piecewise linear", "instance norm"]
+
+_PIECEWISE_LINEAR = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d,
+                     nn.Flatten, nn.Identity, nn.Sequential)
+
+# Bounds on memory that change no result: images whose activations are held at once, and numbers in the largest tensor
+# of the inner loop (8 MB: larger ones leave a core's cache and are slower).
+_IMAGES = 8
+_NUMBERS = 2**21
+
+# Bin edges for every histogram, symmetric about zero: eight bins per decade from 1e-6 to 100, one bin around zero.
+_DECADES = np.logspace(-6, 2, 8 * 8 + 1)
+BIN_EDGES: np.ndarray = np.concatenate([-_DECADES[::-1], _DECADES])
+
+
+def route(network: nn.Module) -> Route:
+    """How the exact Hessian diagonal of `network` is computed, by what the network contains.
+
+    "piecewise linear": only ReLU, pooling, linear maps and batch norm (in evaluation mode an affine map), so the logits
+    are piecewise linear in each single weight and the Hessian diagonal is the Gauss-Newton diagonal, never negative.
+    "instance norm": ConvNet-3 with a norm per channel and image, which is curved; the norms' curvature is added. Raises
+    Problem for anything else: a residual network with instance norm has two ways from a weight to a later norm.
+    """
+    leaves = [module for module in network.modules() if not any(module.children())]
+    curved = [module for module in leaves if not isinstance(module, _PIECEWISE_LINEAR)]
+    if not curved:
+        return "piecewise linear"
+    if isinstance(network, ConvNet3) and all(
+            isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels for module in curved):
+        return "instance norm"
+    raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type(curved[0]).__name__}: "
+                  "take batch norm, or ConvNet-3")
+
+
+def hessian_diagonal(network: nn.Module, state: State, masks: Masks, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """The exact diagonal of the Hessian of the mean cross-entropy (nats) over one batch, network in evaluation mode.
+
+    Args: `network` (on the meta device) and its `state`; `masks` of all prunable weights; `images` (n, c, h, h),
+    normalised, float32 or float64, which is also the precision and device of the computation; `labels` (n,) int64.
+    Returns for each name in `masks` a CPU tensor of the weight's shape: the second derivative of the loss along that
+    weight, 0 where it is pruned. Paper section 4.2. Raises Problem for a network without a route (see `route`), or where
+    an entry is not finite.
+
+    Cost: two forward passes per class, and with instance norm less than a forward pass per surviving weight of every
+    layer but the last norm's: pruned weights are left out there.
+    """
+    curved = route(network) == "instance norm"
+    model = _fixed(network, state, masks, images)
+    masks = {name: mask.to(images.device) for name, mask in masks.items()}
+    diagonal = {name: torch.zeros(mask.shape, dtype=images.dtype, device=images.device) for name, mask in masks.items()}
+    for few_images, few_labels in zip(images.split(_IMAGES), labels.split(_IMAGES), strict=True):
+        seen = _observe(model, few_images)
+        for name, value in _gauss_newton(model, masks, seen):
+            diagonal[name] += value
+        if curved:
+            for name, value in _norm_curvature(model, masks, seen, few_labels):
+                diagonal[name] += value
+    result = {name: (value / len(images)).masked_fill(~masks[name], 0).cpu() for name, value in diagonal.items()}
+    for name, value in result.items():
+        if not torch.isfinite(value).all():
+            raise Problem(f"the Hessian diagonal of {name} is not finite (the training diverged)")
+    return result
+
+
+def _fixed(network: nn.Module, state: State, masks: Masks, images: Tensor) -> nn.Module:
+    """The masked network in evaluation mode, on the device and in the precision of `images`, parameters constant."""
+    model = network_with(network, apply_masks(state, masks), str(images.device))
+    return model.to(images.dtype).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One forward pass, differentiable with respect to every output: by module name, its input and its output."""
+
+    logits: Tensor
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+def _observe(model: nn.Module, images: Tensor) -> _Seen:
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def keep(_: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+            inputs[name], outputs[name] = args[0].detach(), output
+        return module.register_forward_hook(keep)
+
+    hooks = [watch(name, module) for name, module in model.named_modules()
+             if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm)]
+    # Only images that ask for a gradient give the activations a graph: the parameters are constants.
+    logits = model(images.detach().requires_grad_())
+    for hook in hooks:
+        hook.remove()
+    return _Seen(logits, inputs, outputs)
+
+
+def _patches(layer: nn.Module, images: Tensor) -> Tensor:
+    """What each weight of one output channel multiplies: (n, inputs per output, positions). A linear layer has 1 position."""
+    if isinstance(layer, nn.Linear):
+        return images.unsqueeze(2)
+    return F.unfold(images, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+
+
+def _gauss_newton(model: nn.Module, masks: Masks, seen: _Seen) -> Iterator[tuple[str, Tensor]]:
+    """Pairs (weight, part of its Gauss-Newton diagonal summed over the images), one per class and weight.
+
+    diag(p) - p p^T, the Hessian of the cross-entropy in the logits, is the sum over classes k of s s^T with
+    s = sqrt(p_k) (e_k - p); each s is pulled back through the network, and a weight's derivative squared.
+    """
+    layers = {name: name.removesuffix(".weight") for name in masks}
+    share = seen.logits.detach().softmax(1)
+    for k in range(share.shape[1]):
+        column = -share[:, k:k + 1].sqrt() * share
+        column[:, k] += share[:, k].sqrt()
+        pulled = torch.autograd.grad(seen.logits, [seen.outputs[layer] for layer in layers.values()], column,
+                                     retain_graph=True)
+        for (name, layer), gradient in zip(layers.items(), pulled, strict=True):
+            patches = _patches(model.get_submodule(layer), seen.inputs[layer])
+            slope = gradient.reshape(*gradient.shape[:2], -1) @ patches.transpose(1, 2)
+            yield name, slope.square().sum(0).view(masks[name].shape)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """One instance norm with the ReLU and the 2x2 pooling behind it, at one image.
+
+    A tangent is a first derivative of the norm's input, (tangents, channels, positions).
+    """
+
+    unit: Tensor    # (channels, positions): normalised input
+    probes: Tensor  # (channels, positions, 3): what `moments` multiplies a tangent with
+    scale: Tensor   # (channels,): (variance + eps)^(-1/2)
+    pull: Tensor    # (channels,): gradient of the loss along `unit`
+    gate: Tensor    # (channels, positions): gain times `scale` where the ReLU is open, else 0
+    side: int
+
+    @classmethod
+    def at(cls, layer: nn.GroupNorm, images: Tensor, outputs: Tensor, gradients: Tensor) -> list[_Norm]:
+        """The norm at each image, from its inputs, its outputs and the loss's gradients there, all (n, c, h, h)."""
+        variance, mean = torch.var_mean(images.flatten(2), 2, correction=0, keepdim=True)
+        scale = (variance + layer.eps).rsqrt()
+        unit = (images.flatten(2) - mean) * scale
+        gradient = gradients.flatten(2) * layer.weight[:, None]
+        gradient = gradient - gradient.mean(2, keepdim=True)
+        even = torch.full_like(unit, 1 / unit.shape[2])
+        probes = torch.stack([even, unit * even, gradient], 3)
+        gate = (outputs.flatten(2) > 0) * layer.weight[:, None] * scale
+        pull = (gradient * unit).sum(2)
+        return [cls(*parts, side=images.shape[3]) for parts in zip(unit, probes, scale[..., 0], pull, gate, strict=True)]
+
+    def moments(self, tangent: Tensor) -> Tensor:
+        """(3, tangents, channels): a tangent's mean, its mean product with `unit`, its product with the centred gradient."""
+        return torch.einsum("tcp,cpk->ktc", tangent, self.probes)
+
+    def curvature(self, tangent: Tensor, moments: Tensor) -> Tensor:
+        """(tangents, channels): the loss's gradient at the normalised values times their second derivative.
+
+        With centred input x, tangent u and r = scale, the normalised x r has the second derivative 2 u r' + x r'', where
+        r' = -r^3 <x u> and r'' = 3 r^5 <x u>^2 - r^3 <u u> (means over positions); below in terms of the unit x r.
+        """
+        mean, along, pulled = moments
+        variance = torch.linalg.vector_norm(tangent, dim=2).square() / tangent.shape[2] - mean.square()
+        return self.scale.square() * (self.pull * (3 * along.square() - variance) - 2 * along * pulled)
+
+    def derivative(self, tangent: Tensor, moments: Tensor) -> Tensor:
+        """(tangents, channels, h/2, h/2): the first derivative after norm, ReLU and pooling."""
+        mean, along, _ = moments.unsqueeze(3)
+        return _pool(((tangent - mean).addcmul_(self.unit, along, value=-1) * self.gate).unflatten(2, (self.side, self.side)))
+
+    def derivative_of_pairs(self, patches: Tensor, moments: Tensor, channel: Tensor) -> Tensor:
+        """(pairs, 1, h/2, h/2): as `derivative`, where each of `patches` (pairs, positions) moves one `channel` alone."""
+        mean, along, _ = moments.unsqueeze(2)
+        moved = (patches - mean).addcmul_(self.unit[channel], along, value=-1) * self.gate[channel]
+        return _pool(moved.view(-1, 1, self.side, self.side))
+
+
+def _pool(x: Tensor) -> Tensor:
+    """2x2 average pooling; four times as fast as avg_pool2d on one core."""
+    rows = x[..., :-1:2, :] + x[..., 1::2, :]
+    return (rows[..., :-1:2] + rows[..., 1::2]) / 4
+
+
+def _norm_curvature(model: ConvNet3, masks: Masks, seen: _Seen, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Pairs (weight, sum of (p - y) z'' along it), one per image and convolution; pruned weights are not complete.
+
+    A weight w[o, j] of a convolution moves only channel o of its output, by its patch j. That tangent is carried through
+    the norms behind; at the next convolution it is one channel's map, so only that channel's slice of weights is needed.
+    """
+    convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    norms = [name for name, layer in model.named_modules() if isinstance(layer, nn.GroupNorm)]
+    loss = F.cross_entropy(seen.logits, labels, reduction="sum")
+    gradients = torch.autograd.grad(loss, [seen.outputs[name] for name in norms])
+    weights = [model.get_submodule(name).weight for name in convolutions]
+    at_images = [_Norm.at(model.get_submodule(name), seen.inputs[name], seen.outputs[name], gradient)
+                 for name, gradient in zip(norms, gradients, strict=True)]
+    with torch.no_grad():
+        for depth, name in enumerate(convolutions):
+            survivors = masks[f"{name}.weight"].flatten(1).nonzero()
+            for patches, *norm in zip(_patches(model.get_submodule(name), seen.inputs[name]), *at_images[depth:], strict=True):
+                moments = norm[0].moments(patches.unsqueeze(1))
+                total = norm[0].curvature(patches.unsqueeze(1), moments).T.contiguous()
+                if len(norm) > 1:
+                    for few in survivors.split(max(1, _NUMBERS // norm[1].unit.numel())):
+                        channel, patch = few.T
+                        moved = norm[0].derivative_of_pairs(patches[patch], moments[:, patch, channel], channel)
+                        total[channel, patch] += _curvature_behind(moved, channel, weights[depth + 1:], norm[1:])
+                yield f"{name}.weight", total.view(weights[depth].shape)
+
+
+def _curvature_behind(moved: Tensor, channel: Tensor, weights: list[Tensor], norms: list[_Norm]) -> Tensor:
+    """(pairs,): the curvature of all `norms` along `moved` (pairs, 1, h, h), the derivative of the input's `channel`."""
+    # A convolution of one channel, another for each pair, as a batched matrix product: grouped convolution is slower.
+    tangent = weights[0].flatten(2)[:, channel].transpose(0, 1) @ F.unfold(moved, 3, padding=1)
+    moments = norms[0].moments(tangent)
+    total = norms[0].curvature(tangent, moments).sum(1)
+    for before, weight, norm in zip(norms, weights[1:], norms[1:], strict=False):
+        tangent = F.conv2d(before.derivative(tangent, moments), weight, padding=1).flatten(2)
+        moments = norm.moments(tangent)
+        total += norm.curvature(tangent, moments).sum(1)
+    return total
+
+
+def leading_eigenvalue(network: nn.Module, state: State, masks: Masks, images: Tensor, labels: Tensor, *, seed: int) -> float:
+    """The largest eigenvalue of the Hessian among the surviving prunable weights, by Lanczos iteration (scipy's eigsh).
+
+    Arguments as for `hessian_diagonal`; any network. `seed` draws the starting vector. Hessian-vector products by
+    curvlinops (Dangel et al. 2025); the relative tolerance is 1e-4.
+    """
+    from scipy.sparse.linalg import eigsh
+
+    hessian = _surviving_hessian(network, state, masks, images, labels)
+    start = generator(seed, "hessian/lanczos").standard_normal(hessian.shape[0])
+    return float(eigsh(hessian.to_scipy(), k=1, which="LA", v0=start, tol=1e-4, return_eigenvectors=False)[0])
+
+
+def trace(network: nn.Module, state: State, masks: Masks, images: Tensor, labels: Tensor, *, probes: int,
+          seed: int) -> tuple[float, float]:
+    """An estimate of the sum of `hessian_diagonal`, independent of it, and its standard error (Hutchinson 1989).
+
+    The mean of v^T H v over `probes` (at least 2) random sign vectors v over the surviving prunable weights; `seed` draws
+    them. Other arguments as for `hessian_diagonal`; any network.
+    """
+    hessian = _surviving_hessian(network, state, masks, images, labels)
+    values = []
+    for probe in range(probes):
+        signs = 2.0 * generator(seed, "hessian/trace", probe).integers(0, 2, hessian.shape[0]) - 1
+        vector = torch.from_numpy(signs).to(images)
+        values.append(float(vector @ (hessian @ vector)))
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(probes))
+
+
+def _surviving_hessian(network: nn.Module, state: State, masks: Masks, images: Tensor,
+                       labels: Tensor) -> SubmatrixLinearOperator:
+    with warnings.catch_warnings():
+        # Two things compile a function with the deprecated torch.jit.script when first used: linear_operator, which
+        # curvlinops 3.0.1 imports, and torch 2.14's own forward mode, by which curvlinops multiplies.
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        from curvlinops import HessianLinearOperator, SubmatrixLinearOperator
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
+
+    model = _fixed(network, state, masks, images)
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm):
+            # torch cannot take a forward derivative of group norm's backward pass; of instance norm's it can.
+            module.forward = partial(F.instance_norm, weight=module.weight, bias=module.bias, eps=module.eps)
+    weights = [model.get_parameter(name).requires_grad_() for name in masks]
+    # The operator's own check that the network is deterministic would cost six passes, and ours have no randomness.
+    whole = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, [(images, labels)], check_deterministic=False)
+    alive = torch.cat([mask.flatten() for mask in masks.values()]).nonzero().flatten().tolist()
+    return SubmatrixLinearOperator(whole, alive, alive)
+
+
+def summary(diagonal: dict[str, Tensor], masks: Masks) -> dict[str, dict[str, dict[str, float]]]:
+    """The columns of the paper's table in section 4.2: {"survivors" | "all": {weight | "overall": {column: value}}}.
+
+    Columns: min, max, mean, std (over the population), magnitude (mean absolute value). "all" counts each pruned weight
+    as an exact zero, as the authors' script does (which also counts biases and norm parameters, 0.4 % of ConvNet-3's). A
+    layer in which no weight survives is absent from "survivors".
+    """
+    everything = {name: value.double().flatten().numpy() for name, value in diagonal.items()}
+    survivors = {name: everything[name][mask.flatten().cpu().numpy()] for name, mask in masks.items()}
+    return {kind: {name: _columns(value) for name, value in [*values.items(), ("overall", np.concatenate([*values.values()]))]
+                   if len(value)} for kind, values in (("survivors", survivors), ("all", everything))}
+
+
+def _columns(values: np.ndarray) -> dict[str, float]:
+    return {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean()),
+            "std": float(values.std()), "magnitude": float(np.abs(values).mean())}
+
+
+def histogram(diagonal: dict[str, Tensor], masks: Masks) -> dict[str, np.ndarray]:
+    """Counts of survivors per weight tensor in the bins between BIN_EDGES, int64 (len(BIN_EDGES) - 1,).
+
+    Values beyond the last edges are counted in the outermost bins, so a row's sum is the number of survivors.
+    """
+    return {name: np.histogram(diagonal[name][mask.cpu()].double().numpy().clip(BIN_EDGES[0], BIN_EDGES[-1]), BIN_EDGES)[0]
+            for name, mask in masks.items()}

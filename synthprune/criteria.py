@@ -1,0 +1,84 @@
+"""Pruning at initialisation: what the initial weights alone, or one look at some images, say about which to keep."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthprune.models import Masks, State, network_with, prunable
+from synthprune.problems import Problem, nearest
+from synthprune.pruning import dense_masks, keep_largest, remaining
+from synthprune.seeds import generator
+
+CRITERIA = ("magnitude", "snip", "synflow", "random")
+SYNFLOW_ROUNDS = 100
+_NORMS = (nn.GroupNorm, nn.BatchNorm2d)
+
+
+def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, *, level: int, fraction: float, images: Tensor,
+                            labels: Tensor, seed: int) -> Masks:
+    """Masks of `level` for `network` (on the meta device), found without training, from its state at initialisation.
+
+    `criterion`, one of CRITERIA: "magnitude" keeps the largest initial weights; "snip" those of the largest `snip_scores`
+    on `images`; "random" those of the largest uniform scores, drawn by `seed`; all three at once. "synflow" goes in 100
+    rounds of `synflow_scores`, the share kept falling exponentially (Tanaka et al. 2020, algorithm 1). As many weights
+    are kept, over all layers together, as `level` levels of magnitude pruning by `fraction` keep.
+
+    `images` (n, c, h, h) normalised float32 and `labels` (n,) int64 are those of SNIP; SynFlow takes the images' shape.
+    Raises Problem for an unknown criterion, a score that is not finite, or where no weight would be left.
+    """
+    masks = dense_masks(initial, prunable(network))
+    total = sum(mask.numel() for mask in masks.values())
+    kept = remaining(total, fraction, level)
+    match criterion:
+        case "magnitude":
+            scores = {name: initial[name].abs() for name in masks}
+        case "snip":
+            scores = snip_scores(network, initial, images, labels)
+        case "random":
+            scores = {name: torch.from_numpy(generator(seed, f"score/{name}").random(mask.shape)) for name, mask in masks.items()}
+        case "synflow":
+            for done in range(1, SYNFLOW_ROUNDS + 1):
+                scores = synflow_scores(network, initial, masks, tuple(images.shape[1:]))
+                masks = keep_largest(scores, masks, round(total * (kept / total) ** (done / SYNFLOW_ROUNDS)))
+            return masks
+        case _:
+            raise Problem(f"unknown pruning criterion '{criterion}': {nearest(criterion, CRITERIA)}")
+    return keep_largest(scores, masks, kept)
+
+
+def snip_scores(network: nn.Module, initial: State, images: Tensor, labels: Tensor) -> State:
+    """|w dL/dw| of every prunable weight, L the mean cross-entropy (nats) of `images` at initialisation; CPU tensors.
+
+    Lee et al. (2019), section 4.1: how fast the loss changes as a mask on the weight leaves 1. The weights are those of
+    `initial`, never drawn again, and not of unit sum as in the paper, which changes no rank. Norms with running
+    statistics use their initial ones, as the authors' code does. Computed in the precision of `initial`.
+    """
+    model = network_with(network, initial, str(images.device)).eval()
+    for some, theirs in zip(images.split(64), labels.split(64), strict=True):  # bounds the memory
+        (F.cross_entropy(model(some), theirs, reduction="sum") / len(images)).backward()
+    weights = {name: model.get_parameter(name) for name in prunable(network)}
+    return {name: (weight * weight.grad).detach().abs().cpu() for name, weight in weights.items()}
+
+
+def synflow_scores(network: nn.Module, initial: State, masks: Masks, shape: tuple[int, ...]) -> State:
+    """|w| dR/d|w| of every prunable weight: the share of R that flows through it. float64, 0 where `masks` prune.
+
+    Tanaka et al. (2020), section 6: R is the sum of the logits of an image of ones, of `shape` (c, h, h), where every
+    weight stands with its absolute value. Norms are the identity, which a batch norm at initialisation is in the
+    authors' code too; an instance norm would undo every change of scale, and with it the scores. Biases, 0 in the
+    authors' networks at initialisation, are left out. So R is a sum over paths, and every set of weights that cuts the
+    input from the output scores R in all. float64, as R grows with the product of the layers' widths.
+    """
+    linear = copy.deepcopy(network)
+    for name, module in network.named_modules():
+        if isinstance(module, _NORMS):
+            linear.set_submodule(name, nn.Identity())
+    weights = {name: (initial[name].double().abs() * mask).requires_grad_() for name, mask in masks.items()}
+    others = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in linear.named_parameters() if name not in masks}
+    flow = torch.func.functional_call(linear, weights | others, (torch.ones(1, *shape, dtype=torch.float64),)).sum()
+    gradients = torch.autograd.grad(flow, list(weights.values()))
+    return {name: (weight * gradient).detach() for (name, weight), gradient in zip(weights.items(), gradients, strict=True)}

@@ -1,0 +1,235 @@
+"""Chapter 07: ratios of accuracy and barrier over networks, data and compression. Paper section 4.3, figure 6."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs, stats
+from synthprune.experiments import settings
+from synthprune.experiments.paths import accuracy, barrier, faults_of
+from synthprune.experiments.settings import CLASSES, METHODS, Method, Settings, decides, field, overrides, parameters, retrained
+from synthprune.stats import Interval, Measure
+from synthprune.store import Result
+
+
+class Parameters(Settings):
+    chapter: ClassVar[str] = "07_overview"
+
+    scenes: list[str] = field("networks and data sets of the profile to compare", min_length=1)
+    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+    low_level: int = field("the low pruning level (the paper: 4, 59 % pruned)", ge=1, le=30)
+    high_level: int = field("the high pruning level (the paper: 9, 87 % pruned)", ge=1, le=30)
+    orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
+    points: int = field("points on a path, both ends included (odd)", ge=3)
+
+    @field_validator("other_sets")
+    @classmethod
+    def _sized(cls, sets: list[str]) -> list[str]:
+        for one in sets:
+            if not re.fullmatch(r"[^:]+:[1-9]\d*", str(one)):
+                raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+        if len(set(sets)) < len(sets):
+            raise ValueError("must be distinct")
+        return sets
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("must be odd, so that the midpoint is on the path")
+        return points
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Parameters:
+        if self.low_level >= self.high_level:
+            raise ValueError(f"low_level={self.low_level} is not below high_level={self.high_level}")
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+        return self
+
+    @property
+    def both_levels(self) -> tuple[int, int]:
+        return self.low_level, self.high_level
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    others = f" Other synthetic sets: {html.escape(', '.join(p.other_sets))}." if p.other_sets else ""
+    more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
+                                  " comparison works.")
+    return (f"{settings.in_words(p)}{others}{more} Initialisations {', '.join(map(str, p.seeds))}; levels {p.low_level} and"
+            f" {p.high_level}; each subnetwork is trained in {len(p.orders)} orders.{note}")
+
+
+def with_each_set(p: Parameters) -> list[Parameters]:
+    """A scene's parameters with each of its synthetic sets as `synthetic`, its own first. Raises Problem for an unknown one."""
+    given = overrides(p) | {"profile": p.profile, "scene": p.scene}
+    others = [parameters(type(p), p.chapter, given | {"synthetic": name, "synthetic_per_class": int(size)})
+              for name, size in (one.rsplit(":", 1) for one in p.other_sets)]
+    return [p, *(one for one in others if set_words(one) != set_words(p))]
+
+
+def set_words(p: Parameters) -> str:
+    """The synthetic set, as '5 per class, distilled'."""
+    return f"{p.synthetic_per_class} per class, {p.synthetic.split('@')[0]}"
+
+
+def making(p: Parameters) -> str:
+    """How the synthetic set was made: its title without the sizes, so that mtt1 and mtt50 are of one making."""
+    return re.sub(r"\d+", "", p.synthetic.split("@")[0])
+
+
+def name(p: Parameters, method: Method, level: int, seed: int, pair: tuple[int, int]) -> str:
+    """What a path is called in this chapter; IMP's belong to every synthetic set of the scene."""
+    return (f"{p.scene}: {'IMP' if method == 'imp' else set_words(p)}, level {level}, initialisation {seed},"
+            f" orders {pair[0]}-{pair[1]}")
+
+
+def paths(p: Parameters) -> dict[str, specs.Entry]:
+    """The paths that compare one synthetic set with IMP: those of chapter 04, where it asks for the same."""
+    return {name(p, method, level, seed, pair): specs.Path(
+        ends=tuple(retrained(p, method, seed, level, order) for order in pair), points=p.points)
+        for method in METHODS for level in p.both_levels for seed in p.seeds for pair in combinations(p.orders, 2)}
+
+
+def requests(p: Parameters) -> dict[str, specs.Entry]:
+    """Every path this chapter reads: scene x synthetic set (and IMP) x level x initialisation x pair of orders."""
+    return {name: path for one in asked(p) for name, path in paths(one).items()}
+
+
+def asked(p: Parameters) -> list[Parameters]:
+    """The parameters of every scene with each of its synthetic sets."""
+    return [one for scene in settings.scenes(p) for one in with_each_set(scene)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Synthetic against IMP subnetworks of one scene, one synthetic set and one level.
+
+    `synthetic` and `imp`: arrays (initialisations,) of "accuracy" (test, percent), "loss" (training-loss barrier midway,
+    nats: the paper's) and "error" (highest training-error barrier, percentage points); NaN where a training failed, as
+    `left_out` says. `compression`: real training images per synthetic image stored.
+    """
+
+    p: Parameters
+    level: int
+    compression: float
+    synthetic: Mapping[str, np.ndarray]
+    imp: Mapping[str, np.ndarray]
+    left_out: tuple[str, ...]
+
+    def ratio(self, quantity: str) -> Interval:
+        """Synthetic over IMP, as in figure 6; not defined where the interval of IMP's holds zero."""
+        return stats.ratio(self.synthetic[quantity], self.imp[quantity])
+
+    def ratios(self, quantity: str) -> np.ndarray:
+        """Synthetic over IMP on each initialisation; not finite where IMP's is zero."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.synthetic[quantity] / self.imp[quantity]
+
+    def differences(self, quantity: str) -> np.ndarray:
+        """Synthetic less IMP on each initialisation."""
+        return self.synthetic[quantity] - self.imp[quantity]
+
+    def difference(self, quantity: str) -> Interval:
+        return stats.interval(self.differences(quantity))
+
+
+def comparisons(p: Parameters, results: Mapping[str, Result]) -> list[Comparison]:
+    """Every comparison whose results are here, scene by scene, set by set, the low level before the high one."""
+    return [_comparison(one, level, results) for one in asked(p) if paths(one).keys() <= results.keys()
+            for level in p.both_levels]
+
+
+def _comparison(p: Parameters, level: int, results: Mapping[str, Result]) -> Comparison:
+    pairs = {method: [[results[name(p, method, level, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds]
+             for method in METHODS}
+    faults = [f"{p.scene}: {'IMP' if method == 'imp' else set_words(p)}, level {level}, initialisation {seed}: {fault}"
+              for method in METHODS for seed, of in zip(p.seeds, pairs[method], strict=True)
+              for fault in sorted({fault for path in of for fault in faults_of(path)})]
+    images = pairs["imp"][0][0].metrics["train_images"]
+    return Comparison(p, level, images / (CLASSES[p.dataset] * p.synthetic_per_class), _values(pairs["synthetic"]),
+                      _values(pairs["imp"]), tuple(faults))
+
+
+def _values(pairs: Iterable[list[Result]]) -> dict[str, np.ndarray]:
+    rows = [(accuracy(of), barrier(of, "train_loss", "midpoint"), 100 * barrier(of, "train_error", "highest")) for of in pairs]
+    return dict(zip(("accuracy", "loss", "error"), np.array(rows).T, strict=True))
+
+
+def not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """The scenes and sets that were asked for and have no results, in words."""
+    return [f"{one.scene}: {set_words(one)}" for one in asked(p) if not paths(one).keys() <= results.keys()]
+
+
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter."""
+    found = comparisons(p, results)
+    at = {(c.p.scene, set_words(c.p), c.level): c for c in found}
+    scenes = [with_each_set(scene) for scene in settings.scenes(p)]
+    high = {f"{c.p.scene}, {set_words(c.p)}": stats.interval(c.synthetic["loss"]) for c in found if c.level == p.high_level}
+    ends, costs, compared = {}, {}, []
+    for level in p.both_levels:
+        for most, least in _measured(map(_extremes, scenes), level, at):
+            ends[f"{most.p.scene}, level {level}"] = stats.interval(most.synthetic["loss"] - least.synthetic["loss"])
+        for hard, easy in _measured(_hundred_and_ten_classes(scenes), level, at):
+            costs[f"{hard.p.scene}, level {level}"] = stats.interval(easy.differences("accuracy") - hard.differences("accuracy"))
+            compared.append(f"{hard.p.scene}: {set_words(hard.p)}; {easy.p.scene}: {set_words(easy.p)}")
+    return {"loss_barrier_synthetic_high": Measure(high, "nats", len(p.seeds)),
+            "loss_barrier_most_minus_least_compressed": Measure(ends, "nats", len(p.seeds)),
+            "accuracy_cost_cifar100_minus_cifar10":
+                Measure(costs, "percentage points", len(p.seeds), "; ".join(dict.fromkeys(compared)))}
+
+
+def _extremes(sets: Sequence[Parameters]) -> tuple[Parameters, Parameters] | None:
+    """A scene with its smallest and its largest set, among those made like its own; None where there is only one."""
+    alike = sorted((one for one in sets if making(one) == making(sets[0])), key=lambda one: one.synthetic_per_class)
+    return (alike[0], alike[-1]) if len(alike) > 1 else None
+
+
+def _hundred_and_ten_classes(scenes: Sequence[Sequence[Parameters]]) -> list[tuple[Parameters, Parameters]]:
+    """Every network with its own synthetic set on CIFAR-100 and on CIFAR-10, from the same initialisations."""
+    own = [sets[0] for sets in scenes]
+    return [(hard, easy) for hard in own for easy in own if (hard.dataset, easy.dataset) == ("cifar100", "cifar10")
+            and (hard.architecture, hard.seeds) == (easy.architecture, easy.seeds)]
+
+
+def _measured(pairs: Iterable[tuple[Parameters, Parameters] | None], level: int,
+              at: Mapping[tuple[str, str, int], Comparison]) -> Iterable[tuple[Comparison, Comparison]]:
+    """The comparisons of each pair of scenes and sets, where both have been measured."""
+    for pair in filter(None, pairs):
+        keys = [(one.scene, set_words(one), level) for one in pair]
+        if all(key in at for key in keys):
+            yield at[keys[0]], at[keys[1]]
+
+
+def check_ratios(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to the ratio of barriers that a reader found on each initialisation, first comparison, high level."""
+    case = next((c for c in comparisons(p, results) if c.level == p.high_level), None)
+    if case is None or not np.isfinite(case.ratios("loss")).all():
+        return "This run has no ratio on every initialisation, so the question has no answer here: try another scene."
+    right, seeds = case.ratios("loss"), ", ".join(map(str, p.seeds))
+    try:
+        given = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
+    if given.shape != right.shape:
+        return f"Give {len(right)} numbers in a list, one for each of the initialisations {seeds}."
+    if not np.allclose(given, right, rtol=0.02, atol=0.005):
+        if np.allclose(given, 1 / right, rtol=0.02, atol=0.005):
+            return "Upside down: the figure divides the synthetic barrier by IMP's."
+        return "Not yet. Divide the synthetic barrier by IMP's, one initialisation at a time."
+    difference = case.differences("loss")
+    if len(right) == 1:
+        return f"Right: {right[0]:.2f}. With one initialisation nobody can say how far another would have moved it."
+    return (f"Right: a study of one initialisation would have drawn a ratio anywhere from {right.min():.2f} to {right.max():.2f},"
+            f" with a difference anywhere from {difference.min():.3f} to {difference.max():.3f} nats.")

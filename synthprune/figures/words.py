@@ -1,0 +1,54 @@
+"""Words that captions, tables and alternative texts share, made from values."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from synthprune.experiments.settings import ARCHITECTURES, DATASETS, Settings, decides, overrides
+
+
+def sparsity(level: int) -> str:
+    """What a level prunes, as '59.0 %'."""
+    return f"{100 * (1 - 0.8**level):.1f}\N{NO-BREAK SPACE}%"
+
+
+def level_words(levels: Sequence[int]) -> str:
+    """'Level 4: 59.0 % pruned; level 9: 86.6 % pruned.'"""
+    return "; ".join(f"{'level' if n else 'Level'} {level}: {sparsity(level)} pruned" for n, level in enumerate(levels)) + "."
+
+
+def scene_title(p: Settings) -> str:
+    """'ConvNet-3 on CIFAR-10', as plain text."""
+    return f"{ARCHITECTURES[p.architecture]} on {DATASETS[p.dataset]}"
+
+
+def setting(p: Settings) -> str:
+    """Network, data and profile in one or two sentences of HTML: how a caption begins."""
+    changed = ", with other values than its own" if overrides(p) else ""
+    profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
+    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels. {profile}",
+                       quote=False)
+
+
+def interval_words(p: Settings) -> str:
+    """What brackets in a table are."""
+    if len(p.seeds) < 2:
+        return "one initialisation (an interval needs at least two)"
+    return f"mean [95\N{NO-BREAK SPACE}% interval] over {count(len(p.seeds), 'initialisation')}"
+
+
+def minus(value: float, digits: int) -> str:
+    """A number with a true minus sign."""
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def listed(items: Sequence[object]) -> str:
+    """'0, 4 and 9'."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def count(n: int, noun: str) -> str:
+    """'1 initialisation', '2 initialisations'."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
