@@ -36,6 +36,9 @@ STAND_INS = {"resnet10-imagenette": "resnet10-imagenet10"}
 SHOWN = 6
 """Intervals that the evidence lists; the chapter has them all."""
 
+DIGITS = {"nats": 3}
+"""Decimals of a unit whose effects are small; two for any other."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,7 +119,8 @@ class Claim(_Part):
     given: Conditions = ()
     holds: Conditions = Field(min_length=1)
     fails: Conditions = Field(min_length=1)
-    declared: dict[str, Declared] = Field(default={}, exclude=True)
+    declared: dict[str, Declared] = {}
+    """The measures of its chapter, from the ledger's own list."""
 
     @model_validator(mode="before")
     @classmethod
@@ -188,9 +192,8 @@ def _faults(claim: Claim) -> Iterator[str]:
     if unknown:
         yield f"measure '{unknown[0]}' is not declared for {claim.chapter}: {nearest(unknown[0], claim.declared)}"
         return
-    reached = {_judge(claim, measures)[0] for measures in _possible(claim)}
     for state in ("holds", "fails"):
-        if state not in reached:
+        if not any(_judge(claim, measures)[0] == state for measures in _possible(claim)):
             yield f"{state} can never be reached within the ranges of its measures"
 
 
@@ -296,7 +299,7 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]]) -> str:
     """Intervals by measure and label, the first few of each, with the reason where one may decide nothing."""
     def one(measure: Measure, label: str) -> str:
         reason = untold(measure.intervals[label], measure.initialisations)
-        return f"{label}: {measure.intervals[label].text()}{f' ({reason})' if reason else ''}"
+        return f"{label}: {measure.intervals[label].text(DIGITS.get(measure.unit, 2))}{f' ({reason})' if reason else ''}"
 
     return " ".join(f"{_spaced(name).capitalize()}, {measure.unit}: {'; '.join(one(measure, label) for label in labels[:SHOWN])}"
                     f"{f'; and {len(labels) - SHOWN} more' if len(labels) > SHOWN else ''}." for name, measure, labels in parts)

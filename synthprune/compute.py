@@ -18,20 +18,28 @@ from torch import nn
 
 import synthprune
 from synthprune import specs
+from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
+from synthprune.analysis.hessian import hessian_diagonal, histogram, leading_eigenvalue, summary, trace
+from synthprune.criteria import prune_at_initialisation
 from synthprune.data.datasets import Split, facts, load
 from synthprune.data.images import fingerprint
-from synthprune.data.synthetic import SyntheticSet, published, random_real
+from synthprune.data.synthetic import SyntheticSet, noise, published, random_real, shuffled_labels
 from synthprune.distill import distribution_matching
-from synthprune.machine import cpu, device, peak_memory, revision
+from synthprune.machine import EnergyMeter, cpu, device, peak_memory, revision
 from synthprune.models import Masks, State, build, initial_state, network_with, prunable
 from synthprune.problems import Problem
-from synthprune.pruning import collapsed, dense_masks, prune_by_magnitude, rewound, severed, sparsity
+from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_magnitude, random_like, rewound, severed, sparsity
+from synthprune.seeds import generator
 from synthprune.specs import Entry, describe, origin
 from synthprune.store import Arrays, Metrics, Result, Store, StoreProblem, digest_of
 from synthprune.training import Progress, Recipe, Resident, evaluate, train
 
 CHECKPOINT_SECONDS = 300.0
+PLANE_CHUNK = 25
+"""Points of a plane between two looks at the clock."""
+PLANE_VALUES = ("loss", "loss_deviation", "error", "error_deviation")
+TRACE_PROBES = 10
 
 
 def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
@@ -40,7 +48,7 @@ def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
     try:
         _split(dataset)
         if isinstance(data, specs.Published | specs.Awaited):
-            published(data.name, dataset.name)
+            published(data.name, dataset.name, dataset.whitened)
     except Problem as problem:
         return str(problem)
     return ""
@@ -52,8 +60,9 @@ def compute(entry: Entry, store: Store) -> None:
         if store.holds(entry):
             return
         begun = time.perf_counter()
-        arrays, metrics = _made(entry, store)
-        store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun))
+        with EnergyMeter() as meter:
+            arrays, metrics = _made(entry, store)
+        store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun) | {"joules": meter.joules})
 
 
 def _made(entry: Entry, store: Store) -> tuple[Arrays, Metrics]:
@@ -96,13 +105,36 @@ def _distilled(entry: specs.Distilled, store: Store) -> tuple[Arrays, Metrics]:
 
 
 def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
-    trained = _tensors(store.get(entry.round).arrays)
-    masks = prune_by_magnitude(trained, _masks(entry.at(entry.level - 1), store), entry.search.fraction)
+    kept: State = {}
+    match entry.search:
+        case specs.Search():
+            trained = _tensors(store.get(entry.round).arrays)
+            masks = prune_by_magnitude(trained, _masks(entry.at(entry.level - 1), store), entry.search.fraction)
+            if entry.search.rewind == "weights":
+                kept = {name: value for name, value in trained.items() if name not in masks}
+        case specs.AtInitialisation():
+            masks = _pruned_at_initialisation(entry)
+        case specs.SameDensities():
+            masks = random_like(_masks(entry.parents[0], store), entry.search.seed)
     arrays = {f"mask/{name}": mask.numpy() for name, mask in masks.items()}
-    if entry.search.rewind == "weights":
-        arrays |= {f"kept/{name}": value.numpy() for name, value in trained.items() if name not in masks}
+    arrays |= {f"kept/{name}": value.numpy() for name, value in kept.items()}
     return arrays, {"sparsity": sparsity(masks), "collapsed": collapsed(masks),
                     "survivors": {name: int(mask.sum()) for name, mask in masks.items()}}
+
+
+def _pruned_at_initialisation(entry: specs.Subnetwork) -> Masks:
+    split, search, network = _split(entry.dataset), entry.search, _network(entry)
+    data = _resident(split.train_images, split.train_labels, split)
+    index = torch.from_numpy(_drawn(split.train_labels, search.per_class, search.seed))
+    return prune_at_initialisation(network, initial_state(network, entry.init_seed), search.criterion, level=entry.level,
+                                   fraction=search.fraction, images=data.batch(index), labels=data.labels[index],
+                                   seed=search.seed)
+
+
+def _drawn(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Rows of `per_class` random images of every class."""
+    order = generator(seed, "images for SNIP").permutation(len(labels))
+    return np.concatenate([order[labels[order] == label][:per_class] for label in range(labels.max() + 1)])
 
 
 def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
@@ -136,14 +168,72 @@ def _evaluation(entry: specs.Evaluation, store: Store) -> tuple[Arrays, Metrics]
 
 
 def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
-    subnetwork, split = entry.subnetwork, _split(entry.dataset)
+    network, split = _network(entry.subnetwork), _split(entry.dataset)
     first, second = (store.get(end) for end in entry.ends)
-    masks = _masks(subnetwork, store)
+    masks, start, end = _masks(entry.subnetwork, store), _tensors(first.arrays), _tensors(second.arrays)
+    standing = _standing(entry, store, first, second)
+    if entry.aligned and not standing["diverged"]:
+        end, masks, standing = _aligned(network, apply_masks(start, masks), apply_masks(end, masks), masks, standing)
     losses = path_losses(
-        _network(subnetwork), _tensors(first.arrays), _tensors(second.arrays), masks,
-        _resident(split.train_images, split.train_labels, split), _resident(split.test_images, split.test_labels, split),
+        network, start, end, masks, _resident(split.train_images, split.train_labels, split),
+        _resident(split.test_images, split.test_labels, split),
         points=entry.points, recompute_statistics=entry.batch_norm == "recomputed")
-    return vars(losses), _standing(entry, store, first, second)
+    return vars(losses), standing
+
+
+def _aligned(network: nn.Module, first: State, second: State, masks: Masks, standing: Metrics) -> tuple[State, Masks, Metrics]:
+    """The second end with its channels permuted towards the first's, the masks' union, and how much of either there is."""
+    found = align(network, first, second, seed=0)
+    moved = sum(int((permutation != np.arange(len(permutation))).sum()) for permutation in found.values())
+    both = union(masks, permuted(network, masks, found))
+    return permuted(network, second, found), both, standing | {
+        "union_density": 1 - sparsity(both), "moved": moved / sum(map(len, found.values()))}
+
+
+def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
+    from synthprune.analysis.landscape import Mixtures, plane_through
+
+    trained = [store.get(model) for model in entry.models]
+    split, network, masks = _split(entry.dataset), _network(entry.subnetwork), _masks(entry.subnetwork, store)
+    states = [_tensors(result.arrays) for result in trained]
+    plane = plane_through(network, states, masks)
+    grid = plane.grid(entry.side)
+    weights = np.concatenate([plane.weights(grid), plane.weights(plane.coordinates), np.eye(len(states))])
+    first = np.concatenate([np.flatnonzero(split.train_labels == label)[:entry.per_class]
+                            for label in range(split.train_labels.max() + 1)])
+    mixtures = Mixtures(network, states, masks, _resident(split.train_images[first], split.train_labels[first], split))
+    done, found = store.load_checkpoint(entry) or (0, {})
+    rows, saved = [found["rows"]] if done else [], time.monotonic()
+    for begin in range(done, len(weights), PLANE_CHUNK):
+        losses = mixtures.losses(weights[begin:begin + PLANE_CHUNK])
+        rows.append(np.stack([getattr(losses, name) for name in PLANE_VALUES], 1))
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            store.save_checkpoint(entry, {"rows": np.concatenate(rows)}, begin + PLANE_CHUNK)
+            saved = time.monotonic()
+    values = dict(zip(PLANE_VALUES, np.concatenate(rows).T, strict=True))
+    parts = {"": slice(len(grid)), "at_projections/": slice(len(grid), -len(states)), "at_models/": slice(-len(states), None)}
+    arrays = {part + name: value[rows] for part, rows in parts.items() for name, value in values.items()}
+    return arrays | {"grid": grid, "coordinates": plane.coordinates, "off_plane": plane.off_plane,
+                     "distances": plane.distances}, _standing(entry, store, *trained) | {"plane_images": len(first)}
+
+
+def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
+    trained, split = store.get(entry.of), _split(entry.dataset)
+    data = _resident(split.train_images, split.train_labels, split)
+    known = _network(entry.subnetwork), _tensors(trained.arrays), _masks(entry.subnetwork, store)
+    rows: dict[str, list[Any]] = {}
+    for number in range(entry.batches):
+        drawn = generator(entry.seed, "hessian/batch", number).choice(len(data), min(entry.batch, len(data)), replace=False)
+        images, labels = data.batch(torch.from_numpy(drawn)), data.labels[torch.from_numpy(drawn)]
+        diagonal = hessian_diagonal(*known, images, labels)
+        found = {f"{weights}/{layer}/{column}": value for weights, layers in summary(diagonal, known[2]).items()
+                 for layer, columns in layers.items() for column, value in columns.items()}
+        found |= {f"histogram/{name}": counts for name, counts in histogram(diagonal, known[2]).items()}
+        found["eigenvalue"] = leading_eigenvalue(*known, images, labels, seed=entry.seed)
+        found["trace"] = trace(*known, images, labels, probes=TRACE_PROBES, seed=entry.seed)
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in rows.items()}, _standing(entry, store, trained)
 
 
 def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagonal, store: Store, *trained: Result) -> Metrics:
@@ -156,14 +246,14 @@ def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagona
 
 COMPUTE: dict[type[Entry], Callable[[Any, Store], tuple[Arrays, Metrics]]] = {
     specs.Distilled: _distilled, specs.Subnetwork: _subnetwork, specs.Trained: _trained,
-    specs.Evaluation: _evaluation, specs.Path: _path}
+    specs.Evaluation: _evaluation, specs.Path: _path, specs.Plane: _plane, specs.Diagonal: _diagonal}
 
 
 # Parts that several kinds need.
 
 
 def _split(dataset: specs.Dataset) -> Split:
-    return load(dataset.name, dataset.train_per_class, dataset.pixels)
+    return load(dataset.name, dataset.train_per_class, dataset.pixels, dataset.whitened)
 
 
 def _network(subnetwork: specs.Subnetwork) -> nn.Module:
@@ -191,19 +281,25 @@ def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
 
 
 def _training_data(entry: specs.Trained, store: Store) -> Resident:
-    dataset, data = entry.dataset, entry.data
-    split = _split(dataset)
+    split, data = _split(entry.dataset), origin(entry.data)
+    images, labels = split.train_images, split.train_labels
+    if not isinstance(data, specs.Real):
+        images, labels = _synthetic(data, split, entry.dataset, store).decoded(entry.dataset.pixels)
+    if isinstance(entry.data, specs.Shuffled):
+        labels = shuffled_labels(labels, entry.data.seed)
+    return _resident(images, labels, split)
+
+
+def _synthetic(data: specs.PruningData, split: Split, dataset: specs.Dataset, store: Store) -> SyntheticSet:
     match data:
-        case specs.Real():
-            return _resident(split.train_images, split.train_labels, split)
-        case specs.Published():
-            chosen = published(data.name, dataset.name)
+        case specs.Published() | specs.Awaited():
+            return published(data.name, dataset.name, dataset.whitened)
+        case specs.Noise():
+            return noise(split.facts, data.ipc, data.factor, data.seed)
         case specs.Coreset():
-            chosen = random_real(split, data.ipc, data.factor, data.seed)
-        case specs.Distilled():
-            made = store.get(data)
-            chosen = SyntheticSet(made.arrays["images"], made.arrays["labels"], made.metrics["factor"])
-    return _resident(*chosen.decoded(dataset.pixels), split)
+            return random_real(split, data.ipc, data.factor, data.seed)
+    made = store.get(data)
+    return SyntheticSet(made.arrays["images"], made.arrays["labels"], made.metrics["factor"])
 
 
 def _resident(images: np.ndarray, labels: np.ndarray, split: Split) -> Resident:

@@ -71,7 +71,8 @@ def synflow_scores(network: nn.Module, initial: State, masks: Masks, shape: tupl
     weight stands with its absolute value. Norms are the identity, which a batch norm at initialisation is in the
     authors' code too; an instance norm would undo every change of scale, and with it the scores. Biases, 0 in the
     authors' networks at initialisation, are left out. So R is a sum over paths, and every set of weights that cuts the
-    input from the output scores R in all. float64, as R grows with the product of the layers' widths.
+    input from the output scores R in all: a layer without which nothing passes is never emptied, a shortcut may be.
+    float64, as R grows with the product of the layers' widths.
     """
     linear = copy.deepcopy(network)
     for name, module in network.named_modules():

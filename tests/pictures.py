@@ -1,16 +1,27 @@
-"""Small images and archives that the tests of reading and refusing use."""
+"""Small images and archives that the tests of reading and refusing use, and where the real ones are."""
 
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from synthprune.data.datasets import CIFAR10
+from synthprune.data.facts import CIFAR10
+
+SHARED = Path(os.environ.get("SYNTHPRUNE_SHARED_DATA", "../shared/data"))
+
+
+def real(name: str) -> Path:
+    """A file of real data; the test is skipped where it is not on this machine."""
+    if not (SHARED / name).exists():
+        pytest.skip(f"{name} is not in {SHARED} (SYNTHPRUNE_SHARED_DATA): the real data were not read")
+    return SHARED / name
 
 
 def picture(seed: int, pixels: int = 32) -> np.ndarray:

@@ -27,14 +27,17 @@ SEARCH = specs.Search(data=specs.Coreset(ipc=1, factor=2, seed=0), recipe=recipe
 TRAINED = {"data": specs.Real(), "recipe": recipe().model_copy(update={"weight_decay": 0.01})}
 
 
-def _subnetwork(level: int, norm: str = "batch", **others: object) -> specs.Subnetwork:
+def _subnetwork(level: int, norm: str = "batch", searched: object = SEARCH) -> specs.Subnetwork:
     net = specs.Architecture(name="convnet3", width=4, norm=norm)
-    return specs.Subnetwork(dataset=DIGITS, architecture=net, init_seed=3, search=SEARCH, level=level, **others)
+    return specs.Subnetwork(dataset=DIGITS, architecture=net, init_seed=3, search=searched, level=level)
+
+
+def _ends(norm: str, count: int = 2) -> tuple[specs.Trained, ...]:
+    return tuple(specs.Trained(subnetwork=_subnetwork(1, norm), order_seed=order, **TRAINED) for order in range(count))
 
 
 def _path(batch_norm: str) -> specs.Path:
-    return specs.Path(ends=tuple(specs.Trained(subnetwork=_subnetwork(1), order_seed=order, **TRAINED) for order in (0, 1)),
-                      points=3, batch_norm=batch_norm)
+    return specs.Path(ends=_ends("batch"), points=3, batch_norm=batch_norm)
 
 
 CANARIES: dict[str, specs.Entry] = {
@@ -44,6 +47,17 @@ CANARIES: dict[str, specs.Entry] = {
     "trained, sparse": specs.Trained(subnetwork=_subnetwork(1), order_seed=2, **TRAINED),
     "trained, on a coreset": specs.Trained(subnetwork=_subnetwork(0), order_seed=1,
                                            **TRAINED | {"data": specs.Coreset(ipc=2, factor=2, seed=1)}),
+    "subnetwork, snip": _subnetwork(2, searched=specs.AtInitialisation(criterion="snip", per_class=2)),
+    "subnetwork, synflow": _subnetwork(2, searched=specs.AtInitialisation(criterion="synflow")),
+    "subnetwork, same densities": _subnetwork(2, searched=specs.SameDensities(of=SEARCH, seed=1)),
+    "trained, on noise": specs.Trained(subnetwork=_subnetwork(0), order_seed=1,
+                                       **TRAINED | {"data": specs.Noise(ipc=2, factor=2, seed=1)}),
+    "trained, on shuffled labels": specs.Trained(subnetwork=_subnetwork(0), order_seed=1,
+                                                 **TRAINED | {"data": specs.Shuffled(of=specs.Real(), seed=1)}),
+    "evaluation": specs.Evaluation(of=_ends("batch")[0]),
+    "plane": specs.Plane(models=_ends("instance", 4), side=3, per_class=2),
+    "diagonal": specs.Diagonal(of=_ends("instance")[0], batches=1, batch=4),
+    "path, aligned": specs.Path(ends=_ends("batch"), points=3, aligned=True),
     "path, interpolated": _path("interpolated"),
     "path, recomputed": _path("recomputed"),
 }

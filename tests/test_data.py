@@ -1,11 +1,10 @@
-"""Decode, coresets, subsets by content, and the ways in which CIFAR-10 comes in."""
+"""Decode, coresets, noise, subsets by content, whitening, and the ways in which data sets come in."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import io
-import os
 import pickle
 import random
 import tarfile
@@ -16,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 from packaging.requirements import Requirement
-from pictures import Toucher, file_of, folder_of, picture, tar_of
+from pictures import Toucher, file_of, folder_of, picture, real, tar_of
 from PIL import Image
 
 from synthprune.data import datasets
-from synthprune.data.datasets import CIFAR10, FACTS, average, import_dataset, load
+from synthprune.data.datasets import average, import_dataset, load
+from synthprune.data.facts import CIFAR10, CIFAR100, FACTS, IMAGENET10
 from synthprune.data.images import by_content, content_hash, fingerprint
-from synthprune.data.synthetic import SyntheticSet, decode, keep, mix, published, random_real, read_images
+from synthprune.data.synthetic import SyntheticSet, decode, keep, mix, noise, published, random_real, read_images, shuffled_labels
+from synthprune.data.whitening import zca
 from synthprune.problems import Problem
 
 # Decode.
@@ -138,6 +139,27 @@ def test_a_set_that_is_kept_comes_back(home: Path) -> None:
         published(full, "cifar10")
 
 
+def test_noise_has_the_mean_and_deviation_of_its_data_set_and_nothing_else() -> None:
+    known = FACTS["cifar10"]
+    made = noise(known, 3, 2, seed=0)
+    assert made.images.shape == (30, 3, 32, 32) and made.images.dtype == np.float32 and made.factor == 2
+    assert made.labels.tolist() == np.repeat(np.arange(10), 3).tolist()
+    assert made.images.min() == 0 and made.images.max() == 1, "about one value in a hundred is clipped at either end"
+    # Clipping at two to three deviations moves the mean by less than .002 and takes less than 2 % of the deviation.
+    assert made.images.mean((0, 2, 3)) == pytest.approx(known.mean, abs=0.005)
+    assert made.images.std((0, 2, 3)) == pytest.approx(known.std, rel=0.02)
+    flat = made.images.reshape(30, -1)
+    assert np.abs(np.corrcoef(flat) - np.eye(30)).max() < 0.2, "images differ, within a class too"
+    assert np.corrcoef(flat[:, :-1].ravel(), flat[:, 1:].ravel())[0, 1] < 0.05 and noise(known, 3, 2, seed=1).name != made.name
+
+
+def test_shuffled_labels_say_nothing_and_keep_their_counts() -> None:
+    labels = np.repeat(np.arange(10), [400] * 9 + [7])
+    found = shuffled_labels(labels, seed=0)
+    assert np.bincount(found).tolist() == [400] * 9 + [7] and np.array_equal(found, shuffled_labels(labels, seed=0))
+    assert (found == labels).mean() == pytest.approx(1 / 9, abs=0.03) and not np.array_equal(found, shuffled_labels(labels, 1))
+
+
 # Averaging, hashes, the digits.
 
 
@@ -160,6 +182,44 @@ def test_digits_are_what_their_facts_say() -> None:
     pixels = np.concatenate([split.train_images, split.test_images]) / 255
     assert (round(pixels.mean(), 4), round(pixels.std(), 4)) == (facts.mean[0], facts.std[0])
     assert pixels.shape == (1797, 1, 16, 16)
+
+
+def test_whitening_is_numpys_through_the_singular_values() -> None:
+    """MTT's transform by another route: no covariance is formed, the data's own singular vectors are scaled."""
+    plain, white = load("digits", 60), load("digits", 60, whitened=True)
+    assert (white.facts.mean, white.facts.std) == ((0.0,), (1.0,)) and white.whitened and not plain.whitened
+    x, test = (images.reshape(len(images), -1) / 255 for images in (plain.train_images, plain.test_images))
+    mean = x.mean(0)
+    _, sizes, directions = np.linalg.svd(x - mean, full_matrices=True)
+    matrix = directions.T @ np.diag((sizes**2 / (len(x) - 1) + 0.1) ** -0.5) @ directions
+    for found, rows in ((white.train_images, x), (white.test_images, test)):
+        assert found.dtype == np.float32 and found.shape[1:] == (1, 16, 16)
+        np.testing.assert_allclose(found.reshape(len(rows), -1), (rows - mean) @ matrix, atol=1e-5)
+
+
+def test_whitening_leaves_one_deviation_for_every_direction_that_is_seen() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4000, 1, 2, 2), dtype=np.uint8)
+    images[:, 0, 0, 1] = images[:, 0, 0, 0]
+    white, _ = zca(images, images[:1], eps=1e-9)
+    covariance = np.cov(white.reshape(4000, 4), rowvar=False)
+    # Two equal pixels share their one direction; the others stand alone.
+    expected = np.eye(4)
+    expected[:2, :2] = 0.5
+    np.testing.assert_allclose(covariance, expected, atol=1e-3)
+
+
+def test_whitening_that_cannot_be_is_refused() -> None:
+    with pytest.raises(Problem, match="digits is whitened at its own 16 pixels, not at 8: leave pixels=16"):
+        load("digits", None, 8, whitened=True)
+    with pytest.raises(Problem, match="5 images of 12288 values each cannot be whitened"):
+        zca(np.zeros((5, 3, 64, 64), np.uint8), np.zeros((5, 3, 64, 64), np.uint8))
+
+
+def test_a_coreset_of_whitened_images_is_whitened() -> None:
+    white = load("digits", 60, whitened=True)
+    chosen = random_real(white, 2, 1, seed=0)
+    assert chosen.whitened and {i.tobytes() for i in chosen.images} <= {i.tobytes() for i in white.train_images}
+    assert chosen.name != dataclasses.replace(chosen, whitened=False).name
 
 
 def test_a_fifth_of_each_digit_is_for_the_test_and_none_is_in_both() -> None:
@@ -227,7 +287,8 @@ def tiny_facts(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """CIFAR-10 is, for once, the tiny one."""
     labels = {split: np.repeat(np.arange(10), len(EXPECTED[split]) // 10) for split in EXPECTED}
     prints = {f"{split}/{len(EXPECTED[split]) // 10}": fingerprint(EXPECTED[split], labels[split]) for split in EXPECTED}
-    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], fingerprints=prints, complete=6))
+    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], fingerprints=prints,
+                                                             complete={"train": 6, "test": 2}))
     load.cache_clear()
     yield home
     load.cache_clear()
@@ -254,10 +315,13 @@ def test_every_form_of_cifar10_gives_the_same_images_and_subsets(
     assert np.array_equal(part.train_images, average(first, 16))
     with pytest.raises(Problem, match="only 6 training images in a class, not the 7 asked for"):
         load("cifar10", 7)
-    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], complete=7))
+    assert load("cifar10", test_per_class=1).test_labels.tolist() == list(range(10))
+    monkeypatch.setitem(FACTS, "cifar10", dataclasses.replace(FACTS["cifar10"], complete={"train": 7, "test": 3}))
     load.cache_clear()
     with pytest.raises(Problem, match="imported with 6 of 7 training images per class: .* say train_per_class=6"):
         load("cifar10")
+    with pytest.raises(Problem, match="imported with 2 of 3 test images per class: .* say test_per_class=2"):
+        load("cifar10", 6)
 
 
 def test_one_changed_pixel_is_not_cifar10(tiny_facts: Path, tmp_path: Path) -> None:
@@ -280,6 +344,96 @@ def test_an_official_file_that_changed_is_never_unpickled(
     assert not (tmp_path / "executed").exists() and not tiny_facts.exists()
 
 
+@pytest.mark.parametrize("form", ["folder", "official folder", "official tar.gz"])
+def test_every_form_of_cifar100_gives_the_same_images(form: str, home: Path, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR100 as Official
+
+    pictures = {split: {c: [picture(10 * i + 5 * (split == "test") + k) for k in range(3 - (split == "test"))]
+                        for i, c in enumerate(CIFAR100)} for split in ("train", "test")}
+    monkeypatch.setitem(FACTS, "cifar100", dataclasses.replace(FACTS["cifar100"], fingerprints={}, complete={}))
+    files = {f"{split}/{c}/{k}.png": file_of(image) for split, classes in pictures.items() for c, images in classes.items()
+             for k, image in enumerate(images)}
+    if form != "folder":
+        rows = {split: [(i, image) for i, name in enumerate(CIFAR100) for image in classes[name]]
+                for split, classes in pictures.items()}
+        random.Random(0).shuffle(rows["train"])
+        files = {split: pickle.dumps({"data": np.stack([image.transpose(2, 0, 1).ravel() for _, image in part]),
+                                      "fine_labels": [i for i, _ in part]}) for split, part in rows.items()}
+        files["meta"] = pickle.dumps({"fine_label_names": list(CIFAR100)})
+        sums = {name: hashlib.md5(payload).hexdigest() for name, payload in files.items()}
+        monkeypatch.setattr(Official, "train_list", [["train", sums["train"]]])
+        monkeypatch.setattr(Official, "test_list", [["test", sums["test"]]])
+        monkeypatch.setattr(Official, "meta", Official.meta | {"md5": sums["meta"]})
+        files = {f"cifar-100-python/{name}": payload for name, payload in files.items()}
+    path = tar_of(files, tmp_path / "cifar-100-python.tar.gz", "w:gz") if "tar" in form else folder_of(files, tmp_path / "in")
+    assert import_dataset("cifar100", path) == "cifar100: 300 training and 200 test images"
+    split = load("cifar100")
+    expected = [by_content(np.stack(pictures["train"][c]).transpose(0, 3, 1, 2)) for c in CIFAR100]
+    assert np.array_equal(split.train_images, np.concatenate(expected))
+    assert np.array_equal(split.train_labels, np.repeat(np.arange(100), 3)) and len(split.test_labels) == 200
+    load.cache_clear()
+
+
+# A folder as ImageNet's, with photographs of any shape.
+
+
+@pytest.fixture
+def photographs(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Three to train and two to validate of each class of ImageNet-10, smooth, PNG under ImageNet's suffix; a class beside."""
+    rng = np.random.default_rng(0)
+    sizes = [(300, 240), (240, 333), (224, 224), (100, 160), (501, 225)]
+    monkeypatch.setitem(FACTS, "imagenet10", dataclasses.replace(
+        FACTS["imagenet10"], fingerprints={"test/2": "", "train/3": ""}, complete={"test": 2}))
+    files = {}
+    for wnid in (*IMAGENET10, "n00000001"):
+        for i, size in enumerate(sizes):
+            coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+            where = f"train/{wnid}/{wnid}_{i}" if i < 3 else f"val/{wnid}/ILSVRC2012_val_{i}"
+            files[f"{where}.JPEG"] = file_of(coarse.resize(size, Image.Resampling.BICUBIC))
+    yield files
+    load.cache_clear()
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_photographs_are_kept_as_their_central_square(form: str, photographs: dict[str, bytes], tmp_path: Path) -> None:
+    path = folder_of(photographs, tmp_path / "in") if form == "folder" else tar_of(photographs, tmp_path / "in.tar")
+    assert import_dataset("imagenet10", path) == "imagenet10: 30 training and 20 test images"
+    split = load("imagenet10")
+
+    def middle(payload: bytes) -> np.ndarray:
+        """Shorter side to 224, the longer cut at both ends, by Pillow alone."""
+        image = Image.open(io.BytesIO(payload))
+        scale = 224 / min(image.size)
+        width, height = (int(scale * side + 1e-9) for side in image.size)
+        left, top = round((width - 224) / 2), round((height - 224) / 2)
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 224, top + 224)))
+
+    for part, images in (("train", split.train_images), ("val", split.test_images)):
+        expected = [by_content(np.stack([middle(payload) for name, payload in photographs.items()
+                                         if name.startswith(f"{part}/{wnid}/")]).transpose(0, 3, 1, 2)) for wnid in IMAGENET10]
+        assert np.array_equal(images, np.concatenate(expected))
+    assert split.test_labels.tolist() == np.repeat(np.arange(10), 2).tolist() and split.facts.augmentation == "photo"
+
+
+def test_what_is_not_imagenet10_is_refused(photographs: dict[str, bytes], home: Path, tmp_path: Path) -> None:
+    few = {name: payload for name, payload in photographs.items() if name != "val/n02091831/ILSVRC2012_val_4.JPEG"}
+    with pytest.raises(Problem, match="is not imagenet10: a class has only 1 test images, not 2 or more"):
+        import_dataset("imagenet10", tar_of(few, tmp_path / "few.tar"))
+    lacking = {name: payload for name, payload in photographs.items() if "n02091831" not in name}
+    with pytest.raises(Problem, match=r"has 9 classes in train/ \(n01749939, n01773797, n02107142, ...\), not the 10 expected"):
+        import_dataset("imagenet10", tar_of(lacking, tmp_path / "lacking.tar"))
+    flat = {f"val/{i}.JPEG": payload for i, payload in enumerate(photographs.values())}
+    with pytest.raises(Problem, match="holds no images under 'val/<class>/'"):
+        import_dataset("imagenet10", tar_of({n: p for n, p in photographs.items() if n.startswith("train")} | flat,
+                                            tmp_path / "flat.tar"))
+    with pytest.raises(Problem, match="n02869837_0.JPEG cannot be read as an image"):
+        import_dataset("imagenet10", tar_of(photographs | {"train/n02869837/n02869837_0.JPEG": b"?"}, tmp_path / "bad.tar"))
+    assert not home.exists()
+    with pytest.raises(Problem, match=r"'imagenet10' is not on this machine: .* \(PATH: ImageNet's train/<wnid>/ and"):
+        load("imagenet10")
+
+
 def test_images_of_other_modes_are_converted(home: Path, tmp_path: Path) -> None:
     """RGBA loses its transparency; grey and palette images become what they show."""
     image = Image.fromarray(picture(0))
@@ -300,54 +454,38 @@ def test_classes_come_in_the_data_sets_order_from_any_folder_inside(tmp_path: Pa
     assert all(np.array_equal(found.images[i].transpose(1, 2, 0), picture(i)) for i in range(10))
 
 
-# The real one.
-
-
-@pytest.fixture(scope="module")
-def shared() -> Path:
-    place = os.environ.get("SYNTHPRUNE_SHARED_DATA")
-    if not place:
-        pytest.skip("SYNTHPRUNE_SHARED_DATA does not name a folder with cifar10.tar: the real CIFAR-10 was not read")
-    return Path(place)
+# The real ones.
 
 
 @pytest.mark.data
-def test_the_real_cifar10_is_imported_by_its_fingerprint_and_refused_without_it(
-        shared: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "file", "counts", "parts"), [
+    ("cifar10", "cifar10.tar", "20000 training and 10000 test", {"train_per_class": 2000}),
+    ("cifar100", "cifar100.tar", "10000 training and 2000 test", {"train_per_class": 100, "test_per_class": 20}),
+    ("imagenette", "imagenette64.tar", "4000 training and 1000 test", {})])
+def test_the_real_data_are_imported_by_their_fingerprints_and_refused_without(
+        name: str, file: str, counts: str, parts: dict[str, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load.cache_clear()
-    assert import_dataset("cifar10", shared / "cifar10.tar") == "cifar10: 20000 training and 10000 test images"
-    split = load("cifar10", 2000)
-    with tarfile.open(shared / "cifar10.tar") as archive:
-        names = sorted(Path(name).parts for name in archive.getnames() if name.endswith(".png"))
+    classes = FACTS[name].classes
+    assert import_dataset(name, real(file)) == f"{name}: {counts} images"
+    split = load(name, **parts)
+    with tarfile.open(real(file)) as archive:
+        names = sorted(Path(member).parts for member in archive.getnames() if member.endswith((".png", ".jpg")))
     read = {"train": (split.train_images, split.train_labels), "test": (split.test_images, split.test_labels)}
     for part, (images, labels) in read.items():
-        named = [(CIFAR10.index(name), file[-16:-4]) for where, name, file in names if where == part]
+        named = [(classes.index(folder), picture[-16:-4]) for where, folder, picture in names if where == part]
         assert named == [(label, content_hash(image)[:12]) for image, label in zip(images, labels, strict=True)]
-    kept = (home / "data" / "cifar10.safetensors").stat().st_mtime_ns
+    kept = (home / "data" / f"{name}.safetensors").stat().st_mtime_ns
 
-    def one_pixel_off(path: Path, part: str, known: datasets.Facts) -> list[np.ndarray]:
+    def one_pixel_off(path: Path, part: str, name: str) -> list[np.ndarray]:
         images = read[part][0].copy()
         images[-1, 0, 0, 0] ^= part == "train"
-        return list(images.reshape(10, -1, 3, 32, 32))
+        return list(images.reshape(len(classes), -1, *images.shape[1:]))
 
     monkeypatch.setattr(datasets, "_folders", one_pixel_off)
-    with pytest.raises(Problem, match="is not cifar10: the first 2000 train images per class have fingerprint"):
-        import_dataset("cifar10", shared / "cifar10.tar")
-    assert (home / "data" / "cifar10.safetensors").stat().st_mtime_ns == kept
+    with pytest.raises(Problem, match=rf"is not {name}: the first \d+ train images per class have fingerprint"):
+        import_dataset(name, real(file))
+    assert (home / "data" / f"{name}.safetensors").stat().st_mtime_ns == kept
     load.cache_clear()
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(("inside", "stored"), [("mtt/ipc10", 100), ("dc/ipc1", 10)])
-def test_the_published_sets_are_read(shared: Path, inside: str, stored: int) -> None:
-    found = read_images(shared / "distilled" / "cifar10_dc_mtt_png.tar", "cifar10", 1, inside)
-    assert found.images.shape == (stored, 3, 32, 32) and np.bincount(found.labels).tolist() == [stored // 10] * 10
-    assert len({image.tobytes() for image in found.images}) == stored
-    # The laptop profile names this very set.
-    if inside == "mtt/ipc10":
-        from synthprune.experiments.settings import read_profile
-
-        assert read_profile("laptop")["synthetic"].endswith(found.name)
 
 
 def test_order_by_content_forgets_the_order_of_reading() -> None:

@@ -22,6 +22,7 @@ def executed() -> dict:
     p = parameters(Parameters, "04_stability", {"profile": "demo"})
     digests = {entry.key: "d" * 64 for entry in requests(p).values()}
     record = {"chapter": "04_stability", "profile": "demo", "parameters": p.model_dump(), "results": digests,
+              "absent": {}, "claims": {},
               "digest": combined_digest(digests), "computed": 0, "versions": specs.versions(), "core_seconds": 9.0,
               "page_seconds": 1.0, "changed": {}, "device": ["cpu"], "cpu": ["one"], "torch": ["2"],
               "made_by": ["0 at r"], "page_by": "0 at s", "finished": "2026-01-02T03:04:05+00:00"}

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from synthprune import specs
 from synthprune.chapter import assignments, given_parameters, parameters_cell
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import METHODS, parameters, profile_names, read_profile
+from synthprune.experiments.settings import (
+    METHODS,
+    PARTS,
+    overrides,
+    parameters,
+    profile_names,
+    read_profile,
+    scenes,
+    synthetic_data,
+)
 from synthprune.experiments.stability import Parameters, requests
 from synthprune.problems import Problem
 
@@ -68,11 +79,13 @@ def test_a_name_that_means_something_else_to_python_is_still_unknown(name: str) 
     ({"seeds": [-1]}, "seeds = [-1]: must be distinct and not negative"),
     ({"orders": [0]}, "orders = [0]: List should have at least 2 items"), ({"cutmix": 1.5}, "cutmix = 1.5"),
     ({"levels": [0, 31]}, "levels = [0, 31]: levels go from 0 (dense) to 30"), ({"points": 10}, "points = 10: must be odd"),
-    ({"architecture": "vgg"}, "architecture = 'vgg': Input should be 'convnet3', 'resnet10', 'resnet18' or 'lenet300'"),
-    ({"dataset": 5}, "dataset = 5: Input should be 'digits' or 'cifar10'"),
+    ({"architecture": "vgg"}, "architecture = 'vgg': Input should be 'convnet3', 'resnet10', 'resnet18',"),
+    ({"dataset": 5}, "dataset = 5: Input should be 'digits', 'cifar10',"),
     ({"rewind": "0"}, "rewind = '0': must be full, weights"),
     ({"rewind": "half"}, "rewind = 'half': must be full, weights"), ({"rewind": 12}, "rewind=12 is not before the last epoch"),
-    ({"synthetic": "mtt"}, "synthetic = 'mtt': must be distilled, coreset, or the TITLE@CONTENT"),
+    ({"scene": "lenet"}, "profile demo has no scene 'lenet': did you mean 'lenet300-digits'?"),
+    ({"scenes": "convnet3-digits,x"}, "profile demo has no scene 'x'"), ({"scenes": []}, "scenes = []"),
+    ({"synthetic": "mtt@01"}, "synthetic = 'mtt@01': must be distilled, coreset, or an imported set's TITLE@CONTENT"),
     ({"synthetic": "../x@0123456789ab"}, "synthetic = '../x@0123456789ab': must be"),
     ({"profile": "lapptop"}, "unknown profile 'lapptop': did you mean 'laptop'?"), ({"profile": True}, "unknown profile 'True'")])
 def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: str) -> None:
@@ -80,7 +93,8 @@ def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: st
 
 
 # For every field a value that no profile has.
-OTHER = {"dataset": "cifar10", "pixels": 32, "train_per_class": 7, "architecture": "resnet10", "width": 5, "norm": "batch",
+OTHER = {"scene": "lenet300-digits", "scenes": ["lenet300-digits"],
+         "dataset": "cifar10", "pixels": 32, "train_per_class": 7, "architecture": "resnet10", "width": 5, "norm": "batch",
          "epochs": 77, "batch": 33, "lr": 0.123, "cutmix": 0.25, "synthetic": "coreset", "synthetic_per_class": 3,
          "synthetic_factor": 4, "distillation_steps": 9, "synthetic_epochs": 88, "rewind": "weights", "search_seed": 11,
          "seeds": [5, 6], "levels": [3], "orders": [7, 8], "points": 7}
@@ -89,11 +103,31 @@ OTHER = {"dataset": "cifar10", "pixels": 32, "train_per_class": 7, "architecture
 def test_every_field_of_a_profile_can_be_overridden() -> None:
     assert set(OTHER) == set(Parameters.model_fields) - {"profile"}
     for profile in profile_names():
-        synthetic = {} if "synthetic" in read_profile(profile) else {"synthetic": "distilled"}
-        plain = read(profile=profile, **synthetic)
-        for name, value in OTHER.items():
-            changed = read(profile=profile, **synthetic | {name: value})
-            assert changed.model_dump() == plain.model_dump() | {name: value}
+        plain = read(profile=profile)
+        for name in OTHER.keys() - {"scene", "scenes"}:
+            changed = read(profile=profile, **{name: OTHER[name]})
+            assert changed.model_dump() == plain.model_dump() | {name: OTHER[name]}
+
+
+def test_a_scene_brings_its_values_and_what_is_set_by_hand_stays_set(home: Path) -> None:
+    p = read(profile="laptop", epochs=7)
+    cifar, resnet, hundred, _ = scenes(p)
+    assert (cifar, resnet.architecture, resnet.epochs, resnet.levels) == (p, "resnet10", 7, [0, 4, 9])
+    assert (hundred.dataset, hundred.synthetic, hundred.scenes) == ("cifar100", "distilled", p.scenes)
+    assert overrides(resnet) == {"scene": "resnet10-cifar10", "epochs": 7} and overrides(p) == {"epochs": 7}
+    assert read(profile="laptop", scene="resnet10-cifar10").scenes == ["resnet10-cifar10"]
+
+
+def test_a_title_is_the_imported_set_of_that_title(home: Path) -> None:
+    p = read(profile="paper")
+    assert p.synthetic == "idc10-cifar10" and synthetic_data(p) == specs.Awaited(name="idc10-cifar10", ipc=10, factor=2)
+    folder = home / "data" / "synthetic"
+    folder.mkdir(parents=True)
+    (folder / "idc10-cifar10@0123456789ab.safetensors").touch()
+    p = read(profile="paper")
+    assert synthetic_data(p) == specs.Published(name="idc10-cifar10@0123456789ab") and overrides(p) == {}
+    (folder / "idc10-cifar10@ba9876543210.safetensors").touch()
+    assert "is the title of 2 imported sets" in refusal(profile="paper")
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -108,16 +142,19 @@ def test_every_override_asks_for_other_results(name: str) -> None:
 def test_none_means_what_the_profile_says() -> None:
     for profile in ("demo", "laptop"):
         assert read(profile=profile, **dict.fromkeys(OTHER)) == read(profile=profile)
-        assert read(profile=profile).model_dump() == read_profile(profile) | {"profile": profile}
+        said = read_profile(profile)
+        assert read(profile=profile).model_dump() == {name: value for name, value in said.items() if name not in PARTS} | (
+            said["chapters"][CHAPTER] | {"profile": profile})
     assert read(profile=None).profile == "demo" and read().profile == "demo"
 
 
-def test_what_a_profile_leaves_open_is_asked_for() -> None:
-    assert refusal(profile="paper").startswith("profile paper leaves 'synthetic' to you: pass it as a parameter (data that")
+def test_what_a_profile_leaves_open_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("dataset: digits\n")
+    assert refusal(profile=str(tmp_path / "own.yaml")).startswith(f"profile {tmp_path / 'own.yaml'} leaves 'pixels' to you")
 
 
 def test_a_chapter_asks_for_every_pair_at_every_level() -> None:
-    asked = requests(read(seeds="0,1", orders="0,1,2", levels="0,4"))
+    asked = requests(read(scene="convnet3-digits", seeds="0,1", orders="0,1,2", levels="0,4"))
     # The dense network is the same for both methods.
     assert len(asked) == 2 * 3 * (1 + len(METHODS)) and len({entry.key for entry in asked.values()}) == len(asked)
 
@@ -189,5 +226,5 @@ def test_papermill_tells_each_type() -> None:
     assert set(found) == set(Parameters.model_fields)
     for name, info in Parameters.model_fields.items():
         plain = info.annotation in (int, float, str)
-        expected = info.annotation.__name__ if plain else "list[int]" if "list" in str(info.annotation) else "str"
+        expected = info.annotation.__name__ if plain else str(info.annotation) if "list" in str(info.annotation) else "str"
         assert found[name] == (expected, info.description)

@@ -127,14 +127,19 @@ def test_a_store_that_cannot_be_written_ends_the_run(kept: Store, monkeypatch: p
     assert len(calls) == (workers == 1)
 
 
-def test_absent_data_stop_everything_before_anything_is_computed(kept: Store) -> None:
+def test_what_needs_absent_data_is_named_and_left_out(kept: Store) -> None:
+    failing = {"failing": trained(1, data=NOWHERE), "resting on it": trained(2, data=NOWHERE)}
+    lacking = solve.unobtainable(failing | WANTED, kept)
+    assert lacking.keys() == failing.keys() and all("not on this machine" in r for r in lacking.values())
     with pytest.raises(Problem, match="'nowhere@000000000000' is not on this machine"):
-        solve.solve({"failing": trained(1, data=NOWHERE)} | WANTED, kept, workers=1)
+        solve.solve(failing, kept, workers=1)
     assert digests(kept) == {}
+    assert solve.solve(failing | WANTED, kept, workers=1).keys() == WANTED.keys()
+    assert solve.unobtainable(WANTED, kept) == {}
 
 
 def test_on_two_workers_with_one_entry_that_fails(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "require_data", lambda entries: None)  # the set is lost while the workers are at it
+    monkeypatch.setattr(compute, "lacking", lambda dataset, data: "")  # the set is lost while the workers are at it
     failing = {"failing": trained(1, data=NOWHERE)}
     with pytest.raises(Problem, match="'nowhere@000000000000' is not on this machine"):
         solve.solve(failing | WANTED, kept, workers=2)

@@ -26,7 +26,9 @@ NET = specs.Architecture(name="convnet3", width=8, norm="instance")
 RECIPE = specs.Recipe(epochs=4)
 DISTILLED = specs.Distilled(dataset=DIGITS, ipc=5, factor=2, steps=60)
 DATA = {"real": specs.Real(), "published": specs.Published(name="mtt10@a1b2c3d4e5f6"),
-        "coreset": specs.Coreset(ipc=10, factor=2, seed=0), "distilled": DISTILLED}
+        "coreset": specs.Coreset(ipc=10, factor=2, seed=0), "distilled": DISTILLED,
+        "noise": specs.Noise(ipc=5, factor=2, seed=0), "shuffled": specs.Shuffled(of=specs.Real(), seed=0),
+        "shuffled, distilled": specs.Shuffled(of=DISTILLED, seed=0), "awaited": specs.Awaited(name="idc10", ipc=10, factor=2)}
 
 
 def search(data: specs.PruningData = DISTILLED, rewind: str | int = "full", **others: object) -> specs.Search:
@@ -46,12 +48,26 @@ def path(of: specs.Subnetwork | None = None, **others: object) -> specs.Path:
     return specs.Path(ends=(trained(of, 0), trained(of, 1)), **others)
 
 
+OTHER_WAYS = {
+    "on a start": search(specs.Real(), start=specs.Start(search=search(), level=2)),
+    "at initialisation": specs.AtInitialisation(criterion="synflow"), "snip": specs.AtInitialisation(criterion="snip", seed=1),
+    "same densities": specs.SameDensities(of=search(), seed=4)}
+
+
 def known() -> dict[str, specs.Entry]:
     """At least one of each kind, with every kind of pruning data and every rewind in one's ancestry."""
     found: dict[str, specs.Entry] = {
         "distilled": DISTILLED, "subnetwork, dense": subnetwork(0), "path": path(), "path, dense": path(subnetwork(0)),
         "path, recomputed": path(batch_norm="recomputed", points=31), "trained, stopped": trained(subnetwork(0), stop_epoch=2),
         "trained, cifar10": trained(specs.Subnetwork(dataset=CIFAR, architecture=NET, init_seed=1), 3)}
+    of = trained()
+    found |= {"evaluation": specs.Evaluation(of=of), "path, aligned": path(aligned=True),
+              "diagonal": specs.Diagonal(of=of, batches=2),
+              "plane": specs.Plane(models=tuple(trained(order=order) for order in range(4)), side=25, per_class=50),
+              "trained, whitened": trained(specs.Subnetwork(dataset=CIFAR.model_copy(update={"whitened": True}), architecture=NET,
+                                                            init_seed=1))}
+    for name, searched in OTHER_WAYS.items():
+        found[f"subnetwork, {name}"] = subnetwork(3, searched)
     for name, data in DATA.items():
         found |= {f"subnetwork, {name}": subnetwork(3, search(data)), f"trained, {name}": trained(data=data)}
     for rewind in ("weights", 3):
@@ -100,7 +116,11 @@ CHANGES = [
                     "search": search(seed=1)}),
     (trained(), {"subnetwork": subnetwork(3), "data": DISTILLED, "recipe": RECIPE.model_copy(update={"decay": 0.1}),
                  "order_seed": 1, "stop_epoch": 1}),
-    (path(), {"ends": (trained(order=0), trained(order=2)), "points": 31, "batch_norm": "recomputed"}),
+    (path(), {"ends": (trained(order=0), trained(order=2)), "points": 31, "batch_norm": "recomputed", "aligned": True}),
+    (specs.Evaluation(of=trained()), {"of": trained(order=1)}),
+    (specs.Plane(models=tuple(trained(order=order) for order in range(3)), side=5, per_class=5),
+     {"models": tuple(trained(order=order) for order in range(4)), "side": 6, "per_class": 6}),
+    (specs.Diagonal(of=trained(), batches=2), {"of": trained(order=1), "batches": 3, "batch": 32, "seed": 1}),
 ]
 
 
@@ -118,10 +138,17 @@ def test_every_field_of_a_value_is_in_the_key() -> None:
                   "decay": 0.1, "augment": False, "cutmix": 0}, lambda recipe: trained(recipe=recipe)),
         (NET, {"name": "resnet10", "width": 9, "norm": "batch"},
          lambda net: specs.Subnetwork(dataset=DIGITS, architecture=net, init_seed=0)),
-        (CIFAR, {"name": "digits", "pixels": 32, "train_per_class": None},
+        (CIFAR, {"name": "digits", "pixels": 32, "train_per_class": None, "whitened": True},
          lambda data: specs.Subnetwork(dataset=data, architecture=NET, init_seed=0)),
         (search(), {"data": specs.Real(), "recipe": RECIPE.model_copy(update={"lr": 0.3}), "fraction": 0.3,
-                    "rewind": "weights", "seed": 1}, lambda search: subnetwork(1, search)),
+                    "rewind": "weights", "seed": 1, "start": specs.Start(search=search(seed=2), level=1)},
+         lambda search: subnetwork(2, search)),
+        (OTHER_WAYS["at initialisation"], {"criterion": "random", "fraction": 0.3, "per_class": 9, "seed": 1},
+         lambda search: subnetwork(1, search)),
+        (OTHER_WAYS["same densities"], {"of": search(seed=2), "seed": 5}, lambda search: subnetwork(1, search)),
+        (DATA["noise"], {"ipc": 6, "factor": 1, "seed": 1}, lambda data: trained(data=data)),
+        (DATA["shuffled"], {"of": DISTILLED, "seed": 1}, lambda data: trained(data=data)),
+        (DATA["awaited"], {"name": "idc11", "ipc": 11, "factor": 1}, lambda data: trained(data=data)),
         (DATA["coreset"], {"ipc": 11, "factor": 1, "seed": 1}, lambda data: trained(data=data)),
         (DATA["published"], {"name": "mtt10@a1b2c3d4e5f7"}, lambda data: trained(data=data)),
     ]
@@ -184,6 +211,29 @@ def test_the_dense_network_is_one_whatever_the_search() -> None:
 def test_a_round_of_imp_is_the_retraining_of_the_level_below() -> None:
     imp = search(specs.Real())
     assert subnetwork(3, imp).round.key == trained(subnetwork(2, imp), imp.seed).key
+
+
+def test_up_to_its_level_a_start_is_the_search_it_comes_from() -> None:
+    synthetic, imp = search(), OTHER_WAYS["on a start"]
+    assert [subnetwork(level, imp) == subnetwork(level, synthetic) for level in range(5)] == [True, True, True, False, False]
+    assert subnetwork(3, imp).round == trained(subnetwork(2, synthetic), imp.seed)  # on real data, from the synthetic mask
+    assert subnetwork(5, imp).at(2) == subnetwork(2, synthetic)
+
+
+def test_masks_at_initialisation_rest_on_nothing_and_random_ones_on_those_they_copy() -> None:
+    assert subnetwork(3, OTHER_WAYS["snip"]).parents == () and subnetwork(3, OTHER_WAYS["snip"]).round is None
+    assert subnetwork(3, OTHER_WAYS["same densities"]).parents == (subnetwork(3),)
+
+
+def test_shuffled_labels_rest_on_the_set_they_shuffle() -> None:
+    assert DISTILLED in trained(data=DATA["shuffled, distilled"]).parents
+    assert trained(data=DATA["shuffled"]).parents == (subnetwork(),)
+
+
+def test_a_plane_goes_through_different_trainings_of_one_subnetwork() -> None:
+    for models in ((trained(order=0),) * 3, (trained(), trained(order=1), trained(subnetwork(1)))):
+        with pytest.raises(ValidationError, match="different trainings of one subnetwork"):
+            specs.Plane(models=models, side=5, per_class=5)
 
 
 def test_an_epoch_rewind_rests_on_the_first_round() -> None:

@@ -10,13 +10,24 @@ import numpy as np
 import pytest
 
 from synthprune.chapter import Run, open_store
+from synthprune.claims import load
 from synthprune.experiments.settings import METHODS, overrides, parameters
-from synthprune.experiments.stability import Claim, Parameters, claim, curves, differences, name, requests, setting, table
+from synthprune.experiments.stability import (
+    Parameters,
+    curves,
+    differences,
+    measured_scenes,
+    measures,
+    name,
+    requests,
+    setting,
+    table,
+)
 from synthprune.problems import Problem
 from synthprune.store import Result
 
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
-LAPTOP = {"profile": "laptop", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
+LAPTOP = {"profile": "laptop", "scene": "convnet3-cifar10", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
 
 
 def made(given: dict, height: Callable[[str, int, int, int], float]) -> tuple[Parameters, dict[str, Result]]:
@@ -29,7 +40,7 @@ def made(given: dict, height: Callable[[str, int, int, int], float]) -> tuple[Pa
                 for k, pair in enumerate(combinations(p.orders, 2)):
                     curve = np.full(p.points, 0.1)
                     curve[3 + 2 * k] += height(method if level else "dense", level, seed, k)
-                    key = name(method, level, seed, pair)
+                    key = name(p, method, level, seed, pair)
                     results[key] = Result(key, dict.fromkeys(QUANTITIES, curve), {"collapsed": [], "diverged": False}, {})
     assert results.keys() == requests(p).keys()
     return p, results
@@ -49,32 +60,27 @@ def test_barriers_are_taken_pair_by_pair_and_then_averaged() -> None:
         of.at(7, "train_error")
 
 
-def judged(*points: float, **given: object) -> Claim:
-    """The claim, for barriers of so many points of the dense, the synthetic and the IMP networks."""
-    heights = dict(zip(("dense", "synthetic", "imp"), points, strict=True))
-    return claim(*made(LAPTOP | given, lambda method, level, seed, k: spread(heights[method], seed)))
+def test_measures_are_those_the_ledger_asks_for() -> None:
+    """Each in its unit, per scene and level from 4 up, paired where it is a difference."""
+    heights = {"dense": 6.0, "synthetic": 0.5, "imp": 5.0}
+    p, results = made(LAPTOP, lambda method, level, seed, k: spread(heights[method] + (level == 9), seed))
+    found = measures(p, results)
+    asked = {name: declared for claim in load() if claim.chapter == p.chapter for name, declared in claim.declared.items()}
+    assert {name: m.unit for name, m in found.items()} == {name: declared.unit for name, declared in asked.items()}
+    scene = "convnet3-cifar10"
+    assert found["error_barrier_dense"].intervals[scene].mean == pytest.approx(6)
+    assert found["error_barrier_imp_minus_synthetic"].intervals.keys() == {f"{scene}, level 4", f"{scene}, level 9"}
+    assert found["error_barrier_imp_minus_synthetic"].intervals[f"{scene}, level 4"].low == pytest.approx(4.5)
+    assert found["error_barrier_change_synthetic"].intervals[scene].mean == pytest.approx(1)
+    assert found["train_loss_change_synthetic"].intervals[scene].mean == pytest.approx(0)
+    assert found["loss_barrier_synthetic"].intervals[f"{scene}, level 9"].mean == pytest.approx(0)  # the peak is not midway
 
 
-@pytest.mark.parametrize(("dense", "synthetic", "imp", "state", "title"), [
-    (6, 0.5, 5, "holds", "Holds at this scale"), (6, 4, 5, "fails", "Does not hold at this scale"),
-    (6, 0.5, 0.4, "fails", "Does not hold at this scale"), (6, 2, 5, "open", "Cannot be told here"),
-    (0.5, 0.4, 0.3, "open", "Cannot be told here")],
-    ids=["holds", "synthetic unstable", "imp stable", "on the line", "dense stable"])
-def test_the_claim_reaches_each_of_its_verdicts(dense: float, synthetic: float, imp: float, state: str, title: str) -> None:
-    found = judged(dense, synthetic, imp)
-    assert (found.state, found.title) == (state, title)
-    assert f"dense at level 0: {dense:.2f}" in found.text
-
-
-def test_the_words_of_the_paper_profile_are_its_own() -> None:
-    paper = {"profile": "paper", "synthetic": "mtt10@0f71478c0686", "levels": [0, 4, 9]}
-    assert judged(6, 0.5, 5, **paper).title == "Reproduced" and judged(6, 4, 5, **paper).title == "Contradicted"
-
-
-def test_demo_data_and_a_single_initialisation_decide_nothing() -> None:
-    assert judged(6, 0.5, 5, profile="demo").title == "Demo data decide nothing"
-    assert judged(6, 0.5, 5, dataset="digits", synthetic="distilled").title == "Demo data decide nothing"
-    assert judged(6, 0.5, 5, seeds=[0]).state == "open"
+def test_a_scene_that_was_not_measured_is_left_out() -> None:
+    p = parameters(Parameters, "04_stability", {"profile": "laptop", "levels": [0, 4], "seeds": [0]})
+    one, results = made(LAPTOP | {"levels": [0, 4], "seeds": [0]}, lambda method, level, seed, k: 0.1)
+    assert [scene.scene for scene in measured_scenes(p, results)] == [one.scene]
+    assert set(measures(p, results)["error_barrier_dense"].intervals) == {one.scene}
 
 
 def test_differences_are_paired_by_initialisation() -> None:
@@ -88,7 +94,7 @@ def test_differences_are_paired_by_initialisation() -> None:
 
 def test_a_diverged_initialisation_leaves_no_verdict() -> None:
     p, results = made(LAPTOP, lambda method, level, seed, k: spread(0.5, seed))
-    lost = name("synthetic", 4, 1, (0, 1))
+    lost = name(p, "synthetic", 4, 1, (0, 1))
     results[lost] = Result(lost, results[lost].arrays, {"collapsed": [], "diverged": True}, {})
     row = next(row for row in table(p, results) if (row.method, row.level) == ("synthetic", 4))
     assert (row.left_out, row.accuracy.n, row.verdict) == (1, 2, "cannot be told (1 of 3 left out)")
@@ -110,16 +116,15 @@ def test_a_varied_run_takes_the_new_profiles_values(home: object) -> None:
         run.vary(epoch=3)
 
 
-def test_front_page_tables_and_box_say_what_was_measured() -> None:
-    """The hero, both tables, the box and the data behind a figure; and nothing but words where nothing is finite."""
-    from synthprune.figures.stability import barrier_table, claim_box, difference_table, hero, surfaces
+def test_front_page_tables_say_what_was_measured() -> None:
+    """The hero, both tables and the data behind a figure; and nothing but words where nothing is finite."""
+    from synthprune.figures.stability import barrier_table, difference_table, hero, surfaces
 
     p, results = made(LAPTOP, lambda method, level, seed, k: spread({"dense": 6, "synthetic": 0.5, "imp": 5}[method], seed))
     shown = hero(p, results)
     assert shown.panels[0].alt.startswith("Lines of training loss") and shown._repr_html_().count("<img") == 2
     assert [row[-1] for row in barrier_table(p, results).rows] == ["unstable", "stable", "stable", "unstable", "unstable"]
     assert {row[-1] for row in difference_table(p, results).rows} == {"rises more"}
-    assert 'class="verdict verdict--holds"' in claim_box(p, results)._repr_html_()
     rows = surfaces(p, results).rows
     assert len(rows) == 1 + (1 + 2 * 2) * 3 * p.points and {row[2] for row in rows[1:]} == {0, 1, 2}
     lost = {key: Result(key, {q: np.full(p.points, np.nan) for q in QUANTITIES}, {"collapsed": [], "diverged": True}, {})

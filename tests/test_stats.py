@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synthprune.stats import Interval, band, direction, interval, stability
+from synthprune.stats import Interval, band, direction, interval, ratio, stability, untold
 
 
 def test_interval_is_students() -> None:
@@ -56,3 +56,26 @@ def test_bands_are_intervals_point_by_point() -> None:
     curves = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]])
     mean, low, high = band(curves)
     assert mean.tolist() == [3.0, 2.0] and low[0] == interval(curves[:, 0]).low and high[1] == 2.0
+
+
+def test_a_ratio_is_taken_pair_by_pair() -> None:
+    above, below = np.array([6.0, 12.0, 20.0, np.nan]), np.array([3.0, 4.0, 5.0, -40.0])
+    assert ratio(above, below) == interval(np.array([2.0, 3.0, 4.0]))
+    assert ratio(above[:1], below[:1]).text() == "2.00" and ratio(above[3:], below[3:]).text() == "not measured"
+    with pytest.raises(ValueError, match="shape"):
+        ratio(above, below[:2])
+
+
+@pytest.mark.parametrize("below", [[-1.0, 1.0, 3.0], [1.0, 1.0, 10.0], [-1.0, -1.0, -10.0], [0.0]])
+def test_a_ratio_is_not_defined_where_its_denominator_may_be_zero(below: list[float]) -> None:
+    bottom, found = interval(np.array(below)), ratio(np.ones(len(below)), np.array(below))
+    assert not bottom.known or bottom.low <= 0 <= bottom.high
+    assert found.text() == "not defined" and found.n == len(below) and not found.known
+    assert ratio(np.ones(3), np.array([-2.0, -2.1, -2.2])).high < 0
+
+
+def test_an_interval_that_may_not_decide_says_why() -> None:
+    assert untold(interval(np.array([1.0, 2.0, 3.0])), 3) == ""
+    assert untold(interval(np.array([1.0, np.nan, 3.0])), 3) == "1 of 3 left out"
+    assert untold(interval(np.array([1.0])), 1) == "1 initialisation"
+    assert untold(ratio(np.ones(3), np.array([-1.0, 0.5, 1.0])), 3) == "not defined"

@@ -309,7 +309,7 @@ def test_a_mask_made_by_older_trainings_is_not_read_as_fresh(kept: Store, monkey
 
 
 def test_a_kind_that_is_no_more_is_stale() -> None:
-    assert specs.stale("plane", 1)
+    assert specs.stale("sphere", 1)
     assert not specs.stale("path", specs.Path.version) and specs.stale("path", specs.Path.version - 1)
 
 

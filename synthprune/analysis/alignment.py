@@ -57,7 +57,8 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
                 groups[group] += groups.pop(other)
                 of = {each: group if name == other else name for each, name in of.items()}
         elif not (node.op in ("placeholder", "output") or node.target in _CHANNELWISE or isinstance(module, _CHANNELWISE_LAYERS)):
-            raise Problem(f"cannot align a {type(network).__name__}: what permutes through '{node}' ({node.op} {node.target}) is not known")
+            raise Problem(f"cannot align a {type(network).__name__}: its step '{node}' may not treat channels alike; "
+                          "add it to alignment.symmetries if it does")
         of[node] = group
     return {name: axes for name, axes in groups.items() if name not in ("", group)}
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthprune.models import Masks, State
+from synthprune.models import Masks, State, initial_state, network_with
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
-from synthprune.training import Evaluator, Resident
+from synthprune.training import Resident
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def plane_through(network: nn.Module, states: Sequence[State], masks: Masks) -> 
     """The plane through three states of `network`, or the least-squares plane of more, pruned weights at zero.
 
     It is a plane of parameters: buffers (running statistics) play no part in it. Least squares by the singular values of
-    the centred parameters (principal components); where the models are about equally far from each other, several planes
-    fit about equally well, and `off_plane` is about half a distance or more. Raises Problem where the states are not
-    finite or lie on one line.
+    the centred parameters (principal components). Four models that are all equally far from each other have no best
+    plane: every one leaves them off it by .35 of that distance (root mean square). Raises Problem where the states are
+    not finite or lie on one line.
     """
     if len(states) < 3:
         raise ValueError(f"a plane needs three models, not {len(states)}")
@@ -77,8 +77,7 @@ def _parameters(network: nn.Module, state: State, masks: Masks) -> np.ndarray:
 
 
 def _orientation(coordinates: np.ndarray) -> np.ndarray:
-    """The orthogonal 2 x 2 matrix that turns (and mirrors) `coordinates` as `Plane` promises: singular vectors have no
-    sign, and no order where their values are equal."""
+    """The orthogonal (2, 2) matrix that turns or mirrors `coordinates` as `Plane` promises; singular vectors have no sign."""
     steps = coordinates - coordinates[0]
     lengths = np.linalg.norm(steps, axis=1)
     along = steps[lengths.argmax()] / lengths.max()
@@ -101,6 +100,18 @@ class PointLosses:
     error_deviation: np.ndarray
 
 
+class _Interim:
+    def __init__(self, network, data):
+        self.model, self.data = network_with(network, initial_state(network, 0), str(data.labels.device)).eval(), data
+
+    @torch.inference_mode()
+    def each(self, state):
+        self.model.load_state_dict(state)
+        logits = torch.cat([self.model(self.data.batch(slice(b, b + 500))) for b in range(0, len(self.data), 500)])
+        losses = torch.nn.functional.cross_entropy(logits, self.data.labels, reduction="none")
+        return losses, logits.argmax(1) != self.data.labels
+
+
 class Mixtures:
     """Affine combinations of some states of one network, evaluated on fixed images, not augmented.
 
@@ -117,7 +128,7 @@ class Mixtures:
         self._fixed = {name: value for name, value in first.items() if not value.is_floating_point()}
         self._stacks = {name: torch.stack([state[name] for state in masked]).to(device, torch.float64)
                         for name in first if name not in self._fixed}
-        self._evaluator = Evaluator(network, data, compiled=compiled)
+        self._each = _Interim(network, data).each
 
     def losses(self, weights: np.ndarray) -> PointLosses:
         """Loss and error at the rows of `weights` (points, models).
@@ -126,7 +137,7 @@ class Mixtures:
         """
         rows = []
         for weight in torch.from_numpy(weights):
-            each = torch.stack([values.double() for values in self._evaluator.each(self.state(weight))])
+            each = torch.stack([values.double() for values in self._each(self.state(weight))])
             rows.append(torch.stack([each.mean(1), each.std(1) / each.shape[1] ** 0.5], 1).flatten().tolist())
         return PointLosses(*np.array(rows).reshape(-1, 4).T)
 

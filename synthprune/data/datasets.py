@@ -12,9 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from synthprune.data.facts import CIFAR10 as CIFAR10
-from synthprune.data.facts import FACTS as FACTS
-from synthprune.data.facts import Facts, facts
+from synthprune.data.facts import CIFAR10, FACTS, Facts, facts  # noqa: F401
 from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
@@ -192,7 +190,7 @@ def _official(path: Path, split: str, name: str) -> list[np.ndarray]:
     """torchvision checks the MD5 of every batch file before it unpickles one."""
     import shutil
 
-    from torchvision.datasets import CIFAR10, CIFAR100
+    from torchvision import datasets as official
 
     with tempfile.TemporaryDirectory() as scratch:
         root = path
@@ -203,8 +201,9 @@ def _official(path: Path, split: str, name: str) -> list[np.ndarray]:
             except (*DAMAGED, ValueError) as error:
                 raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
         try:
-            official = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](root, train=split == "train", download=False)
+            read = {"cifar10": official.CIFAR10, "cifar100": official.CIFAR100}[name]
+            found = read(root, train=split == "train", download=False)
         except RuntimeError:
             raise Problem(f"{path}: a file of {OFFICIAL[name][0]} is missing or has a wrong MD5: fetch it again") from None
-    images, labels = official.data.transpose(0, 3, 1, 2), np.asarray(official.targets)
+    images, labels = found.data.transpose(0, 3, 1, 2), np.asarray(found.targets)
     return [images[labels == c] for c in range(len(facts(name).classes))]

@@ -129,8 +129,8 @@ HARMLESS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, type(n
 # Where the standardisation of Zhao et al.'s code, and of Cazenavette et al.'s after it, is not that of Kim et al.'s.
 STANDARDISED = {"cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))}
 
-WHITE = 0.7
-"""Where neighbouring pixels correlate by less, a set of Cazenavette et al.'s is taken as whitened."""
+WHITE = 0.75
+"""A set of Cazenavette et al.'s that deviates by less is taken as whitened."""
 
 
 def read_tensors(path: Path, name: str, factor: int) -> SyntheticSet:
@@ -140,34 +140,19 @@ def read_tensors(path: Path, name: str, factor: int) -> SyntheticSet:
     * VICO's (Zhao et al.: DC, DSA, DM): a dictionary whose "data" is a list of [images, labels], the last one taken;
       standardised images, turned back into pixels, which may lie far outside [0, 1].
     * Cazenavette et al.'s (MTT): a tensor of images, its labels in a file of the same name with "labels" for "images";
-      standardised or ZCA-whitened. Neighbouring pixels tell: they correlate by .8 and more in pixels and standardised
-      images, by .55 in the one whitened set at hand.
+      standardised or ZCA-whitened, as their deviation tells: about 1 in standardised space, .25 for whitened photographs
+      and .55 for the one whitened set at hand.
 
     Images float (classes * ipc, c, h, h), labels integers in equal blocks. Read without executing anything the file may
     hold. Raises Problem for all else.
     """
-    content, standardised = _loaded(path), True
-    alone = isinstance(content, Tensor)
-    if alone:
-        content = [content, _loaded(_labels_of(path))]
-    elif isinstance(content, dict) and isinstance(content.get("data"), list) and content["data"]:
-        content = content["data"][-1]
-    else:
-        standardised = False
-    found = _checked(SyntheticSet(*_pair(content, path), factor), str(path), name)
-    low, high = found.images.min(), found.images.max()
-    if not standardised:
-        if low < -0.5 or high > 1.5:
-            raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; pixels in about [0, 1] are expected, not"
-                          " normalised or whitened ones")
-        return found
-    if low >= 0:
-        raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; this format holds standardised images, with values"
-                      " below 0, not pixels")
-    if alone and _neighbours(found.images) < WHITE:
-        return dataclasses.replace(found, whitened=True)
-    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in STANDARDISED.get(name, (facts(name).mean, facts(name).std)))
-    return dataclasses.replace(found, images=found.images * std + mean)
+    content = _loaded(path)
+    if isinstance(content, Tensor):
+        found = _of_pair([content, _loaded(_labels_of(path))], path, name, factor, standardised=True)
+        return dataclasses.replace(found, whitened=True) if found.images.std() < WHITE else _in_pixels(found, name)
+    if isinstance(content, dict) and isinstance(content.get("data"), list) and content["data"]:
+        return _in_pixels(_of_pair(content["data"][-1], path, name, factor, standardised=True), name)
+    return _of_pair(content, path, name, factor, standardised=False)
 
 
 read_idc = read_tensors
@@ -191,8 +176,8 @@ def _labels_of(path: Path) -> Path:
     return path.with_name(path.name.replace("images", "labels"))
 
 
-def _pair(content: object, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """float32 images and int64 labels."""
+def _of_pair(content: object, path: Path, name: str, factor: int, standardised: bool) -> SyntheticSet:
+    """The set [images, labels], its values as they are; they must look like pixels, or like `standardised` ones."""
     if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
         raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
     images, labels = content
@@ -200,12 +185,21 @@ def _pair(content: object, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise Problem(f"{path}: images must be a dense tensor of floats, not {images.dtype}, {images.layout}")
     if labels.dtype not in (torch.int64, torch.int32, torch.uint8) or labels.layout != torch.strided or labels.ndim != 1:
         raise Problem(f"{path}: labels must be one integer per image, not {labels.dtype} of shape {tuple(labels.shape)}")
-    return images.detach().float().numpy(), labels.long().numpy()
+    found = _checked(SyntheticSet(images.detach().float().numpy(), labels.long().numpy(), factor), str(path), name)
+    low, high = found.images.min(), found.images.max()
+    if standardised and low >= 0:
+        raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; standardised or whitened images are expected in"
+                      " this form, not pixels")
+    if not standardised and (low < -0.5 or high > 1.5):
+        raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; pixels in about [0, 1] are expected, not"
+                      " normalised or whitened ones")
+    return found
 
 
-def _neighbours(images: np.ndarray) -> float:
-    """The correlation of horizontally neighbouring values."""
-    return float(np.corrcoef(images[..., :-1].ravel(), images[..., 1:].ravel())[0, 1])
+def _in_pixels(standardised: SyntheticSet, name: str) -> SyntheticSet:
+    known = facts(name)
+    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in STANDARDISED.get(name, (known.mean, known.std)))
+    return dataclasses.replace(standardised, images=standardised.images * std + mean)
 
 
 def read_images(path: Path, name: str, factor: int, inside: str = "") -> SyntheticSet:

@@ -2,16 +2,231 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from synthprune import specs
-from synthprune.experiments.settings import Settings
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs, stats
+from synthprune.analysis.masks import Overlap, by_chance, overlaps, total
+from synthprune.data.facts import FACTS
+from synthprune.experiments import settings
+from synthprune.experiments.settings import METHODS, Method, Settings, decides, decoded_images, field, retrained, subnetwork
+from synthprune.stats import Interval, Measure
+from synthprune.store import Result, Store
+
+if TYPE_CHECKING:
+    from synthprune.costs import Cost
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "09_discussion"
 
+    scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
+    levels: list[int] = field("pruning levels whose masks are compared", min_length=1)
+    second_seed: int = field("order in which second searches see their data, to compare two searches of one method", ge=0)
+    second_level: int = field("highest level to which second searches go; 0: none", ge=0)
+
+    @field_validator("levels")
+    @classmethod
+    def _sparse(cls, levels: list[int]) -> list[int]:
+        """Level 0 is the dense network: it has no mask."""
+        sparse = sorted(level for level in levels if level)
+        if not sparse or sparse[-1] > 30:
+            raise ValueError("levels go from 1 to 30 (0.1 % of the weights left)")
+        return sparse
+
+    @model_validator(mode="after")
+    def _searches_differ(self) -> Parameters:
+        if self.second_seed == self.search_seed:
+            raise ValueError(f"second_seed={self.second_seed} is search_seed: the second search would be the first")
+        return self
+
+
+SHOWN: tuple[Method, ...] = (*METHODS, "magnitude", "snip", "synflow", "random")
+"""The methods whose masks are shown: the paper's two, and what can be had without training."""
+
+PAIRS = (("synthetic", "imp"), ("synthetic", "magnitude"), ("imp", "magnitude"), ("synthetic", "synthetic again"),
+         ("imp", "imp again"))
+"""The masks of one initialisation that are laid over each other; 'again' is a second search in another order."""
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
+                                  " comparison works.")
+    again = (f" Up to level {p.second_level} a second search of each method sees its data in order {p.second_seed}."
+             if p.second_level else "")
+    return (f"{settings.in_words(p)}{more} Initialisations {', '.join(map(str, p.seeds))}; levels"
+            f" {', '.join(map(str, p.levels))}; searches in order {p.search_seed}.{again}{note}")
+
+
+def name(p: Parameters, method: str, level: int, seed: int) -> str:
+    """What a mask is called in this chapter."""
+    return f"{p.scene}: {method}, level {level}, initialisation {seed}"
+
+
+def first_round(p: Parameters) -> str:
+    """What the evaluation of IMP's own first training is called: it tells how many images a search visits."""
+    return f"{p.scene}: first round of IMP"
+
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
-    """Every result this chapter shows."""
-    return {}
+    """Every mask this chapter compares, in every scene."""
+    return {name: entry for scene in settings.scenes(p) for name, entry in of_scene(scene).items()}
+
+
+def of_scene(p: Parameters) -> dict[str, specs.Entry]:
+    """One scene's masks: method x level x initialisation, with the second searches, and the evaluation of one training."""
+    again = p.model_copy(update={"search_seed": p.second_seed})
+    masks = {name(p, method, level, seed): subnetwork(p, method, seed, level)
+             for method in SHOWN for level in p.levels for seed in p.seeds}
+    second = {name(p, f"{method} again", level, seed): subnetwork(again, method, seed, level)
+              for method in METHODS for level in p.levels if level <= p.second_level for seed in p.seeds}
+    return masks | second | {first_round(p): specs.Evaluation(of=retrained(p, "imp", p.seeds[0], 0, p.search_seed))}
+
+
+def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
+    """The scenes that could be measured: those whose data are here."""
+    return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
+
+
+def masks(result: Result) -> dict[str, np.ndarray]:
+    """A stored mask: {layer: bool array, True where the weight survives}, from input to output."""
+    found = {array.removeprefix("mask/").removesuffix(".weight"): value for array, value in result.arrays.items()
+             if array.startswith("mask/")}
+    return {layer: found[layer] for layer in sorted(found, key=_depth)}
+
+
+def _depth(layer: str) -> tuple:
+    """Orders layers as data pass them: the store keeps them by name, where the classifier comes first and 10 before 2."""
+    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in layer.split("."))
+    return layer == "classifier", not layer.startswith("stem"), parts
+
+
+def density(p: Parameters, results: Mapping[str, Result], method: str, level: int) -> dict[str, np.ndarray]:
+    """The share of every layer's weights that survives, percent: {layer: (initialisations,)}."""
+    each = [masks(results[name(p, method, level, seed)]) for seed in p.seeds]
+    return {layer: np.array([100 * mask[layer].mean() for mask in each]) for layer in each[0]}
+
+
+def sizes(p: Parameters, results: Mapping[str, Result]) -> dict[str, int]:
+    """{layer: number of its prunable weights}."""
+    return {layer: mask.size for layer, mask in masks(results[name(p, "imp", p.levels[0], p.seeds[0])]).items()}
+
+
+def greatest_difference(p: Parameters, results: Mapping[str, Result], level: int) -> np.ndarray:
+    """(initialisations,): how far the densities of the synthetic and the IMP mask part in the layer where they part most."""
+    synthetic, imp = (density(p, results, method, level) for method in METHODS)
+    return np.max([np.abs(synthetic[layer] - imp[layer]) for layer in imp], axis=0)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike two kinds of masks of the same initialisations are; arrays (initialisations,), shares in percent.
+
+    `jaccard`: weights kept by both among those kept by either. `hamming`: weights that only one of the two keeps, among
+    all. `chance_...`: the means of these over independent random masks with the same densities in every layer (exact).
+    `z`: how many standard deviations of such masks the Jaccard overlap lies above their mean.
+    """
+
+    first: str
+    second: str
+    level: int
+    jaccard: np.ndarray
+    chance_jaccard: np.ndarray
+    hamming: np.ndarray
+    chance_hamming: np.ndarray
+    z: np.ndarray
+
+    @property
+    def above_chance(self) -> np.ndarray:
+        return self.jaccard - self.chance_jaccard
+
+
+def likenesses(p: Parameters, results: Mapping[str, Result]) -> list[Likeness]:
+    """Every pair of masks at every level that has both."""
+    return [likeness(p, results, first, second, level) for level in p.levels for first, second in PAIRS
+            if name(p, second, level, p.seeds[0]) in results]
+
+
+def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: str, level: int) -> Likeness:
+    rows = []
+    for seed in p.seeds:
+        layers = overlaps(*(masks(results[name(p, method, level, seed)]) for method in (first, second))).values()
+        both, chance = total(layers), by_chance(layers)
+        rows.append((100 * both.jaccard, 100 * chance["jaccard"].mean, 100 * both.hamming, 100 * chance["hamming"].mean,
+                     chance["jaccard"].z(both.jaccard)))
+    return Likeness(first, second, level, *np.array(rows).T)
+
+
+def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
+    """What a mask of `method` at `level` takes; `flops` is 0 where operations were not counted."""
+    from synthprune.costs import criterion_cost, search_cost
+
+    evaluated, how = results[first_round(p)].metrics, settings.search(p, method)
+    flops, classes = evaluated.get("flops", 0), len(FACTS[p.dataset].classes)
+    if isinstance(how, specs.AtInitialisation):
+        return criterion_cost(how.criterion, classes * how.per_class, flops)
+    real = isinstance(how.data, specs.Real)
+    stored, decoded = ((evaluated["train_images"],) * 2 if real else (classes * p.synthetic_per_class, decoded_images(p)))
+    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level,
+                       flops=flops, rewind=how.epoch)
+
+
+def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarray:
+    """(initialisations,): joules counted while a mask was found, all trainings together, the making of the synthetic set
+    apart; NaN where one was not measured, or is not in the store (weights do not travel with the book)."""
+    return np.array([_joules(specs.closure([subnetwork(p, method, seed, level)]), store) for seed in p.seeds])
+
+
+def _joules(entries: list[specs.Entry], store: Store) -> float:
+    counted = [store.provenance(one).get("joules") if store.has(one) else None
+               for one in entries if not isinstance(one, specs.Distilled)]
+    return float("nan") if None in counted else float(sum(counted))
+
+
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter."""
+    differences: dict[str, Interval] = {}
+    overlap: dict[str, Interval] = {}
+    for scene in measured_scenes(p, results):
+        for level in scene.levels:
+            label = f"{scene.scene}, level {level}"
+            differences[label] = stats.interval(greatest_difference(scene, results, level))
+            overlap[label] = stats.interval(likeness(scene, results, *METHODS, level).above_chance)
+    return {"layer_density_difference": Measure(differences, "percentage points", len(p.seeds)),
+            "overlap_above_chance": Measure(overlap, "percentage points", len(p.seeds))}
+
+
+def largest_layer(p: Parameters, results: Mapping[str, Result]) -> tuple[str, Overlap]:
+    """The largest layer and its counts, in the synthetic and the IMP mask of the first initialisation, highest level."""
+    layers = overlaps(*(masks(results[name(p, method, p.levels[-1], p.seeds[0])]) for method in METHODS))
+    layer = max(layers, key=lambda one: layers[one].size)
+    return layer, layers[layer]
+
+
+def check_chance(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to the Jaccard overlap (percent) that a reader expects of independent masks in the largest layer."""
+    layer, counts = largest_layer(p, results)
+    chance, measured = 100 * by_chance([counts])["jaccard"].mean, 100 * counts.jaccard
+    try:
+        given = float(answer)
+    except (TypeError, ValueError):
+        return "Give one number: the expected share in percent."
+    product = 100 * counts.first * counts.second / counts.size**2
+
+    def near(right: float) -> bool:
+        return abs(given - right) <= max(0.1, 0.02 * right)
+
+    if near(chance):
+        return (f"Right: chance alone gives {chance:.1f} %. The two masks of {layer} share {measured:.1f} %, so they are"
+                f" {'more' if measured > chance else 'less'} alike than independent ones.")
+    if near(product):
+        return "Nearly: that is the share of all weights that both keep. Divide it by the share that at least one of them keeps."
+    if near(chance / 100) or near(product / 100):
+        return "In percent, please: a hundred times as much."
+    return "Not yet. Say a and b are the two densities: which share of the weights do both keep, and which share does either?"

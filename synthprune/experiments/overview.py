@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
+from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
 from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import CLASSES, METHODS, Method, Settings, decides, field, overrides, parameters, retrained
+from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, overrides, parameters, retrained
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -157,7 +158,7 @@ def _comparison(p: Parameters, level: int, results: Mapping[str, Result]) -> Com
               for method in METHODS for seed, of in zip(p.seeds, pairs[method], strict=True)
               for fault in sorted({fault for path in of for fault in faults_of(path)})]
     images = pairs["imp"][0][0].metrics["train_images"]
-    return Comparison(p, level, images / (CLASSES[p.dataset] * p.synthetic_per_class), _values(pairs["synthetic"]),
+    return Comparison(p, level, images / (len(FACTS[p.dataset].classes) * p.synthetic_per_class), _values(pairs["synthetic"]),
                       _values(pairs["imp"]), tuple(faults))
 
 

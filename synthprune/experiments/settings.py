@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from synthprune import specs
+from synthprune.data.facts import FACTS
 from synthprune.home import home
 from synthprune.problems import Problem, nearest
 
@@ -23,9 +24,7 @@ Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "
 METHODS: tuple[Method, ...] = ("synthetic", "imp")
 """The two that the paper compares."""
 
-DATASETS = {"digits": "scikit-learn's digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-            "imagenette": "Imagenette (a stand-in for ImageNet-10)", "imagenet10": "ImageNet-10"}
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenette": 10, "imagenet10": 10}
+DATASETS = {name: known.title for name, known in FACTS.items()}
 ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
                  "resnet10_imagenet": "ResNet-10 (ImageNet's stem)"}
 
@@ -134,8 +133,13 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
     chosen = {name: value for name, value in given.items() if value is not None}
     name = str(chosen.get("profile", "demo"))
     values = _said(name, model, chapter, chosen.get("scene")) | chosen
+    if "scene" in chosen and "scenes" in model.model_fields and "scenes" not in chosen:
+        values["scenes"] = [chosen["scene"]]
     try:
-        return model(**values | {"profile": name})
+        p = model(**values | {"profile": name})
+        for scene in getattr(p, "scenes", ()):
+            _said(name, model, chapter, scene)
+        return p
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "missing":
@@ -240,7 +244,7 @@ def recipe(p: Settings, epochs: int) -> specs.Recipe:
 
 def decoded_images(p: Settings) -> int:
     """What a training on the synthetic set sees in an epoch."""
-    return CLASSES[p.dataset] * p.synthetic_per_class * p.synthetic_factor**2
+    return len(FACTS[p.dataset].classes) * p.synthetic_per_class * p.synthetic_factor**2
 
 
 def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
@@ -269,10 +273,12 @@ def search(p: Settings, method: Method) -> specs.Search | specs.AtInitialisation
 
 def _real_images(p: Settings) -> int:
     """Training images of the whole data set, or of the part that is used."""
-    whole = {"digits": 1438, "cifar10": 50_000, "cifar100": 50_000}
-    if not p.train_per_class and p.dataset not in whole:
+    if p.dataset == "digits" and not p.train_per_class:
+        return 1438  # classes of 139 to 146
+    count = p.train_per_class or FACTS[p.dataset].complete.get("train")
+    if not count:
         raise Problem(f"the classes of {DATASETS[p.dataset]} differ in size: set train_per_class to match steps")
-    return CLASSES[p.dataset] * p.train_per_class if p.train_per_class else whole[p.dataset]
+    return len(FACTS[p.dataset].classes) * count
 
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
@@ -311,7 +317,8 @@ def in_scene(p: Settings, scene: str) -> Settings:
     """
     if scene == p.scene:
         return p
-    return parameters(type(p), p.chapter, overrides(p) | {"profile": p.profile, "scene": scene})
+    several = {"scenes": p.scenes} if "scenes" in type(p).model_fields else {}
+    return parameters(type(p), p.chapter, overrides(p) | several | {"profile": p.profile, "scene": scene})
 
 
 def decides(p: Settings) -> bool:

@@ -25,7 +25,7 @@ def scene_title(p: Settings) -> str:
 
 def setting(p: Settings) -> str:
     """Network, data and profile in one or two sentences of HTML: how a caption begins."""
-    changed = ", with other values than its own" if overrides(p) else ""
+    changed = ", with other values than its own" if overrides(p).keys() - {"scene"} else ""
     profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
     return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels. {profile}",
                        quote=False)

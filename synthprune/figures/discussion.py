@@ -1,0 +1,178 @@
+"""Chapter 09's pictures: how dense every layer of a mask is, how alike masks are beside chance, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import stats
+from synthprune.experiments.discussion import (
+    SHOWN,
+    Likeness,
+    Parameters,
+    cost,
+    density,
+    energy,
+    greatest_difference,
+    likenesses,
+    measured_scenes,
+    sizes,
+)
+from synthprune.experiments.settings import METHODS
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
+from synthprune.figures.words import count, interval_words, level_words, minus, scene_title, setting, sparsity
+from synthprune.store import Result, Store
+
+SIZE = (3.6, 3.7)
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result], *more: Any) -> Stack:
+    """`show` for each scene that was measured, one below the other."""
+    shown = measured_scenes(p, results)
+    return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results, *more)) for scene in shown])
+
+
+def where(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """Density layer by layer at every level, and overlap of masks beside what chance gives."""
+    found = likenesses(p, results)
+    dense = {level: {method: density(p, results, method, level) for method in SHOWN} for level in p.levels}
+    panels = [Panel(lambda style, level=level: _densities(style, dense[level], level), _densities_alt(dense[level], level))
+              for level in p.levels]
+    panels.append(Panel(lambda style: _overlaps(style, found), _overlaps_alt(found)))
+    several = "" if len(p.seeds) < 2 else (f" Lines: mean over {count(len(p.seeds), 'initialisation')}; thin bars reach from the"
+                                           " least to the greatest of them.")
+    caption = (f"{setting(p)} {level_words(p.levels)} First: the share of each layer's weights that a mask keeps, layers from"
+               " input to output. Last: the overlap of two masks of one initialisation (weights that both keep, among those"
+               " that either keeps); the upright stroke is what independent masks of the same layer densities give, and 100"
+               f"&nbsp;% would be one and the same mask.{several}")
+    return Figure(panels, caption, _rows(p, results, found), "09_discussion")
+
+
+def density_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """The share of every layer that survives, by method; the paper's two with their difference."""
+    rows, size = [], sizes(p, results)
+    for level in p.levels:
+        of = {method: density(p, results, method, level) for method in SHOWN}
+        rows += [(f"level {level}, {layer} ({count(size[layer], 'weight')})",
+                  *(minus(np.mean(of[method][layer]), 1) for method in METHODS),
+                  stats.interval(of["synthetic"][layer] - of["imp"][layer]).text(1),
+                  *(minus(np.mean(of[method][layer]), 1) for method in SHOWN[2:])) for layer in size]
+        rows.append((f"level {level}, greatest difference of a layer", "", "",
+                     stats.interval(greatest_difference(p, results, level)).text(1), *("" for _ in SHOWN[2:])))
+    return Table("Weights kept in every layer, %", ("layer", "synthetic", "IMP", "synthetic less IMP, points",
+                                                    *(LABELS[method] for method in SHOWN[2:])), rows,
+                 f"Means over the initialisations; the difference: {interval_words(p)}.")
+
+
+def overlap_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """How alike masks are, beside independent masks of the same layer densities."""
+    rows = [(f"{_pair(one)}, level {one.level} ({sparsity(one.level)})", stats.interval(one.jaccard).text(1),
+             minus(one.chance_jaccard.mean(), 1), stats.interval(one.above_chance).text(1), _span(one.z),
+             stats.interval(one.hamming).text(1), minus(one.chance_hamming.mean(), 1)) for one in likenesses(p, results)]
+    return Table(f"Overlap of two masks: {interval_words(p)}",
+                 ("masks (pruned)", "kept by both, of those kept by either, %", "by chance, %", "above chance, points",
+                  "standard deviations of chance above it", "kept by one only, of all weights, %", "by chance, % "), rows,
+                 "First share: Jaccard overlap; second: Hamming distance. Chance: independent random masks with the same"
+                 " densities in every layer, computed exactly. 'again': a second search from the same initialisation, its data in another"
+                 " order.")
+
+
+def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Table:
+    """What the mask of each method took, by four counts and by the energy that was measured."""
+    rows = []
+    for level in p.levels:
+        costs = {method: cost(p, results, method, level) for method in SHOWN[:-1]}
+        for method, of in costs.items():
+            rows.append((f"{LABELS[method]}, level {level}", _whole(of.steps), _whole(of.visits), _whole(of.training_points),
+                         f"{of.flops / 1e12:.3g}" if of.flops else "none" if not of.visits else "not counted",
+                         stats.interval(energy(p, store, method, level) / 1000).text(2)))
+        times = costs["imp"].times(costs["synthetic"])
+        rows.append((f"IMP over synthetic, level {level}", *(f"{times[what]:.3g}{TIMES}" for what in (
+            "steps", "visits", "training_points")), f"{times['flops']:.3g}{TIMES}" if math.isfinite(times["flops"]) else "", ""))
+    made = "" if p.synthetic != "distilled" else f", here {p.distillation_steps} steps of distribution matching,"
+    return Table("What it takes to find a mask",
+                 ("mask", "SGD steps", "image visits (decoded)", "training points (stored; the paper's count)",
+                  "operations, 10\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT TWO}", "energy, kJ"), rows,
+                 f"Retraining the subnetwork afterwards and making the synthetic set{made} are not counted. Counts and operations"
+                 " follow from the settings; pruned weights are multiplied like any other. Energy is that of the whole machine"
+                 f" while the search ran, {interval_words(p)}; not measured where no counter could be read or its record is not here.")
+
+
+def _whole(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _span(values: np.ndarray) -> str:
+    low, high = minus(values.min(), 1), minus(values.max(), 1)
+    return low if low == high else f"{low} to {high}"
+
+
+def _pair(one: Likeness) -> str:
+    first, second = (LABELS[method] for method in (one.first, one.second.removesuffix(" again")))
+    return f"{first} and {second}{' again' if one.second.endswith('again') else ''}"
+
+
+def _densities(style: Style, of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> Canvas:
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0.16, 0.42, 0.8, 0.5))
+    layers = list(of["imp"])
+    places = np.arange(len(layers))
+    for method in reversed(SHOWN):
+        each = np.array(list(of[method].values()))
+        ours, colour = method in METHODS, style.colour(method)
+        axes.errorbar(places, each.mean(1), yerr=[each.mean(1) - each.min(1), each.max(1) - each.mean(1)], color=colour,
+                      marker=MARKERS[method], linestyle="-" if ours else ":", linewidth=1.8 if ours else 1.2,
+                      markersize=6 if ours else 4, elinewidth=0.8, label=LABELS[method])
+    axes.set(title=f"level {level}", ylabel="weights kept (%)", ylim=(0, None))
+    axes.set_xticks(places, layers, rotation=90 if len(layers) > 5 else 30, fontsize=7 if len(layers) > 5 else 9)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="upper center", bbox_to_anchor=(0.45, -0.34), ncols=2, columnspacing=1)
+    return canvas
+
+
+def _densities_alt(of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> str:
+    said = [f"{LABELS[method]}: {', '.join(f'{layer} {minus(np.mean(value), 1)}' for layer, value in of[method].items())}"
+            for method in SHOWN]
+    return f"Lines of the percentage of weights kept in every layer at level {level}. {'; '.join(said)}."
+
+
+def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0.42, 0.16, 0.54, 0.76))
+    for place, one in enumerate(found):
+        mean, colour = one.jaccard.mean(), style.colour(one.first)
+        axes.errorbar(mean, place, xerr=[[mean - one.jaccard.min()], [one.jaccard.max() - mean]], color=colour,
+                      marker=MARKERS[one.first], elinewidth=1.2)
+        axes.plot(one.chance_jaccard.mean(), place, marker="|", markersize=13, markeredgewidth=2, color=style.text, linestyle="")
+        axes.plot((one.chance_jaccard.mean(), mean), (place, place), color=colour, linewidth=1, linestyle=":")
+    axes.set(title="overlap", xlabel="kept by both, of those\nkept by either (%)", xlim=(0, 100))
+    axes.set_yticks(range(len(found)), [f"{_pair(one)},\nlevel {one.level}" for one in found], fontsize=7.5)
+    axes.invert_yaxis()
+    return canvas
+
+
+def _overlaps_alt(found: Sequence[Likeness]) -> str:
+    said = [f"{_pair(one)}, level {one.level}: {minus(one.jaccard.mean(), 1)}, by chance {minus(one.chance_jaccard.mean(), 1)}"
+            for one in found]
+    return f"Points: weights kept by both masks, percent of those kept by either. {'; '.join(said)}."
+
+
+def _rows(p: Parameters, results: Mapping[str, Result], found: Sequence[Likeness]) -> list[tuple]:
+    """Both plots' numbers in one list: densities by layer, then overlaps by pair."""
+    rows: list[tuple] = [("what", "of", "level", "initialisation", "percent", "percent_by_chance")]
+    for level in p.levels:
+        for method in SHOWN:
+            rows += [("weights kept", f"{method} {layer}", level, seed, f"{value:.6f}", "")
+                     for layer, values in density(p, results, method, level).items()
+                     for seed, value in zip(p.seeds, values, strict=True)]
+    for one in found:
+        for measure, values, chance in (("jaccard", one.jaccard, one.chance_jaccard),
+                                        ("hamming", one.hamming, one.chance_hamming)):
+            rows += [(measure, f"{one.first} and {one.second}", one.level, seed, f"{value:.6f}", f"{null:.6f}")
+                     for seed, value, null in zip(p.seeds, values, chance, strict=True)]
+    return rows

@@ -1,0 +1,185 @@
+"""Chapter 07's pictures: the paper's figure 6 with its uncertainty, and the same points as differences."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import stats
+from synthprune.experiments.overview import Comparison, Parameters, comparisons, not_run, set_words
+from synthprune.experiments.settings import decides
+from synthprune.figures import MARKERS, Figure, Panel, Style, Table
+from synthprune.figures.words import count, interval_words, level_words, minus, scene_title
+from synthprune.stats import Interval
+from synthprune.store import Result
+
+SIZE = (3.6, 4.4)
+SHAPES = ("o", "s", "D", "v", "P", "X", "p")
+UNDEFINED = "not defined"
+
+
+def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """The paper's figure 6, and beside it the differences that its ratios are made of."""
+    found = comparisons(p, results)
+    views = (_View("ratios, synthetic over IMP", "loss-barrier ratio", "test-accuracy ratio", (1, 1),
+                   lambda c: (_Bar.of(c.ratio("loss"), c.ratios("loss")), _Bar.of(c.ratio("accuracy"), c.ratios("accuracy")))),
+             _View("differences, synthetic less IMP", "loss barrier (nats)", "test accuracy (points)", (0, 0),
+                   lambda c: (_Bar.of(c.difference("loss"), c.differences("loss")),
+                              _Bar.of(c.difference("accuracy"), c.differences("accuracy")))))
+    panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
+    bars = {1: "One initialisation: no bars.", 2: "Bars: the range of two initialisations."}
+    caption = (f"Profile {html.escape(p.profile)}{'' if decides(p) else ': decides nothing'}. Open: low level; filled: high"
+               f" level. {level_words(p.both_levels)} A dotted line joins the two levels of one synthetic set; the number beside the"
+               " filled marker is its stored images per class, and a marker's area grows with the logarithm of the compression"
+               f" ratio (real images per stored image). Left of the IMP marker, synthetic subnetworks are the more stable."
+               f" {bars.get(len(p.seeds), 'Bars: 95&nbsp;% intervals for the mean, cut off at the frame.')}"
+               f"{_absent(p, results, found)}")
+    return Figure(panels, caption, _rows(found), "07_overview")
+
+
+def ratio_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Figure 6 in numbers: accuracies and barriers with intervals, and their ratios where they are defined."""
+    rows = [(_label(c), f"{c.compression:.0f}\N{MULTIPLICATION SIGN}",
+             *(text for quantity, digits in (("accuracy", 1), ("loss", 3)) for text in (
+                 stats.interval(c.synthetic[quantity]).text(digits), stats.interval(c.imp[quantity]).text(digits),
+                 c.ratio(quantity).text(2 if quantity == "loss" else 3))))
+            for c in comparisons(p, results)]
+    return Table(f"Ratios, as in figure 6: {interval_words(p)}",
+                 ("scene, synthetic set, level", "compression", "test accuracy, synthetic, %", "IMP, %", "ratio",
+                  "loss barrier midway, synthetic, nats", "IMP, nats", "ratio "), [*rows, *_blank_rows(p, results, 7)],
+                 f"A ratio is {UNDEFINED} where the interval of what it is divided by holds zero.")
+
+
+def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """The same comparisons as differences, which are always defined."""
+    rows = [(_label(c), c.difference("accuracy").text(1), c.difference("loss").text(3), c.difference("error").text(2))
+            for c in comparisons(p, results)]
+    return Table(f"Synthetic less IMP on the same initialisations: {interval_words(p)}",
+                 ("scene, synthetic set, level", "test accuracy, points", "loss barrier midway (paper), nats",
+                  "training error barrier, points"), [*rows, *_blank_rows(p, results, 3)],
+                 "Below zero in the last two columns: the synthetic subnetwork rises less between its two trainings.")
+
+
+def _label(c: Comparison) -> str:
+    lost = f" ({count(len(c.left_out), 'failed training')}: left out)" if c.left_out else ""
+    return f"{c.p.scene}, {set_words(c.p)}, level {c.level}{lost}"
+
+
+def _blank_rows(p: Parameters, results: Mapping[str, Result], columns: int) -> list[tuple[str, ...]]:
+    return [(what, *["not run"] * columns) for what in not_run(p, results)]
+
+
+def _absent(p: Parameters, results: Mapping[str, Result], found: Sequence[Comparison]) -> str:
+    """What could not be shown, and why."""
+    named = {"Left out": dict.fromkeys(fault for c in found for fault in c.left_out), "Not run": not_run(p, results)}
+    return "".join(f" {what}: {html.escape('; '.join(those))}." for what, those in named.items() if those)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A value and how far its bar reaches: the interval, or of two initialisations (whose interval says nothing) the range."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, interval: Interval, values: np.ndarray) -> _Bar:
+        if interval.n == 2 and np.isfinite(interval.mean):
+            finite = values[np.isfinite(values)]
+            return cls(interval.mean, float(finite.min()), float(finite.max()))
+        return cls(interval.mean, interval.low, interval.high)
+
+    @property
+    def reach(self) -> list[list[float]]:
+        """As matplotlib wants it: the lengths below and above the value."""
+        return [[np.nan_to_num(self.value - self.low)], [np.nan_to_num(self.high - self.value)]]
+
+
+@dataclass(frozen=True)
+class _View:
+    """One plot of accuracy against barrier, with IMP at `origin`."""
+
+    title: str
+    x: str
+    y: str
+    origin: tuple[float, float]
+    of: Callable[[Comparison], tuple[_Bar, _Bar]]
+
+    def draw(self, style: Style, found: Sequence[Comparison]) -> Canvas:
+        canvas = Canvas(figsize=SIZE)
+        axes = canvas.add_axes((0.2, 0.34, 0.77, 0.58))
+        axes.set(title=self.title, xlabel=self.x, ylabel=self.y)
+        axes.axvline(self.origin[0], color=style.text, linewidth=0.8, zorder=1)
+        axes.axhline(self.origin[1], color=style.text, linewidth=0.8, zorder=1)
+        strip = self._frame(axes, found)
+        axes.plot(*self.origin, marker=MARKERS["imp"], color=style.imp, markersize=9, linestyle="", label="IMP", zorder=4)
+        scenes = list(dict.fromkeys(c.p.scene for c in found))
+        for n, pair in enumerate(zip(found[::2], found[1::2], strict=True)):
+            which = scenes.index(pair[0].p.scene)
+            colours = (style.synthetic, *style.others, style.dense)
+            self._pair(axes, pair, strip(n), colours[which % len(colours)], SHAPES[which % len(SHAPES)])
+        handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        axes.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.4, -0.2),
+                    ncols=1 if len(handles) < 5 else 2, fontsize=8, columnspacing=1)
+        return canvas
+
+    def _frame(self, axes: Axes, found: Sequence[Comparison]) -> Callable[[int], float]:
+        """Set the limits from the values, not from the bars; on the right a strip for points without a place on the axis."""
+        points = np.array([[bar.value for bar in self.of(c)] for c in found] + [list(self.origin)])
+        low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+        pad = 0.12 * np.where(high > low, high - low, 1)
+        low, high = low - pad, high + pad
+        axes.set_ylim(low[1], high[1])
+        if np.isfinite(points[:, 0]).all():
+            axes.set_xlim(low[0], high[0])
+            return lambda n: float("nan")
+        wide = 0.6 * (high[0] - low[0])
+        axes.axvspan(high[0], high[0] + wide, color=axes.get_xaxis().label.get_color(), alpha=0.08, linewidth=0)
+        axes.text(high[0] + wide / 2, low[1] + 0.02 * (high[1] - low[1]), f"barrier ratio\n{UNDEFINED}", ha="center", va="bottom",
+                  fontsize=8)
+        axes.set_xlim(low[0], high[0] + wide)
+        axes.set_xticks([tick for tick in axes.get_xticks() if low[0] <= tick <= high[0]])
+        return lambda n: high[0] + wide * (n + 1) / (len(found) // 2 + 1)
+
+    def _pair(self, axes: Axes, pair: tuple[Comparison, Comparison], aside: float, colour: str, shape: str) -> None:
+        places = []
+        for c, high in zip(pair, (False, True), strict=True):
+            x, y = self.of(c)
+            place = (x.value if np.isfinite(x.value) else aside, y.value)
+            places.append(place)
+            area = 30 + 30 * np.log10(max(c.compression, 1))
+            axes.errorbar(*place, xerr=x.reach, yerr=y.reach, color=colour, elinewidth=1, alpha=0.6, fmt="none", zorder=2)
+            axes.scatter(*place, s=area, marker=shape, edgecolor=colour, facecolor=colour if high else "none", linewidth=1.4,
+                         label=scene_title(c.p) if high else None, zorder=3)
+            if high:
+                axes.annotate(str(c.p.synthetic_per_class), place, (6, 4), textcoords="offset points", fontsize=8)
+        if np.isfinite(self.of(pair[0])[0].value) == np.isfinite(self.of(pair[1])[0].value):
+            axes.plot(*zip(*places, strict=True), color=colour, linestyle=":", linewidth=1.4, zorder=2)
+
+    def alt(self, found: Sequence[Comparison]) -> str:
+        def said(c: Comparison) -> str:
+            x, y = self.of(c)
+            return f"{c.p.scene}, {set_words(c.p)}, level {c.level}: {self._words(x)}, {self._words(y)}"
+
+        return (f"Points of {self.y} against {self.x}, {self.title}; IMP at ({self.origin[0]}, {self.origin[1]})."
+                f" Barrier, then accuracy: {'; '.join(map(said, found)) or 'nothing was run'}.")
+
+    def _words(self, bar: _Bar) -> str:
+        return minus(bar.value, 3) if np.isfinite(bar.value) else UNDEFINED
+
+
+def _rows(found: Sequence[Comparison]) -> list[tuple]:
+    rows: list[tuple] = [("scene", "set", "per_class", "compression", "level", "initialisation",
+                          *(f"{quantity}_{method}" for quantity in ("accuracy", "loss_barrier", "error_barrier")
+                            for method in ("synthetic", "imp")))]
+    for c in found:
+        rows += [(c.p.scene, c.p.synthetic, c.p.synthetic_per_class, f"{c.compression:.2f}", c.level, seed,
+                  *(f"{of[quantity][n]:.6f}" for quantity in ("accuracy", "loss", "error") for of in (c.synthetic, c.imp)))
+                 for n, seed in enumerate(c.p.seeds)]
+    return rows

@@ -1,0 +1,387 @@
+"""The ledger asks what can be answered either way; verdicts follow from intervals alone; prose may not say otherwise."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pybtex.database import parse_file
+
+from synthprune import claims, experiments
+from synthprune.claims import Condition, Judgement, contradictions, evaluate, load, scoreboard
+from synthprune.problems import Problem
+from synthprune.stats import Interval, Measure, interval
+
+ROOT = Path(__file__).parent.parent
+PAPER = ROOT.parent / "shared" / "paper" / "paper.txt"
+BY_ID = {claim.id: claim for claim in load()}
+
+# By claim: the labels its measures have, values that speak for it, and one change of them per condition that fails it.
+CASES: dict[str, tuple[list[str], dict[str, float], list[dict[str, float]]]] = {
+    "matches-imp-on-resnet18": (
+        ["resnet18-cifar10, level 4", "resnet18-cifar10, level 9"],
+        {"accuracy_synthetic_minus_imp": 0.1}, [{"accuracy_synthetic_minus_imp": -1.9}]),
+    "fewer-training-points": (
+        ["resnet18-cifar10, level 4"], {"stored_point_ratio": 150}, [{"stored_point_ratio": 37.5}]),
+    "smoother-landscapes": (
+        ["convnet3-cifar10, level 4", "convnet3-cifar10, level 9"],
+        {"top_eigenvalue_synthetic_over_imp": 0.4}, [{"top_eigenvalue_synthetic_over_imp": 1.6}]),
+    "stable-where-others-are-not": (
+        ["resnet10-imagenet10", "resnet10-imagenet10, level 4", "resnet10-imagenet10, level 9"],
+        {"error_barrier_dense": 20, "error_barrier_synthetic": 0.5, "error_barrier_imp": 8,
+         "error_barrier_imp_minus_synthetic": 7.5},
+        [{"error_barrier_synthetic": 3}, {"error_barrier_imp": 1}, {"error_barrier_imp_minus_synthetic": -1}]),
+    "representation-alone-responsible": (
+        ["convnet3-cifar10, level 4", "convnet3-cifar10, level 9"],
+        {"accuracy_synthetic_minus_random_real": 2, "accuracy_synthetic_minus_magnitude": 2},
+        [{"accuracy_synthetic_minus_random_real": 0.1}, {"accuracy_synthetic_minus_magnitude": 0.1}]),
+    "accuracy-on-distilled-data": (
+        ["convnet3-cifar10"],
+        {"accuracy_kim_cifar10_1_per_class": 50.6, "accuracy_kim_cifar10_10_per_class": 67.5,
+         "accuracy_kim_cifar10_50_per_class": 74.5},
+        [{"accuracy_kim_cifar10_1_per_class": 45}, {"accuracy_kim_cifar10_10_per_class": 72.8},
+         {"accuracy_kim_cifar10_50_per_class": 71}]),
+    "accuracy-on-ten-per-class-again": (
+        ["convnet3-cifar10"], {"accuracy_kim_cifar10_10_per_class": 72.8}, [{"accuracy_kim_cifar10_10_per_class": 67.5}]),
+    "shortfall-does-not-translate": (
+        ["convnet3-cifar10, level 4", "convnet3-cifar100, level 4"],
+        {"shortfall_training_minus_pruning": 15}, [{"shortfall_training_minus_pruning": -1}]),
+    "matches-imp-on-smaller-data": (
+        ["convnet3-cifar10, level 4", "resnet10-cifar10, level 4"],
+        {"accuracy_synthetic_minus_imp": -0.5}, [{"accuracy_synthetic_minus_imp": -3}]),
+    "cifar100-decent-at-low-sparsity": (
+        ["convnet3-cifar100, level 4"],
+        {"accuracy_synthetic_minus_imp_low": -1}, [{"accuracy_synthetic_minus_imp_low": -4}]),
+    "cifar100-not-at-extreme-sparsity": (
+        ["resnet18-cifar100, level 11"],
+        {"accuracy_synthetic_minus_imp_extreme": -6}, [{"accuracy_synthetic_minus_imp_extreme": -1}]),
+    "fully-connected": (
+        ["convnet3-cifar10, level 4", "resnet10-imagenet10, level 4"],
+        {"error_barrier_synthetic": 0.7}, [{"error_barrier_synthetic": 4}]),
+    "better-in-between": (
+        ["resnet10-imagenet10, level 4", "resnet10-imagenet10, level 9"],
+        {"loss_barrier_synthetic": -0.5}, [{"loss_barrier_synthetic": 0.5}]),
+    "imp-not-stable": (
+        ["convnet3-cifar10, level 4", "resnet10-imagenet10, level 4", "convnet3-cifar10", "resnet10-imagenet10"],
+        {"error_barrier_dense": 12, "error_barrier_imp": 7}, [{"error_barrier_imp": 0.5}]),
+    "where-you-prune-matters": (
+        ["convnet3-cifar10, level 4"],
+        {"error_barrier_same_densities_minus_synthetic": 3}, [{"error_barrier_same_densities_minus_synthetic": 0.1}]),
+    "more-stable-less-trainable": (
+        ["convnet3-cifar10", "resnet10-cifar10"],
+        {"error_barrier_change_synthetic": -1, "train_loss_change_synthetic": 1},
+        [{"error_barrier_change_synthetic": 1}, {"train_loss_change_synthetic": -1}]),
+    "separate-minima": (
+        ["convnet3-cifar10", "convnet3-cifar10, level 4"],
+        {"pair_barrier_dense": 15, "pair_barrier_imp": 9}, [{"pair_barrier_dense": 1}, {"pair_barrier_imp": 1}]),
+    "one-basin": (["convnet3-cifar10, level 4"], {"pair_barrier_synthetic": 0.6}, [{"pair_barrier_synthetic": 5}]),
+    "slightly-nearer": (
+        ["convnet3-cifar10, imp, level 4", "convnet3-cifar10, synthetic, level 4"],
+        {"distance_over_dense": 0.75}, [{"distance_over_dense": 1.6}]),
+    "tighter-diagonal": (
+        ["convnet3-cifar10, level 4, std", "convnet3-cifar10, level 4, mean magnitude"],
+        {"diagonal_synthetic_over_imp": 0.6, "diagonal_synthetic_over_dense": 0.7},
+        [{"diagonal_synthetic_over_imp": 1.6}, {"diagonal_synthetic_over_dense": 1.6}]),
+    "imp-sharpens-at-first": (
+        ["convnet3-cifar10, std", "convnet3-cifar10, mean"],
+        {"diagonal_imp_low_over_dense": 1.6}, [{"diagonal_imp_low_over_dense": 0.5}]),
+    "smoother-as-sparsity-grows": (
+        ["convnet3-cifar10, imp, std", "convnet3-cifar10, synthetic, mean magnitude"],
+        {"diagonal_high_over_low": 0.5}, [{"diagonal_high_over_low": 1.5}]),
+    "negative-barrier": (
+        ["resnet10-imagenet10, 10 per class", "resnet10-imagenet10, 20 per class"],
+        {"loss_barrier_synthetic_high": -0.5}, [{"loss_barrier_synthetic_high": 0.5}]),
+    "more-stable-with-compression": (
+        ["convnet3-cifar10, level 4", "convnet3-cifar100, level 9"],
+        {"loss_barrier_most_minus_least_compressed": -0.5}, [{"loss_barrier_most_minus_least_compressed": 0.5}]),
+    "imp-finds-no-tickets": (
+        ["resnet18-cifar10, level 8", "resnet18-cifar10, level 9"],
+        {"accuracy_imp_minus_dense_high": -2}, [{"accuracy_imp_minus_dense_high": 0.2}]),
+    "tickets-at-higher-sparsity": (
+        ["resnet10-imagenet10"],
+        {"ticket_level_synthetic_start_minus_k0": 4}, [{"ticket_level_synthetic_start_minus_k0": 0}]),
+    "epoch-three-is-an-upper-bound": (
+        ["resnet10-imagenet10, level 9", "resnet10-imagenet10, level 20"],
+        {"accuracy_k3_minus_synthetic_start": 1}, [{"accuracy_k3_minus_synthetic_start": -3}]),
+    "worse-on-cifar100": (
+        ["convnet3-cifar100, level 4"],
+        {"accuracy_cost_cifar100_minus_cifar10": 3}, [{"accuracy_cost_cifar100_minus_cifar10": -3}]),
+    "similar-sparsity-per-layer": (
+        ["convnet3-cifar10, level 4"], {"layer_density_difference": 2}, [{"layer_density_difference": 20}]),
+    "independent-within-layers": (
+        ["convnet3-cifar10, level 4"], {"overlap_above_chance": 0.5}, [{"overlap_above_chance": 9}]),
+}
+IDS = pytest.mark.parametrize("name", CASES)
+
+
+def offered(name: str, values: dict[str, float], spread: float = 0.05, lost: int = 0) -> dict[str, dict[str, Measure]]:
+    """Hand-made results: three initialisations `spread` apart around each value, the first `lost` of them left out."""
+    claim, around = BY_ID[name], spread * np.array([-1.0, 0.0, 1.0])
+    around[:lost] = np.nan
+    return {claim.chapter: {measure: Measure(dict.fromkeys(CASES[name][0], interval(value + around)),
+                                             claim.declared[measure].unit, 3) for measure, value in values.items()}}
+
+
+def judged(name: str, measured: dict, profile: str = "paper", decides: bool = True) -> Judgement:
+    return evaluate(BY_ID[name], measured, profile, decides)
+
+
+def test_every_claim_has_a_hand_made_case_and_every_failing_condition_one_of_its_own() -> None:
+    assert CASES.keys() == BY_ID.keys() and 20 <= len(BY_ID) <= 30
+    assert {name: len(claim.fails) for name, claim in BY_ID.items()} == {name: len(case[2]) for name, case in CASES.items()}
+
+
+@IDS
+def test_a_claim_can_hold_and_says_so_in_the_words_of_its_profile(name: str) -> None:
+    found = judged(name, offered(name, CASES[name][1]))
+    assert (found.state, found.words) == ("holds", "reproduced") and found.evidence
+    at_scale = judged(name, offered(name, CASES[name][1]), "laptop")
+    assert at_scale.words == ("not run" if BY_ID[name].only_in else "holds at this scale")
+
+
+@IDS
+def test_each_failing_condition_alone_is_enough(name: str) -> None:
+    for change in CASES[name][2]:
+        measured = offered(name, CASES[name][1] | change)
+        found = judged(name, measured)
+        assert (found.state, found.words) == ("fails", "contradicted"), change
+        assert judged(name, measured, "mine.yaml").words == ("not run" if BY_ID[name].only_in else "does not hold at this scale")
+        assert re.match(next(iter(change)).replace("_", " "), found.evidence, re.IGNORECASE)
+
+
+@IDS
+def test_wide_intervals_and_lost_initialisations_cannot_be_told(name: str) -> None:
+    for values in (CASES[name][1], *(CASES[name][1] | change for change in CASES[name][2])):
+        for measured in (offered(name, values, spread=100), offered(name, values, lost=1)):
+            found = judged(name, measured)
+            assert (found.state, found.words) == ("open", "cannot be told")
+        if not BY_ID[name].only_in:
+            assert judged(name, measured, "laptop").words == "cannot be told at this scale"
+    assert "1 of 3 left out" in found.evidence or "is not shown" in found.evidence
+
+
+@IDS
+def test_what_is_missing_was_not_run(name: str) -> None:
+    claim, values = BY_ID[name], CASES[name][1]
+    assert judged(name, {}) == Judgement(claim=name, state="open", words="not run", evidence=f"{claim.chapter} was not run")
+    assert judged(name, {claim.chapter: "needs cifar10"}).evidence == "needs cifar10"
+    for measure in values:
+        rest = {key: value for key, value in values.items() if key != measure}
+        assert judged(name, offered(name, rest)).words == "not run"
+        empty = offered(name, rest)[claim.chapter] | {measure: Measure({}, claim.declared[measure].unit, 3, "no such data")}
+        assert judged(name, {claim.chapter: empty}).evidence == "no such data"
+
+
+@IDS
+def test_demo_data_decide_nothing(name: str) -> None:
+    found = judged(name, offered(name, CASES[name][1]), "demo", decides=False)
+    assert (found.state, found.words) == ("open", "demo data decide nothing")
+
+
+@pytest.mark.parametrize("name", [name for name, claim in BY_ID.items() if claim.scenes != ("*",)])
+def test_another_scene_never_speaks_in_its_place(name: str) -> None:
+    claim = BY_ID[name]
+    measured = {measure: Measure({label.replace("-", "-other"): of for label, of in m.intervals.items()}, m.unit, 3)
+                for measure, m in offered(name, CASES[name][1])[claim.chapter].items()}
+    assert judged(name, {claim.chapter: measured}).words == "not run"
+
+
+def test_a_stand_in_is_named_and_has_no_say_in_the_papers_profile() -> None:
+    name = "better-in-between"
+    measure = offered(name, CASES[name][1])["04_stability"]["loss_barrier_synthetic"]
+    other = Measure({label.replace("imagenet10", "imagenette"): of for label, of in measure.intervals.items()}, "nats", 3)
+    measured = {"04_stability": {"loss_barrier_synthetic": other}}
+    found = judged(name, measured, "laptop")
+    assert found.words == "holds at this scale" and "resnet10-imagenette stands in for resnet10-imagenet10." in found.evidence
+    assert judged(name, measured).words == "not run"
+
+
+def test_scenes_that_do_not_meet_what_is_given_are_left_aside() -> None:
+    name = "imp-not-stable"
+    measured = offered(name, CASES[name][1])
+    dense, imp = (dict(measured["04_stability"][f"error_barrier_{of}"].intervals) for of in ("dense", "imp"))
+    stable = Interval(0.5, 0.4, 0.6, 3)
+    dense["resnet10-imagenet10"] = dense["resnet10-imagenet10, level 4"] = stable
+    imp["resnet10-imagenet10, level 4"] = stable
+    told = {"04_stability": {"error_barrier_dense": Measure(dense, "percentage points", 3),
+                             "error_barrier_imp": Measure(imp, "percentage points", 3)}}
+    found = judged(name, told)
+    assert found.state == "holds" and "not about resnet10-imagenet10: there, error barrier dense > 2" in found.evidence
+    nowhere = judged(name, offered(name, CASES[name][1] | {"error_barrier_dense": 1, "error_barrier_imp": 0.5}))
+    assert nowhere.state == "open" and nowhere.evidence.count("is not shown") == 2
+
+
+def test_one_label_is_enough_for_any_and_not_for_every() -> None:
+    low, high, lost = Interval(1, 0.5, 1.5, 3), Interval(5, 4, 6, 3), Interval(1, 0.5, 1.5, 2)
+    mixed = Measure({"a-b, 1": low, "a-b, 2": high}, "points", 3)
+    assert Condition(measure="m", any="> 2").met(mixed) and not Condition(measure="m", every="> 2").met(mixed)
+    assert Condition(measure="m", any="> 2").meeting(mixed) == ["a-b, 2"]
+    assert not Condition(measure="m", any="< 2").met(Measure({"a-b": lost}, "points", 3))
+    assert not Condition(measure="m", every="< 2").met(Measure({}, "points", 3))
+
+
+@pytest.mark.parametrize(("text", "inside", "across", "beyond"), [
+    ("< 2", (0, 1), (1, 3), (3, 4)), ("> 2", (3, 4), (1, 3), (0, 1)),
+    ("within -1 1", (-0.5, 0.5), (0.5, 1.5), (2, 3)), ("outside -1 1", (-3, -2), (-3, 3), (-0.5, 0.5)),
+    ("outside -1 1", (2, 3), (0, 3), (0, 0.5))])
+def test_a_condition_is_met_by_whole_intervals(text: str, inside: tuple, across: tuple, beyond: tuple) -> None:
+    met = [Condition(measure="m", every=text).met(Measure({"a-b": Interval(sum(ends) / 2, *ends, 3)}, "points", 3))
+           for ends in (inside, across, beyond)]
+    assert met == [True, False, False]
+
+
+def test_evidence_shows_the_first_intervals_and_counts_the_rest() -> None:
+    labels = [f"convnet3-cifar10, level {n}" for n in range(8)]
+    measure = Measure(dict.fromkeys(labels, Interval(1, 0.5, 1.5, 3)), "percentage points", 3)
+    found = judged("similar-sparsity-per-layer", {"09_discussion": {"layer_density_difference": measure}})
+    assert found.state == "holds" and "level 5: 1.00" in found.evidence
+    assert "level 6" not in found.evidence and "and 2 more" in found.evidence
+
+
+def test_a_measure_in_another_unit_is_refused() -> None:
+    wrong = Measure({"convnet3-cifar10, level 4": Interval(0.02, 0.01, 0.03, 3)}, "share", 3)
+    with pytest.raises(Problem, match=r"offers layer_density_difference in share, the ledger asks for percentage points"):
+        judged("similar-sparsity-per-layer", {"09_discussion": {"layer_density_difference": wrong}})
+
+
+# The ledger itself.
+
+
+GOOD = {"measures": {"04_stability": {"barrier": {"unit": "points", "range": [0, 100], "labels": "scene", "says": "it"}}},
+        "claims": [{"id": "flat", "section": "4", "quote": "flat", "kind": "direction", "chapter": "04_stability",
+                    "measure": "barrier", "says": "it is", "holds": {"every": "< 2"}, "fails": {"any": "> 2"}}]}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    """GOOD with other fields in its claim; a field set to None is left out."""
+    claim = {key: value for key, value in (GOOD["claims"][0] | changes).items() if value is not None}
+    file = folder / "claims.yml"
+    file.write_text(yaml.safe_dump(GOOD | {"claims": [claim]}))
+    return file
+
+
+def test_a_good_ledger_is_read(tmp_path: Path) -> None:
+    claim, = load(written(tmp_path))
+    assert claim.measures == ["barrier"] and claim.scenes == ("*",) and claim.declared["barrier"].unit == "points"
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"id": "Not Kebab"}, "claim Not Kebab: id"), ({"says": None}, "claim flat: says: Field required"),
+    ({"kind": "guess"}, "claim flat: kind"), ({"colour": "red"}, "claim flat: colour"),
+    ({"measure": None}, "claim flat: holds.0.measure: Field required"), ({"scenes": []}, "claim flat: scenes"),
+    ({"measure": "barier"}, "measure 'barier' is not declared for 04_stability: did you mean 'barrier'?"),
+    ({"chapter": "99_nowhere"}, "measure 'barrier' is not declared for 99_nowhere"),
+    ({"holds": {"every": "<2"}}, "claim flat: holds.0: '<2' is none of"),
+    ({"holds": {"every": "within 2 1"}}, "'within 2 1' is none of"),
+    ({"holds": {"every": "outside 2 1"}}, "'outside 2 1' is none of"),
+    ({"holds": {"every": "< x"}}, "'< x' is none of"), ({"holds": []}, "claim flat: holds"),
+    ({"holds": {"every": "< 2", "any": "< 3"}}, "needs one of every and any"), ({"holds": {}}, "needs one of every and any"),
+    ({"fails": {"any": "> 100"}}, "fails can never be reached"), ({"fails": {"any": "< 0"}}, "fails can never be reached"),
+    ({"holds": {"every": "< 0"}}, "holds can never be reached"),
+    ({"given": {"every": "< 2"}}, "fails can never be reached"),
+    ({"holds": {"every": "> 3"}, "fails": {"every": "> 2"}}, "holds can never be reached")])
+def test_a_malformed_ledger_is_refused_in_one_line(tmp_path: Path, changes: dict, said: str) -> None:
+    with pytest.raises(Problem) as caught:
+        load(written(tmp_path, **changes))
+    assert said in str(caught.value) and "claims.yml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "the ledger"), ("claims: [", "cannot be read"), ("measures: {}\nclaims: [7]", "claim 1"),
+    (yaml.safe_dump(GOOD | {"claims": GOOD["claims"] * 2}), "id is used 2 times"),
+    (yaml.safe_dump(GOOD | {"measures": {"04_stability": {"barrier": {"unit": "points"}}}}),
+     "measures: 04_stability.barrier.range")])
+def test_a_ledger_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "claims.yml").write_text(text)
+    with pytest.raises(Problem, match=re.escape(said)):
+        load(tmp_path / "claims.yml")
+
+
+def test_an_absent_ledger_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"nowhere\.yml cannot be read"):
+        load(tmp_path / "nowhere.yml")
+
+
+def test_every_measure_is_asked_for_and_every_chapter_exists() -> None:
+    declared = {(claim.chapter, name) for claim in BY_ID.values() for name in claim.declared}
+    assert declared == {(claim.chapter, name) for claim in BY_ID.values() for name in claim.measures}
+    assert {claim.chapter for claim in BY_ID.values()} <= experiments.CHAPTERS.keys()
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not beside this checkout: quotes were not compared")
+def test_quotes_are_the_papers_own_words() -> None:
+    text = " ".join(PAPER.read_text().replace("*", "").split())
+    assert [part for claim in BY_ID.values() for part in claim.quote.split(" [...] ") if part not in text] == []
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not beside this checkout: references were not compared")
+def test_the_bibliography_holds_the_papers_whole_list() -> None:
+    def plain(text: str) -> str:
+        return re.sub(r"[^a-z ]", "", " ".join(text.lower().replace("-", " ").split()))
+
+    listed = [plain(entry) for entry in re.split(r"\n- ", PAPER.read_text().partition("\nREFERENCES")[2])[1:]]
+    titles = [plain(entry.fields["title"]) for entry in parse_file(ROOT / "book" / "references.bib").entries.values()]
+    assert len(listed) == 20 and [entry for entry in listed if not any(title in entry for title in titles)] == []
+
+
+def test_the_ledger_needs_no_torch() -> None:
+    code = "import sys; from synthprune.claims import load; load(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# Prose and page.
+
+
+JUDGED = {name: Judgement(claim=name, state="fails", words=words, evidence="a < b") for name, words in
+          {"one-basin": "does not hold at this scale", "imp-not-stable": "cannot be told at this scale"}.items()}
+
+
+@pytest.mark.parametrize("prose", [
+    "Here claim `one-basin`: does not hold at this scale.", "claim `one-basin`: does not hold\nat this scale",
+    "Claim `imp-not-stable`: Cannot be told at this scale.", "The word *reproduced* is for `paper`.",
+    "An interval that crosses the line cannot be told.", "Irreproducible and unreproduced things are no verdicts.",
+    "The claim is: it holds."])
+def test_prose_that_agrees_with_the_ledger_passes(prose: str) -> None:
+    assert contradictions(prose, JUDGED) == []
+
+
+@pytest.mark.parametrize(("prose", "said"), [
+    ("One.\n\nHere claim `one-basin`: holds at this scale.", "line 3: claim 'one-basin' is said to be 'holds at this scale'"),
+    ("claim `one-basin`: not so", "claim 'one-basin' is said to be 'of no verdict'"),
+    ("claim `one-basins`: does not hold at this scale", "there is no claim 'one-basins': did you mean 'one-basin'?"),
+    ("One.\nThis was reproduced.", "line 2: 'reproduced' stands alone"),
+    ("It is **contradicted**.", "'contradicted' stands alone"),
+    ("It holds\nat this scale.", "line 1: 'holds at this scale' stands alone"),
+    ("It does not hold at this scale.", "'does not hold at this scale' stands alone")])
+def test_prose_with_a_verdict_of_its_own_is_found(prose: str, said: str) -> None:
+    found, = contradictions(prose, JUDGED)
+    assert said in found
+
+
+def test_the_scoreboard_shows_every_claim_with_both_runs() -> None:
+    chosen = [BY_ID[name] for name in JUDGED]
+    reference = {"one-basin": Judgement(claim="one-basin", state="holds", words="reproduced", evidence="then")}
+    page = scoreboard(chosen, JUDGED, reference)
+    for shown in ('id="claim-one-basin"', "verdict--fails", "verdict--holds", "Does not hold at this scale", "a &lt; b", "then",
+                  "Reproduced", 'href="05_loss_landscape.html"', "Section 4.1", "1 *does not hold at this scale*"):
+        assert shown in page
+    assert page.count("none yet") == 1 and page.index("one-basin") < page.index("imp-not-stable")
+    table = page[page.index("<div"):].rstrip()
+    assert "\n\n" not in table, "a blank line would end the HTML in Markdown"
+
+
+def test_judgements_are_kept_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "sources", lambda: tmp_path)
+    assert claims.recorded("laptop") == {}
+    file = tmp_path / "results" / "laptop" / "claims.json"
+    claims.record(JUDGED, file)
+    assert claims.recorded("laptop") == JUDGED and json.loads(file.read_text())["one-basin"]["state"] == "fails"
+    file.write_text("{}{")
+    with pytest.raises(Problem, match=r"claims\.json holds no judgements"):
+        claims.recorded("laptop")

@@ -1,0 +1,162 @@
+"""Published synthetic sets: each form is read into the right space, and used in no other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import Toucher, real
+
+from synthprune.data.datasets import load
+from synthprune.data.facts import FACTS
+from synthprune.data.synthetic import SyntheticSet, keep, published, random_real, read_tensors
+from synthprune.problems import Problem
+
+LABELS = torch.arange(10).repeat_interleave(2)
+MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))
+
+
+def pixels(seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random((20, 3, 32, 32), np.float32))
+
+
+def vico(content: object, path: Path) -> Path:
+    """As Zhao et al.'s code saves: numpy's numbers beside the tensors (today's numpy names another module than theirs did)."""
+    torch.save({"data": content, "accs_all_exps": {"ConvNet": [np.float64(0.45), np.float64(0.44)]}}, path)
+    return path
+
+
+def mtt(images: torch.Tensor, folder: Path, labels: torch.Tensor = LABELS) -> Path:
+    torch.save(labels, folder / "labels_best.pt")
+    torch.save(images, folder / "images_best.pt")
+    return folder / "images_best.pt"
+
+
+def test_vicos_last_set_comes_back_in_pixels(tmp_path: Path) -> None:
+    sets = [[(pixels(seed) - MEAN) / STD, LABELS] for seed in (1, 2)]
+    found = read_tensors(vico(sets, tmp_path / "res.pt"), "cifar10", 1)
+    np.testing.assert_allclose(found.images, pixels(2), atol=1e-6)
+    assert found.labels.tolist() == LABELS.tolist() and not found.whitened and found.images.dtype == np.float32
+
+
+def test_values_far_outside_are_kept_and_come_back(home: Path, tmp_path: Path) -> None:
+    """What the network sees is what was distilled: nothing is clipped."""
+    images = 3 * (pixels() - MEAN) / STD
+    found = read_tensors(vico([[images, LABELS]], tmp_path / "res.pt"), "cifar10", 1)
+    assert found.images.min() < -0.5 and found.images.max() > 1.5
+    back = published(keep(found, "dc"), "cifar10")
+    np.testing.assert_allclose((torch.from_numpy(back.images) - MEAN) / STD, images, atol=1e-5)
+
+
+def test_cifar100_is_standardised_by_numbers_of_its_own_there(tmp_path: Path) -> None:
+    given = torch.from_numpy(np.random.default_rng(0).random((100, 3, 32, 32), np.float32))
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)))
+    path = vico([[(given - mean) / std, torch.arange(100)]], tmp_path / "res.pt")
+    np.testing.assert_allclose(read_tensors(path, "cifar100", 1).images, given, atol=1e-6)
+
+
+def test_a_tensor_with_labels_beside_it_is_standardised_or_whitened(tmp_path: Path) -> None:
+    standardised = (pixels() - MEAN) / STD
+    found = read_tensors(mtt(standardised, tmp_path), "cifar10", 1)
+    np.testing.assert_allclose(found.images, pixels(), atol=1e-6)
+    assert not found.whitened
+    found = read_tensors(mtt(0.4 * standardised, tmp_path), "cifar10", 1)
+    assert found.whitened and np.array_equal(found.images, 0.4 * standardised)
+
+
+@pytest.mark.parametrize("form", ["vico", "mtt"])
+def test_pixels_where_standardised_images_belong_are_refused(form: str, tmp_path: Path) -> None:
+    path = vico([[pixels(), LABELS]], tmp_path / "res.pt") if form == "vico" else mtt(pixels(), tmp_path)
+    with pytest.raises(Problem, match="reach from 0.00 to 1.00; standardised or whitened images are expected in this form"):
+        read_tensors(path, "cifar10", 1)
+
+
+def test_tensors_without_labels_are_refused(tmp_path: Path) -> None:
+    torch.save(pixels(), tmp_path / "images_best.pt")
+    with pytest.raises(Problem, match="no such file: .*/labels_best.pt"):
+        read_tensors(tmp_path / "images_best.pt", "cifar10", 1)
+    torch.save(pixels(), tmp_path / "best.pt")
+    with pytest.raises(Problem, match=r"best.pt is one tensor: name it \.\.\.images\.\.\. and put its labels beside it"):
+        read_tensors(tmp_path / "best.pt", "cifar10", 1)
+    with pytest.raises(Problem, match="20 images but 10 labels"):
+        read_tensors(mtt(-pixels(), tmp_path, LABELS[:10]), "cifar10", 1)
+
+
+@pytest.mark.parametrize("content", [[], [[LABELS]], [3], "text"])
+def test_a_dictionary_without_sets_is_refused(content: object, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"res.pt is not a list \[images, labels\] of two tensors"):
+        read_tensors(vico(content, tmp_path / "res.pt"), "cifar10", 1)
+
+
+def test_code_beside_numpys_numbers_is_refused_and_never_executed(tmp_path: Path) -> None:
+    path = vico([[-pixels(), LABELS], Toucher(tmp_path / "executed")], tmp_path / "res.pt")
+    with pytest.raises(Problem, match="holds pickled code, which is never executed"):
+        read_tensors(path, "cifar10", 1)
+    assert not (tmp_path / "executed").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "executed").exists(), "the payload is a live one"
+
+
+def test_a_set_is_used_in_its_own_space_only(home: Path) -> None:
+    """Whitened and plain sets of the same values have other names, and each is refused where the other belongs."""
+    plain = random_real(load("digits"), 1, 1, seed=0)
+    names = {white: keep(dataclasses.replace(plain, whitened=white), "mine") for white in (False, True)}
+    assert names[False] != names[True]
+    for white, full in names.items():
+        assert published(full, "digits", white).whitened is white
+        holds = "ZCA-whitened images and this digits is not" if white else "pixels and this digits is ZCA-whitened"
+        with pytest.raises(Problem, match=f"the synthetic set '{full}' holds {holds}: use it with whitened={white}"):
+            published(full, "digits", not white)
+
+
+def test_names_of_sets_in_pixels_stay_what_they_were() -> None:
+    """Results are stored under them: images, labels and factor only, as before there were spaces."""
+    images = np.arange(2 * 1 * 2 * 2, dtype=np.uint8).reshape(2, 1, 2, 2)
+    assert SyntheticSet(images, np.array([0, 1]), 2).name == "70ba55a8b2b6"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("file", "name", "stored", "whitened"), [
+    ("cifar10_dc_ipc1_vico.pt", "92f07615418d", 10, False), ("cifar10_dc_ipc10_vico.pt", "83b6de1db1e4", 100, False),
+    ("cifar10_mtt_zca_ipc10_images.pt", "1d33c3f04fad", 100, True)])
+def test_the_published_tensors_are_read(file: str, name: str, stored: int, whitened: bool) -> None:
+    found = read_tensors(real(f"distilled/{file}"), "cifar10", 1)
+    assert found.images.shape == (stored, 3, 32, 32) and found.whitened is whitened
+    assert np.bincount(found.labels).tolist() == [stored // 10] * 10
+    if whitened:
+        assert np.abs(found.images.mean((0, 2, 3))).max() < 0.05
+    else:
+        assert found.images.mean((0, 2, 3)) == pytest.approx(FACTS["cifar10"].mean, abs=0.03)
+    assert found.name == name
+
+
+@pytest.mark.data
+def test_the_last_of_five_published_sets_for_mnist_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = dataclasses.replace(FACTS["digits"], pixels=28, mean=(0.1307,), std=(0.3081,))
+    monkeypatch.setitem(FACTS, "mnist", known)
+    path = real("distilled/mnist_dc_ipc1_vico.pt")
+    with torch.serialization.safe_globals([(np.float64().__reduce__()[0], "numpy.core.multiarray.scalar"), np.dtype,
+                                           type(np.dtype(np.float64))]):
+        sets = torch.load(path, weights_only=True)["data"]
+    assert len(sets) == 5
+    np.testing.assert_allclose(read_tensors(path, "mnist", 1).images, sets[-1][0] * 0.3081 + 0.1307, atol=1e-6)
+    with pytest.raises(Problem, match=r"images have shape \(1, 28, 28\), cifar10 has \(3, 32, 32\)"):
+        read_tensors(path, "cifar10", 1)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("inside", "stored"), [("mtt/ipc10", 100), ("dc/ipc1", 10)])
+def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
+    from synthprune.data.synthetic import read_images
+
+    found = read_images(real("distilled/cifar10_dc_mtt_png.tar"), "cifar10", 1, inside)
+    assert found.images.shape == (stored, 3, 32, 32) and np.bincount(found.labels).tolist() == [stored // 10] * 10
+    assert len({image.tobytes() for image in found.images}) == stored
+    # The laptop profile names this very set.
+    if inside == "mtt/ipc10":
+        from synthprune.experiments.settings import read_profile
+
+        assert found.name == "0f71478c0686" and read_profile("laptop")["synthetic"].endswith(found.name)
