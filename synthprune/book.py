@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from synthprune import claims, specs
-from synthprune.chapter import combined_digest, made_words, open_store, profile_words
+from synthprune.chapter import combined_digest, open_store
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters
-from synthprune.figures import Verdict
 from synthprune.home import sources
 from synthprune.machine import cores
+from synthprune.pages import write_pages
 from synthprune.problems import Problem
 from synthprune.solve import Report, solve, unobtainable
 
 WIDGETS = "application/vnd.jupyter.widget"
-REFERENCE = "laptop"
-"""The profile whose shipped verdicts the scoreboard shows beside this run's."""
-
 PARTS = ("notebooks", "book", "results", "_config.yml", "_toc.yml")
 
 
@@ -115,48 +109,31 @@ def _injected_match(notebook: Path, content: dict[str, Any], record: dict[str, A
         raise Problem(f"{notebook} says it was run with {passed}, but its results were not")
 
 
-def build(profile: str, root: Path, report: Report, workers: int | None = None) -> Path:
-    """Solve every chapter's requests, execute the chapters, and build the book in `root`; returns its first page.
+def build(profile: str, root: Path, report: Report, workers: int | None = None) -> tuple[Path, dict[str, str]]:
+    """Solve every chapter's requests, execute the chapters, and build the book in `root`.
 
-    `root` holds the sources already (the checkout), or is made from them. Raises Problem where anything fails; pages of
-    an earlier build are then left as they were.
+    `root` holds the sources already (the checkout), or is made from them. Returns the book's first page, and for each
+    chapter whose data are not on this machine why it was not run: it has a page that says so. Raises Problem where
+    anything fails; pages of an earlier build are then left as they were.
     """
     _materialise(root)
     asked = {chapter: experiment(chapter).requests(parameters(experiment(chapter).Parameters, chapter, {"profile": profile}))
              for chapter in CHAPTERS}
-    together = {f"{chapter}: {name}": entry for chapter, entries in asked.items() for name, entry in entries.items()}
-    solve(together, open_store(), workers=workers, report=report)
     lacking = {chapter: unobtainable(entries, open_store()) for chapter, entries in asked.items()}
-    shown = [chapter for chapter in CHAPTERS if not asked[chapter] or len(lacking[chapter]) < len(asked[chapter])]
-    for chapter in CHAPTERS:
-        for old in (root / "book").glob(f"{chapter}.*"):
-            old.unlink()
-        if chapter not in shown:
-            page = absent_page(chapter, profile, next(iter(lacking[chapter].values())))
-            (root / "book" / f"{chapter}.md").write_text(page, encoding="utf-8")
-    with ThreadPoolExecutor(cores()) as side_by_side:  # each in a kernel of its own
-        made = side_by_side.map(lambda chapter: execute(chapter, {"profile": profile}, root / "book" / f"{chapter}.ipynb"), shown)
-        records = dict(zip(shown, made, strict=True))
-    judged = {claim.id: claims.Judgement(**records[claim.chapter]["claims"][claim.id]) if claim.chapter in records
-              else claims.evaluate(claim, {claim.chapter: next(iter(lacking[claim.chapter].values()))}, profile, decides=True)
-              for claim in claims.load()}
-    _check_prose(root, judged)
-    board = claims.scoreboard(claims.load(), judged, claims.recorded(REFERENCE))
-    (root / "book" / "scoreboard.md").write_text(board, encoding="utf-8")
-    (root / "book" / "status.md").write_text(status_page(records), encoding="utf-8")
-    (root / "book" / "hero.md").write_text(_hero(profile), encoding="utf-8")
-    return _compile(root)
+    absent = {chapter: next(iter(reasons.values())) for chapter, reasons in lacking.items()
+              if reasons and len(reasons) == len(asked[chapter])}
+    solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() for name, entry in entries.items()
+           if name not in lacking[chapter]}, open_store(), workers=workers, report=report)
+    records = _execute_all([chapter for chapter in CHAPTERS if chapter not in absent], profile, root / "book")
+    write_pages(root, profile, records, absent)
+    return _compile(root), absent
 
 
-def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
-    """Raises Problem where a page's prose states a verdict that the ledger does not."""
-    pages = {file.name: file.read_text(encoding="utf-8") for file in (root / "book").glob("index*.md")}
-    for file in sorted((root / "notebooks").glob("*.ipynb")):
-        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-        pages[file.name] = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    faults = [f"{page}, {fault}" for page, prose in pages.items() for fault in claims.contradictions(prose, judged)]
-    if faults:
-        raise Problem(f"prose states verdicts that the ledger does not: {'; '.join(faults)}")
+def _execute_all(chapters: Sequence[str], profile: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Execute chapters side by side, each in a kernel of its own, as many as there are cores; their records."""
+    with ThreadPoolExecutor(cores()) as kernels:
+        made = kernels.map(lambda chapter: execute(chapter, {"profile": profile}, folder / f"{chapter}.ipynb"), chapters)
+        return dict(zip(chapters, made, strict=True))
 
 
 def _compile(root: Path) -> Path:
@@ -186,43 +163,3 @@ def _materialise(root: Path) -> None:
         elif origin.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(origin, copy)
-
-
-def absent_page(chapter: str, profile: str, reason: str) -> str:
-    """What stands for a chapter whose data are not here: its own first words, and which data to get and how."""
-    cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    before = list(takewhile(lambda cell: cell["cell_type"] == "markdown", cells))[:-1]  # the last introduces the parameters
-    opening = "\n\n".join("".join(cell["source"]) for cell in before)
-    box = Verdict("open", "Not run", f"Profile {profile} needs data for this chapter that are not on the machine that built this"
-                  f" book: {reason}. Nothing else stands in their place.")
-    return f"{opening}\n\n{box._repr_html_()}\n"
-
-
-def status_page(records: Mapping[str, dict[str, Any]]) -> str:
-    """MyST Markdown: one row per chapter, from the executed notebooks' own records."""
-    header = ("chapter", "profile", "fresh?", "result", "core-seconds", "page seconds", "made with")
-    lines = ["# Status", "", "What this book was made from, read from the executed notebooks themselves.",
-             "*Fresh* means that every kind of result on the page is of the version that today's code would make.",
-             "*Core-seconds* is what the results took to make, *page seconds* what the page took from them.", "",
-             '<div class="wide"><div class="table-scroll" tabindex="0" role="region" aria-label="Status of the chapters">',
-             "<table>",
-             f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
-    for chapter, r in records.items():
-        old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
-        cells = [profile_words(r), f"stale ({', '.join(old)})" if old else "fresh",
-                 f"{len(r['results'])} results, digest {r['digest'][:12]}", f"{r['core_seconds']:.0f}",
-                 f"{r['page_seconds']:.1f}"]
-        lines.append(f'<tr><th scope=row><a href="{chapter}.html">{chapter}</a></th>'
-                     + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-                     + f'<td class="text">{html.escape(made_words(r))}</td></tr>')
-    return "\n".join([*lines, "</tbody></table></div></div>", ""])
-
-
-def _hero(profile: str) -> str:
-    """The front page's figure, from this build's results."""
-    from synthprune.experiments.stability import Parameters, paths
-    from synthprune.figures.stability import hero
-
-    p = parameters(Parameters, "04_stability", {"profile": profile})
-    shown = hero(p, solve(paths(p), open_store()))._repr_html_()
-    return shown.replace('"synthprune">', '"synthprune hero">', 1) + "\n"

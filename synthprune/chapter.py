@@ -193,7 +193,9 @@ def combined_digest(digests: dict[str, str]) -> str:
 def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str, claims.Judgement]:
     """What a chapter's results allow to say of each claim that it decides."""
     measures = getattr(experiment(chapter), "measures", lambda p, results: {})(p, results)
-    return {claim.id: claims.evaluate(claim, {chapter: measures}, p.profile, decides(p))
+    # The paper's own words are for its own settings: with other values it is a scale like any other.
+    profile = p.profile if not overrides(p) else f"{p.profile}, changed"
+    return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p))
             for claim in claims.load() if claim.chapter == chapter}
 
 

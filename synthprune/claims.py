@@ -6,6 +6,7 @@ nothing here looks at a number that no chapter shows, and nobody types a verdict
 
 from __future__ import annotations
 
+import functools
 import html
 import math
 import re
@@ -161,10 +162,16 @@ def load(file: Path | None = None) -> list[Claim]:
     """
     file = file or sources() / "book" / "claims.yml"
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-        ledger = _Ledger.model_validate(raw)
+        return list(_read(file, file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Problem(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+
+
+@functools.lru_cache(maxsize=2)
+def _read(file: Path, text: str) -> tuple[Claim, ...]:
+    raw = yaml.safe_load(text)
+    try:
+        ledger = _Ledger.model_validate(raw)
     except ValidationError as error:
         raise Problem(f"{file}: {_first(error, raw)}") from None
     claims = [claim.model_copy(update={"declared": ledger.measures.get(claim.chapter, {})}) for claim in ledger.claims]
@@ -172,7 +179,7 @@ def load(file: Path | None = None) -> list[Claim]:
     faults += [f"claim {name}: id is used {times} times" for name, times in Counter(c.id for c in claims).items() if times > 1]
     if faults:
         raise Problem(f"{file}: {faults[0]}")
-    return claims
+    return tuple(claims)
 
 
 def _first(error: ValidationError, raw: Any) -> str:

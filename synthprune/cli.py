@@ -67,7 +67,9 @@ def book(profile: Profile = "demo", workers: Workers = None,
 
     root = into or (Path("synthprune-book") if sources().name == "_book" else sources())
     with _progress() as report:
-        page = build(profile, root.absolute(), report, workers)
+        page, absent = build(profile, root.absolute(), report, workers)
+    for name, reason in absent.items():
+        typer.echo(f"not run: {name}: {reason}")
     typer.echo(f"The book is ready: open {page.as_uri()}")
 
 

@@ -32,6 +32,8 @@ MAC = (
 )
 WIDTHS = {"desktop": 1280, "phone": 390}
 SCHEMES = ("light", "dark")
+AXE = Path(__file__).parent.parent / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+"""Where `tests/run` puts axe-core, the common checker of accessibility; without npm there is none, and it is not asked."""
 WORD = "barrier"
 
 
@@ -163,18 +165,29 @@ def _visit(chromium: Any, html: Path, path: Path, width: int, scheme: str) -> It
         if theme is not None and theme != scheme:
             heard.append(("theme", f"the system asks for {scheme}, the page shows {theme!r}"))
         heard += map(tuple, page.evaluate(INSPECT))
+        heard += _axe(page, width)
 
         # The reader may choose against the system: the same page must stand in the theme's other dress.
         if theme is not None:
             other = "light" if scheme == "dark" else "dark"
             page.evaluate("theme => { document.documentElement.dataset.theme = theme }", other)
             page.evaluate(SETTLE)
-            heard += [(kind, f"{detail} (theme set to {other})") for kind, detail in page.evaluate(INSPECT)]
+            found = [*page.evaluate(INSPECT), *_axe(page, width)]
+            heard += [(kind, f"{detail} (theme set to {other})") for kind, detail in found]
             heard = _once(heard, f" (theme set to {other})")
         # Copied, because closing the context may still report aborted requests.
         yield from list(heard)
     finally:
         context.close()
+
+
+def _axe(page: Any, width: int) -> list[tuple[str, str]]:
+    """What axe-core calls serious or critical; asked at one width, since its rules hardly depend on it and it takes a second."""
+    if width != WIDTHS["desktop"] or not AXE.exists():
+        return []
+    if not page.evaluate("typeof axe !== 'undefined'"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    return [("accessibility", detail) for detail in page.evaluate(SERIOUS)]
 
 
 def _once(heard: list[tuple[str, str]], suffix: str) -> list[tuple[str, str]]:
@@ -228,6 +241,14 @@ async () => {
     await new Promise(done => setTimeout(done, 50));
   }
   return false;
+}
+"""
+
+SERIOUS = """
+async () => {
+  const { violations } = await axe.run(document, {resultTypes: ["violations"]});
+  return violations.filter(rule => ["serious", "critical"].includes(rule.impact))
+    .flatMap(rule => rule.nodes.slice(0, 3).map(node => `${rule.id}: ${node.html.replace(/\\s+/g, " ").slice(0, 160)}`));
 }
 """
 

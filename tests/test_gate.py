@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from synthprune import specs
-from synthprune.book import find_record, gate, status_page
+from synthprune import claims, specs
+from synthprune.book import find_record, gate
 from synthprune.chapter import combined_digest
 from synthprune.experiments.settings import parameters
 from synthprune.experiments.stability import Parameters, requests
+from synthprune.pages import absent_page, status_page
 from synthprune.problems import Problem
+
+CLAIMS = claims.load()
 
 
 @pytest.fixture
@@ -98,3 +101,24 @@ def test_a_version_raised_makes_an_executed_notebook_old(executed: dict, tmp_pat
     with pytest.raises(Problem, match="run it again"):
         gate(path, "demo")
     assert "stale (path)" in status_page({"04_stability": find_record(executed)})
+
+
+def test_a_chapter_without_its_data_says_which_and_how_and_shows_nothing_else() -> None:
+    page = absent_page("04_stability", "laptop", "the data set 'cifar10' is not on this machine: import it with 'x'")
+    assert page.startswith("# 4 Stability of subnetworks") and "cifar10&#x27; is not on this machine" in page
+    assert "<img" not in page and "## Parameters" not in page and page.count("verdict--open") == 1
+
+
+def test_where_nothing_can_be_had_every_chapter_has_a_page_and_no_claim_a_verdict(
+        home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The laptop book on a machine without CIFAR-10."""
+    from synthprune import book, pages
+
+    monkeypatch.setattr(book, "CHAPTERS", {"04_stability": "stability"})
+    monkeypatch.setattr(book, "_compile", lambda root: root / "index.html")
+    monkeypatch.setattr(pages.claims, "load", lambda: [c for c in CLAIMS if c.chapter == "04_stability"])
+    _, absent = book.build("laptop", tmp_path, lambda *_: None)
+    assert "the data set 'cifar10' is not on this machine" in absent["04_stability"]
+    assert "Not run" in (tmp_path / "book" / "04_stability.md").read_text()
+    board = (tmp_path / "book" / "scoreboard.md").read_text()
+    assert "*not run*" in board and "verdict--holds" not in board and "verdict--fails" not in board

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from browser import find_browser, look, pages_of
+from browser import AXE, find_browser, look, pages_of
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,11 @@ BROKEN = {
     "search": ("", "", "search"),
     "two titles": ("", "<h1>Again</h1>", "headings"),
 }
+BARELY_LEGIBLE = '<p style="color: #bbb; background: #fff">pale</p>'
 SOUND = (
     "",
     f'<h2>Section</h2><p>text</p><h3>Part</h3><img src="{DOT}" alt="a dot"><img src="{DOT}" alt="" aria-hidden="true">'
-    '<svg role="img" width="9" height="9"><title>a square</title></svg><input type="search"><input type="search" hidden>'
+    '<svg role="img" width="9" height="9"><title>a square</title></svg><input type="search" aria-label="Search"><input type="search" hidden>'
     '<div style="overflow-x: auto"><table style="width: 2000px"><tr><td>scrolls by itself</table></div>',
 )
 
@@ -94,6 +95,13 @@ def test_each_fault_is_found_and_a_sound_page_has_none(tmp_path: Path, chromium:
         # At both widths and in both schemes, unless one of them happens to be right.
         seen = {(fault.width, fault.scheme) for fault in faults if fault.page == page and fault.kind == kind}
         assert len(seen) == 4, f"{what} was found only at {sorted(seen)}"
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (tests/run does, where there is npm)")
+def test_what_axe_calls_serious_is_a_fault(tmp_path: Path, chromium: str) -> None:
+    (tmp_path / "page.html").write_text(PAGE.format(head="", body=BARELY_LEGIBLE), "utf-8")
+    faults = look(tmp_path, widths=[1280], schemes=["light"], browser=chromium)
+    assert [fault.kind for fault in faults] == ["accessibility"] and "color-contrast" in faults[0].detail
 
 
 def test_a_fault_of_one_theme_alone_is_found(tmp_path: Path, chromium: str) -> None:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, fx, nn
 
@@ -29,11 +28,6 @@ class Axis(NamedTuple):
     dim: int
 
 
-_CHANNELWISE_LAYERS = (nn.ReLU, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten)
-_CHANNELWISE = (torch.relu, F.max_pool2d, "mean")
-"""What treats every channel alike and by itself ("mean": over the pixels)."""
-
-
 def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
     """The groups of hidden channels of `network` that can be relabelled without changing its function.
 
@@ -44,7 +38,7 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
     groups: dict[str, list[Axis]] = {"": []}  # the images' channels
     of: dict[fx.Node, str] = {}
     for node in fx.Tracer().trace(network).nodes:
-        group, *others = dict.fromkeys(of[each] for each in node.all_input_nodes) or [""]
+        group, *others = sorted({of[each] for each in node.all_input_nodes}, key=list(groups).index) or [""]
         module = network.get_submodule(node.target) if node.op == "call_module" else None
         if isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1:
             groups[group].append(Axis(f"{node.target}.weight", 1))
@@ -55,12 +49,23 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
         elif node.target is operator.add:
             for other in others:
                 groups[group] += groups.pop(other)
-                of = {each: group if name == other else name for each, name in of.items()}
-        elif not (node.op in ("placeholder", "output") or node.target in _CHANNELWISE or isinstance(module, _CHANNELWISE_LAYERS)):
-            raise Problem(f"cannot align a {type(network).__name__}: its step '{node}' may not treat channels alike; "
-                          "add it to alignment.symmetries if it does")
+            of |= {each: group for each, name in of.items() if name in others}
+        elif not _channelwise(node, module):
+            raise Problem(f"cannot align a {type(network).__name__}: what its step '{node}' does to channels is not known "
+                          "(known: convolutions, linear layers, norms per channel, ReLU, poolings, sums)")
         of[node] = group
     return {name: axes for name, axes in groups.items() if name not in ("", group)}
+
+
+def _one_norm_per_channel(module: nn.Module | None) -> bool:
+    return isinstance(module, nn.BatchNorm2d) or (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels)
+
+
+def _channelwise(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether a step treats every channel alike and by itself. A flattened image is still ordered by channel."""
+    return (node.op in ("placeholder", "output") or node.target is torch.relu
+            or isinstance(module, nn.ReLU | nn.AvgPool2d | nn.MaxPool2d | nn.Flatten)
+            or (node.op, node.target, node.args[1:]) == ("call_method", "mean", ((2, 3),)))
 
 
 def permuted(network: nn.Module, tensors: State, permutations: Permutations) -> State:
@@ -122,7 +127,3 @@ def _permuted(tensors: State, groups: dict[str, list[Axis]], permutations: Permu
                 channels = moved[name].unflatten(dim, (len(order), -1))
                 moved[name] = channels.index_select(dim, order.to(channels.device)).flatten(dim, dim + 1)
     return moved
-
-
-def _one_norm_per_channel(module: nn.Module | None) -> bool:
-    return isinstance(module, nn.BatchNorm2d) or (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels)

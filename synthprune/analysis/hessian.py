@@ -37,9 +37,9 @@ _PIECEWISE_LINEAR = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.AvgPool2d
                      nn.Flatten, nn.Identity, nn.Sequential)
 
 # Bounds on memory that change no result: images whose activations are held at once, and numbers in the largest tensor
-# of the inner loop (8 MB: larger ones leave a core's cache and are slower).
+# of the inner loop (4 MB: larger ones leave a core's cache and are slower).
 _IMAGES = 8
-_NUMBERS = 2**21
+_NUMBERS = 2**20
 
 # Bin edges for every histogram, symmetric about zero: eight bins per decade from 1e-6 to 100, one bin around zero.
 _DECADES = np.logspace(-6, 2, 8 * 8 + 1)
@@ -161,12 +161,11 @@ class _Norm:
     A tangent is a first derivative of the norm's input, (tangents, channels, positions).
     """
 
-    unit: Tensor    # (channels, positions): normalised input
     probes: Tensor  # (channels, positions, 3): what `moments` multiplies a tangent with
     scale: Tensor   # (channels,): (variance + eps)^(-1/2)
     pull: Tensor    # (channels,): gradient of the loss along `unit`
-    gate: Tensor    # (channels, positions): gain times `scale` where the ReLU is open, else 0
-    side: int
+    gate: Tensor    # (channels, h, h): gain times `scale` where the ReLU is open, else 0
+    pooled: Tensor  # (2, channels, h/2, h/2): `gate`, and `gate` times `unit`, after pooling
 
     @classmethod
     def at(cls, layer: nn.GroupNorm, images: Tensor, outputs: Tensor, gradients: Tensor) -> list[_Norm]:
@@ -178,9 +177,9 @@ class _Norm:
         gradient = gradient - gradient.mean(2, keepdim=True)
         even = torch.full_like(unit, 1 / unit.shape[2])
         probes = torch.stack([even, unit * even, gradient], 3)
-        gate = (outputs.flatten(2) > 0) * layer.weight[:, None] * scale
-        pull = (gradient * unit).sum(2)
-        return [cls(*parts, side=images.shape[3]) for parts in zip(unit, probes, scale[..., 0], pull, gate, strict=True)]
+        gate = (outputs > 0) * (layer.weight[:, None] * scale).unsqueeze(3)
+        pooled = torch.stack([_pool(gate), _pool(gate * unit.view_as(gate))], 1)
+        return [cls(*parts) for parts in zip(probes, scale.squeeze(2), (gradient * unit).sum(2), gate, pooled, strict=True)]
 
     def moments(self, tangent: Tensor) -> Tensor:
         """(3, tangents, channels): a tangent's mean, its mean product with `unit`, its product with the centred gradient."""
@@ -196,16 +195,14 @@ class _Norm:
         variance = torch.linalg.vector_norm(tangent, dim=2).square() / tangent.shape[2] - mean.square()
         return self.scale.square() * (self.pull * (3 * along.square() - variance) - 2 * along * pulled)
 
-    def derivative(self, tangent: Tensor, moments: Tensor) -> Tensor:
-        """(tangents, channels, h/2, h/2): the first derivative after norm, ReLU and pooling."""
-        mean, along, _ = moments.unsqueeze(3)
-        return _pool(((tangent - mean).addcmul_(self.unit, along, value=-1) * self.gate).unflatten(2, (self.side, self.side)))
 
-    def derivative_of_pairs(self, patches: Tensor, moments: Tensor, channel: Tensor) -> Tensor:
-        """(pairs, 1, h/2, h/2): as `derivative`, where each of `patches` (pairs, positions) moves one `channel` alone."""
-        mean, along, _ = moments.unsqueeze(2)
-        moved = (patches - mean).addcmul_(self.unit[channel], along, value=-1) * self.gate[channel]
-        return _pool(moved.view(-1, 1, self.side, self.side))
+def _derivative(tangent: Tensor, moments: Tensor, gate: Tensor, pooled: Tensor) -> Tensor:
+    """(tangents, channels, h/2, h/2): the first derivative after norm, ReLU and pooling.
+
+    Before the pooling it is (u - <u> - unit <unit u>) gate; its last two terms are pooled once for all tangents.
+    """
+    mean, along, _ = moments[..., None, None]
+    return _pool(tangent.unflatten(2, gate.shape[1:]) * gate) - mean * pooled[0] - along * pooled[1]
 
 
 def _pool(x: Tensor) -> Tensor:
@@ -234,21 +231,22 @@ def _norm_curvature(model: ConvNet3, masks: Masks, seen: _Seen, labels: Tensor) 
                 moments = norm[0].moments(patches.unsqueeze(1))
                 total = norm[0].curvature(patches.unsqueeze(1), moments).T.contiguous()
                 if len(norm) > 1:
-                    for few in survivors.split(max(1, _NUMBERS // norm[1].unit.numel())):
+                    for few in survivors.split(max(1, _NUMBERS // norm[1].gate.numel())):
                         channel, patch = few.T
-                        moved = norm[0].derivative_of_pairs(patches[patch], moments[:, patch, channel], channel)
-                        total[channel, patch] += _curvature_behind(moved, channel, weights[depth + 1:], norm[1:])
+                        moved = _derivative(patches[None, patch], moments[:, None, patch, channel], norm[0].gate[channel],
+                                            norm[0].pooled[:, channel])
+                        total[channel, patch] += _curvature_behind(moved[0], channel, weights[depth + 1:], norm[1:])
                 yield f"{name}.weight", total.view(weights[depth].shape)
 
 
 def _curvature_behind(moved: Tensor, channel: Tensor, weights: list[Tensor], norms: list[_Norm]) -> Tensor:
-    """(pairs,): the curvature of all `norms` along `moved` (pairs, 1, h, h), the derivative of the input's `channel`."""
+    """(pairs,): the curvature of all `norms` along `moved` (pairs, h, h), the derivative of the input's `channel` (pairs,)."""
     # A convolution of one channel, another for each pair, as a batched matrix product: grouped convolution is slower.
-    tangent = weights[0].flatten(2)[:, channel].transpose(0, 1) @ F.unfold(moved, 3, padding=1)
+    tangent = weights[0].flatten(2)[:, channel].transpose(0, 1) @ F.unfold(moved.unsqueeze(1), 3, padding=1)
     moments = norms[0].moments(tangent)
     total = norms[0].curvature(tangent, moments).sum(1)
     for before, weight, norm in zip(norms, weights[1:], norms[1:], strict=False):
-        tangent = F.conv2d(before.derivative(tangent, moments), weight, padding=1).flatten(2)
+        tangent = F.conv2d(_derivative(tangent, moments, before.gate, before.pooled), weight, padding=1).flatten(2)
         moments = norm.moments(tangent)
         total += norm.curvature(tangent, moments).sum(1)
     return total

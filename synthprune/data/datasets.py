@@ -148,7 +148,7 @@ def import_dataset(name: str, path: Path) -> str:
     `path`: what the data set's facts call its source: a folder or tar of class folders, or torchvision's official files
     (for CIFAR-10 the folder that holds cifar-10-batches-py, or cifar-10-python.tar.gz). Photographs are kept as their
     central square of the data set's size, as the authors' loader sees them before it augments. ImageNet-10 takes about
-    8 GB of memory. Raises Problem and leaves nothing behind if anything is off.
+    10 GB of memory. Raises Problem and leaves nothing behind if anything is off.
     """
     known = facts(name)
     if name == "digits":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -164,11 +165,11 @@ def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: s
 
 
 def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
-    """What a mask of `method` at `level` takes; `flops` is 0 where operations were not counted."""
+    """What a mask of `method` at `level` takes; `flops` is NaN where the operations of a visit were not counted."""
     from synthprune.costs import criterion_cost, search_cost
 
     evaluated, how = results[first_round(p)].metrics, settings.search(p, method)
-    flops, classes = evaluated.get("flops", 0), len(FACTS[p.dataset].classes)
+    flops, classes = evaluated.get("flops", math.nan), len(FACTS[p.dataset].classes)
     if isinstance(how, specs.AtInitialisation):
         return criterion_cost(how.criterion, classes * how.per_class, flops)
     real = isinstance(how.data, specs.Real)
@@ -203,14 +204,18 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
 
 
 def largest_layer(p: Parameters, results: Mapping[str, Result]) -> tuple[str, Overlap]:
-    """The largest layer and its counts, in the synthetic and the IMP mask of the first initialisation, highest level."""
-    layers = overlaps(*(masks(results[name(p, method, p.levels[-1], p.seeds[0])]) for method in METHODS))
+    """The largest layer and its counts in the synthetic and the IMP mask: first scene measured, first initialisation,
+    highest level."""
+    scene = measured_scenes(p, results)[0]
+    layers = overlaps(*(masks(results[name(scene, method, scene.levels[-1], scene.seeds[0])]) for method in METHODS))
     layer = max(layers, key=lambda one: layers[one].size)
     return layer, layers[layer]
 
 
 def check_chance(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
     """What to say to the Jaccard overlap (percent) that a reader expects of independent masks in the largest layer."""
+    if not measured_scenes(p, results):
+        return "This run has no masks, so the question has no answer here: try another scene."
     layer, counts = largest_layer(p, results)
     chance, measured = 100 * by_chance([counts])["jaccard"].mean, 100 * counts.jaccard
     try:

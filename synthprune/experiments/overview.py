@@ -132,6 +132,11 @@ class Comparison:
         """Synthetic over IMP, as in figure 6; not defined where the interval of IMP's holds zero."""
         return stats.ratio(self.synthetic[quantity], self.imp[quantity])
 
+    @property
+    def orders(self) -> bool:
+        """Whether the ratio of barriers says which of the two is lower: it is defined, and over a barrier above zero."""
+        return bool(np.isfinite(self.ratio("loss").mean) and stats.interval(self.imp["loss"]).mean > 0)
+
     def ratios(self, quantity: str) -> np.ndarray:
         """Synthetic over IMP on each initialisation; not finite where IMP's is zero."""
         with np.errstate(divide="ignore", invalid="ignore"):

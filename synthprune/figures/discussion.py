@@ -75,11 +75,12 @@ def overlap_table(p: Parameters, results: Mapping[str, Result]) -> Table:
              minus(one.chance_jaccard.mean(), 1), stats.interval(one.above_chance).text(1), _span(one.z),
              stats.interval(one.hamming).text(1), minus(one.chance_hamming.mean(), 1)) for one in likenesses(p, results)]
     return Table(f"Overlap of two masks: {interval_words(p)}",
-                 ("masks (pruned)", "kept by both, of those kept by either, %", "by chance, %", "above chance, points",
-                  "standard deviations of chance above it", "kept by one only, of all weights, %", "by chance, % "), rows,
+                 ("masks (pruned)", "kept by both, of those kept by either, %", "the same by chance, %", "above chance, points",
+                  "standard deviations of chance above it", "kept by one only, of all weights, %",
+                  "that by chance, %"), rows,
                  "First share: Jaccard overlap; second: Hamming distance. Chance: independent random masks with the same"
-                 " densities in every layer, computed exactly. 'again': a second search from the same initialisation, its data in another"
-                 " order.")
+                 " densities in every layer, computed exactly. 'again': a second search from the same initialisation, its data in"
+                 " another order.")
 
 
 def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Table:
@@ -89,18 +90,19 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
         costs = {method: cost(p, results, method, level) for method in SHOWN[:-1]}
         for method, of in costs.items():
             rows.append((f"{LABELS[method]}, level {level}", _whole(of.steps), _whole(of.visits), _whole(of.training_points),
-                         f"{of.flops / 1e12:.3g}" if of.flops else "none" if not of.visits else "not counted",
+                         "not counted" if math.isnan(of.flops) else f"{of.flops / 1e12:.3g}",
                          stats.interval(energy(p, store, method, level) / 1000).text(2)))
         times = costs["imp"].times(costs["synthetic"])
         rows.append((f"IMP over synthetic, level {level}", *(f"{times[what]:.3g}{TIMES}" for what in (
-            "steps", "visits", "training_points")), f"{times['flops']:.3g}{TIMES}" if math.isfinite(times["flops"]) else "", ""))
+            "steps", "visits", "training_points")), "", ""))
     made = "" if p.synthetic != "distilled" else f", here {p.distillation_steps} steps of distribution matching,"
     return Table("What it takes to find a mask",
                  ("mask", "SGD steps", "image visits (decoded)", "training points (stored; the paper's count)",
                   "operations, 10\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT TWO}", "energy, kJ"), rows,
                  f"Retraining the subnetwork afterwards and making the synthetic set{made} are not counted. Counts and operations"
-                 " follow from the settings; pruned weights are multiplied like any other. Energy is that of the whole machine"
-                 f" while the search ran, {interval_words(p)}; not measured where no counter could be read or its record is not here.")
+                 " follow from the settings; pruned weights are multiplied like any other, so operations go as visits do. Energy"
+                 f" is that of the whole machine while the search ran, {interval_words(p)}; not measured where no counter could"
+                 " be read or its record is not here.")
 
 
 def _whole(number: int) -> str:

@@ -20,24 +20,26 @@ from synthprune.store import Result
 
 SIZE = (3.6, 4.4)
 SHAPES = ("o", "s", "D", "v", "P", "X", "p")
-UNDEFINED = "not defined"
+NO_ORDER = "no ratio, or over\na barrier below zero"
 
 
 def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 6, and beside it the differences that its ratios are made of."""
     found = comparisons(p, results)
     views = (_View("ratios, synthetic over IMP", "loss-barrier ratio", "test-accuracy ratio", (1, 1),
-                   lambda c: (_Bar.of(c.ratio("loss"), c.ratios("loss")), _Bar.of(c.ratio("accuracy"), c.ratios("accuracy")))),
+                   lambda c: (_Bar.of(c.ratio("loss"), c.ratios("loss")) if c.orders else _NO_PLACE,
+                              _Bar.of(c.ratio("accuracy"), c.ratios("accuracy")))),
              _View("differences, synthetic less IMP", "loss barrier (nats)", "test accuracy (points)", (0, 0),
                    lambda c: (_Bar.of(c.difference("loss"), c.differences("loss")),
                               _Bar.of(c.difference("accuracy"), c.differences("accuracy")))))
     panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
     bars = {1: "One initialisation: no bars.", 2: "Bars: the range of two initialisations."}
     caption = (f"Profile {html.escape(p.profile)}{'' if decides(p) else ': decides nothing'}. Open: low level; filled: high"
-               f" level. {level_words(p.both_levels)} A dotted line joins the two levels of one synthetic set; the number beside the"
-               " filled marker is its stored images per class, and a marker's area grows with the logarithm of the compression"
-               f" ratio (real images per stored image). Left of the IMP marker, synthetic subnetworks are the more stable."
-               f" {bars.get(len(p.seeds), 'Bars: 95&nbsp;% intervals for the mean, cut off at the frame.')}"
+               f" level. {level_words(p.both_levels)} A dotted line joins the two levels of one synthetic set; the number beside"
+               " the filled marker is its stored images per class, and a marker's area grows with the logarithm of the"
+               " compression ratio (real images per stored image). Left of the IMP marker the synthetic subnetwork has the lower"
+               " barrier; on grey stand points whose ratio of barriers is not defined, or does not order them because IMP's"
+               f" barrier is below zero. {bars.get(len(p.seeds), 'Bars: 95&nbsp;% intervals, cut off at the frame.')}"
                f"{_absent(p, results, found)}")
     return Figure(panels, caption, _rows(found), "07_overview")
 
@@ -47,12 +49,13 @@ def ratio_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(_label(c), f"{c.compression:.0f}\N{MULTIPLICATION SIGN}",
              *(text for quantity, digits in (("accuracy", 1), ("loss", 3)) for text in (
                  stats.interval(c.synthetic[quantity]).text(digits), stats.interval(c.imp[quantity]).text(digits),
-                 c.ratio(quantity).text(2 if quantity == "loss" else 3))))
+                 c.ratio(quantity).text(2 if quantity == "loss" else 3) + _dagger(c, quantity))))
             for c in comparisons(p, results)]
     return Table(f"Ratios, as in figure 6: {interval_words(p)}",
-                 ("scene, synthetic set, level", "compression", "test accuracy, synthetic, %", "IMP, %", "ratio",
-                  "loss barrier midway, synthetic, nats", "IMP, nats", "ratio "), [*rows, *_blank_rows(p, results, 7)],
-                 f"A ratio is {UNDEFINED} where the interval of what it is divided by holds zero.")
+                 ("scene, synthetic set, level", "compression", "test accuracy, synthetic, %", "IMP, %", "accuracy ratio",
+                  "loss barrier midway, synthetic, nats", "IMP, nats", "barrier ratio"), [*rows, *_blank_rows(p, results, 7)],
+                 "A ratio is not defined where the interval of what it is divided by holds zero. \N{DAGGER}: over a barrier below"
+                 " zero a ratio does not say which of the two is lower; the difference does.")
 
 
 def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -63,6 +66,10 @@ def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
                  ("scene, synthetic set, level", "test accuracy, points", "loss barrier midway (paper), nats",
                   "training error barrier, points"), [*rows, *_blank_rows(p, results, 3)],
                  "Below zero in the last two columns: the synthetic subnetwork rises less between its two trainings.")
+
+
+def _dagger(c: Comparison, quantity: str) -> str:
+    return " \N{DAGGER}" if quantity == "loss" and np.isfinite(c.ratio("loss").mean) and not c.orders else ""
 
 
 def _label(c: Comparison) -> str:
@@ -101,6 +108,9 @@ class _Bar:
         return [[np.nan_to_num(self.value - self.low)], [np.nan_to_num(self.high - self.value)]]
 
 
+_NO_PLACE = _Bar(float("nan"), float("nan"), float("nan"))
+
+
 @dataclass(frozen=True)
 class _View:
     """One plot of accuracy against barrier, with IMP at `origin`."""
@@ -114,7 +124,8 @@ class _View:
     def draw(self, style: Style, found: Sequence[Comparison]) -> Canvas:
         canvas = Canvas(figsize=SIZE)
         axes = canvas.add_axes((0.2, 0.34, 0.77, 0.58))
-        axes.set(title=self.title, xlabel=self.x, ylabel=self.y)
+        axes.set(title=self.title, ylabel=self.y)
+        axes.set_xlabel(self.x, loc="left")
         axes.axvline(self.origin[0], color=style.text, linewidth=0.8, zorder=1)
         axes.axhline(self.origin[1], color=style.text, linewidth=0.8, zorder=1)
         strip = self._frame(axes, found)
@@ -125,7 +136,7 @@ class _View:
             colours = (style.synthetic, *style.others, style.dense)
             self._pair(axes, pair, strip(n), colours[which % len(colours)], SHAPES[which % len(SHAPES)])
         handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        axes.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.4, -0.2),
+        axes.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.4, -0.22),
                     ncols=1 if len(handles) < 5 else 2, fontsize=8, columnspacing=1)
         return canvas
 
@@ -141,8 +152,7 @@ class _View:
             return lambda n: float("nan")
         wide = 0.6 * (high[0] - low[0])
         axes.axvspan(high[0], high[0] + wide, color=axes.get_xaxis().label.get_color(), alpha=0.08, linewidth=0)
-        axes.text(high[0] + wide / 2, low[1] + 0.02 * (high[1] - low[1]), f"barrier ratio\n{UNDEFINED}", ha="center", va="bottom",
-                  fontsize=8)
+        axes.text(high[0] + wide / 2, -0.02, NO_ORDER, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8)
         axes.set_xlim(low[0], high[0] + wide)
         axes.set_xticks([tick for tick in axes.get_xticks() if low[0] <= tick <= high[0]])
         return lambda n: high[0] + wide * (n + 1) / (len(found) // 2 + 1)
@@ -171,7 +181,7 @@ class _View:
                 f" Barrier, then accuracy: {'; '.join(map(said, found)) or 'nothing was run'}.")
 
     def _words(self, bar: _Bar) -> str:
-        return minus(bar.value, 3) if np.isfinite(bar.value) else UNDEFINED
+        return minus(bar.value, 3) if np.isfinite(bar.value) else NO_ORDER.replace("\n", " ")
 
 
 def _rows(found: Sequence[Comparison]) -> list[tuple]:
