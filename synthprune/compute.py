@@ -33,6 +33,7 @@ from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_mag
 from synthprune.seeds import generator
 from synthprune.specs import Entry, describe, origin
 from synthprune.store import Arrays, Metrics, Result, Store, StoreProblem, digest_of
+from synthprune.tracing import training_flops
 from synthprune.training import Progress, Recipe, Resident, evaluate, train
 
 CHECKPOINT_SECONDS = 300.0
@@ -54,15 +55,19 @@ def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
     return ""
 
 
-def compute(entry: Entry, store: Store) -> None:
-    """Compute `entry` from its stored parents and store it, unless it is there. Raises Busy, or Problem by name."""
+def compute(entry: Entry, store: Store, *, alone: bool) -> None:
+    """Compute `entry` from its stored parents and store it, unless it is there. Raises Busy, or Problem by name.
+
+    `alone`: no other entry is computed meanwhile, so that the machine's energy counters count this one.
+    """
     with store.lock(entry):
         if store.holds(entry):
             return
         begun = time.perf_counter()
         with EnergyMeter() as meter:
             arrays, metrics = _made(entry, store)
-        store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun) | {"joules": meter.joules})
+        energy = {"joules": meter.joules if alone else None, "energy_counters": meter.counters}
+        store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun) | energy)
 
 
 def _made(entry: Entry, store: Store) -> tuple[Arrays, Metrics]:
@@ -164,7 +169,8 @@ def _evaluation(entry: specs.Evaluation, store: Store) -> tuple[Arrays, Metrics]
         images, labels = (getattr(split, f"{part}_{what}") for what in ("images", "labels"))
         loss, error = evaluate(model, _resident(images, labels, split))
         values |= {f"{part}_loss": np.array(loss), f"{part}_error": np.array(error)}
-    return values, _standing(entry, store, trained)
+    flops = training_flops(_network(entry.subnetwork), split.facts.channels, entry.dataset.pixels)
+    return values, _standing(entry, store, trained) | {"flops": flops}
 
 
 def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.models import Masks, State, network_with, prunable
 from synthprune.problems import Problem, nearest
-from synthprune.pruning import dense_masks, keep_largest, remaining
+from synthprune.pruning import dense_masks, keep_largest, path_sum, remaining
 from synthprune.seeds import generator
 
 CRITERIA = ("magnitude", "snip", "synflow", "random")
-SYNFLOW_ROUNDS = 100
-_NORMS = (nn.GroupNorm, nn.BatchNorm2d)
 
 
 def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, *, level: int, fraction: float, images: Tensor,
@@ -67,19 +64,12 @@ def snip_scores(network: nn.Module, initial: State, images: Tensor, labels: Tens
 def synflow_scores(network: nn.Module, initial: State, masks: Masks, shape: tuple[int, ...]) -> State:
     """|w| dR/d|w| of every prunable weight: the share of R that flows through it. float64, 0 where `masks` prune.
 
-    Tanaka et al. (2020), section 6: R is the sum of the logits of an image of ones, of `shape` (c, h, h), where every
-    weight stands with its absolute value. Norms are the identity, which a batch norm at initialisation is in the
-    authors' code too; an instance norm would undo every change of scale, and with it the scores. Biases, 0 in the
-    authors' networks at initialisation, are left out. So R is a sum over paths, and every set of weights that cuts the
-    input from the output scores R in all: a layer without which nothing passes is never emptied, a shortcut may be.
-    float64, as R grows with the product of the layers' widths.
+    Tanaka et al. (2020), section 6: R is the `path_sum` of the absolute weights for images of `shape` (c, h, h). Norms are
+    the identity, as a batch norm at initialisation is in the authors' code; an instance norm would undo every change of
+    scale, and with it the scores. Biases, 0 at initialisation in the authors' networks, are left out. So the scores of
+    any set of weights that cuts the input from the output add up to R: a layer that every path crosses is never emptied,
+    one that a shortcut leads around may be. float64, as R grows with the product of the layers' widths.
     """
-    linear = copy.deepcopy(network)
-    for name, module in network.named_modules():
-        if isinstance(module, _NORMS):
-            linear.set_submodule(name, nn.Identity())
     weights = {name: (initial[name].double().abs() * mask).requires_grad_() for name, mask in masks.items()}
-    others = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in linear.named_parameters() if name not in masks}
-    flow = torch.func.functional_call(linear, weights | others, (torch.ones(1, *shape, dtype=torch.float64),)).sum()
-    gradients = torch.autograd.grad(flow, list(weights.values()))
+    gradients = torch.autograd.grad(path_sum(network, weights, shape), list(weights.values()))
     return {name: (weight * gradient).detach() for (name, weight), gradient in zip(weights.items(), gradients, strict=True)}

@@ -93,7 +93,7 @@ def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
             lost.add(entry)
             continue
         try:
-            _compute_in_turn(entry, store)
+            _compute_in_turn(entry, store, alone=True)
             report(done, len(todo), describe(entry))
         except StoreProblem:
             raise
@@ -144,17 +144,17 @@ def _on_worker(entry: Entry, root: Path, parents: list[str]) -> str:
     if isinstance(name, int) and gpus():
         os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
     keep_freed_memory()
-    _compute_in_turn(entry, Store(root))
+    _compute_in_turn(entry, Store(root), alone=False)
     return entry.key
 
 
-def _compute_in_turn(entry: Entry, store: Store) -> None:
+def _compute_in_turn(entry: Entry, store: Store, *, alone: bool) -> None:
     """Compute `entry`, or wait until the process that holds its lock has (or has died: then it is ours to compute)."""
     from synthprune.compute import compute
 
     # Whoever holds the lock waits for nobody, so waiting for it cannot become a circle.
     while not store.holds(entry):
         try:
-            compute(entry, store)
+            compute(entry, store, alone=alone)
         except Busy:
             time.sleep(0.5)

@@ -182,8 +182,9 @@ class Reused(nn.Module):
         self.first, self.second, self.third, self.last = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
 
     def forward(self, images: Tensor) -> Tensor:
-        second = self.second(torch.relu(self.first(images)))
-        return self.last(self.third(torch.relu(self.first(images) + second)) + torch.relu(second))
+        first = self.first(images)
+        second = self.second(torch.relu(first))
+        return self.last(self.third(torch.relu(first + second)) + torch.relu(second))
 
 
 def test_a_term_used_again_keeps_the_sums_permutation() -> None:
@@ -206,7 +207,11 @@ class Averaging(nn.Module):
         return self.conv(images).mean((1, 2))
 
 
+TWICE = nn.Linear(4, 4)
+
+
 @pytest.mark.parametrize(("network", "step"), [
+    (nn.Sequential(TWICE, nn.ReLU(), TWICE), "_0_1"),
     (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), "_0"), (nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)), "_1"),
     (nn.Sequential(nn.Linear(3, 4), nn.Softmax(1)), "_1"), (Averaging(), "mean")])
 def test_steps_that_may_mix_channels_are_refused_by_name(network: nn.Module, step: str) -> None:

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from nets import convnet, resnet
 
+from synthprune import criteria
 from synthprune.criteria import CRITERIA, prune_at_initialisation, snip_scores, synflow_scores
 from synthprune.models import Masks, State, build, initial_state, prunable
 from synthprune.problems import Problem
-from synthprune.pruning import collapsed, dense_masks, prune_by_magnitude
+from synthprune.pruning import collapsed, dense_masks, keep_largest, prune_by_magnitude, severed
 
 
 def some_images(count: int = 6, pixels: int = 16, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,6 +112,19 @@ def test_synflow_masks_are_those_of_a_hundred_rounds_by_hand() -> None:
     assert np.array_equal(np.concatenate([mask.numpy().ravel() for mask in masks.values()]), alive)
 
 
+def test_synflow_removes_the_same_share_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = [sum(weight.numel() for weight in pruned(convnet(8), "magnitude", 0).values())]
+
+    def counted(scores: State, masks: Masks, kept: int) -> Masks:
+        counts.append(kept)
+        return keep_largest(scores, masks, kept)
+
+    monkeypatch.setattr(criteria, "keep_largest", counted)
+    masks = pruned(convnet(8), "synflow", 6)
+    shares = [after / before for before, after in itertools.pairwise(counts)]
+    assert len(shares) == 100 and shares == pytest.approx([0.8 ** (6 / 100)] * 100, abs=2e-3) and count(masks) == counts[-1]
+
+
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_the_same_flow_passes_every_layer(norm: str) -> None:
     network = convnet(4, norm)
@@ -151,6 +165,13 @@ def test_synflow_collapses_no_layer_where_magnitude_does() -> None:
     # Maximal critical compression: one weight a layer still makes a path.
     masks = pruned(network, "synflow", 26, images=images)
     assert sum(int(mask.sum()) for mask in masks.values()) < 12 and collapsed(masks) == []
+
+
+def test_synflow_leaves_a_path_though_it_empties_layers_that_a_shortcut_leads_around() -> None:
+    network = resnet(4)
+    assert collapsed(pruned(network, "synflow", 26)) == ["stages.3.conv1", "stages.3.conv2"]
+    assert not severed(network, pruned(network, "synflow", 26), (1, 16, 16))
+    assert severed(network, pruned(network, "magnitude", 12), (1, 16, 16))
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

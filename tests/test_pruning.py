@@ -63,6 +63,9 @@ def test_among_equal_scores_the_first_go_first() -> None:
     scores = {"a": torch.tensor([1.0, 0.0, 1.0, 0.0]), "b": torch.tensor([0.0, 0.0, 2.0])}
     masks = keep_largest(scores, dense_masks(scores, ["a", "b"]), 4)
     assert masks["a"].tolist() == [True, False, True, False] and masks["b"].tolist() == [False, True, True]
+    masks = keep_largest(scores, masks, 3)  # what is pruned ties with nobody
+    assert masks["a"].tolist() == [True, False, True, False] and masks["b"].tolist() == [False, False, True]
+    assert keep_largest(scores, masks, 3)["a"].tolist() == [True, False, True, False]
 
 
 def test_remaining_weights_are_rounded_level_by_level() -> None:
@@ -130,6 +133,17 @@ def test_weights_that_are_not_finite_cannot_be_ranked() -> None:
         prune_by_magnitude(state, dense_masks(state, ["a.weight"]), 0.5)
     with pytest.raises(Problem, match="leave none"):
         prune_by_magnitude({"a.weight": torch.ones(1)}, {"a.weight": torch.ones(1, dtype=torch.bool)}, 0.9)
+
+
+def test_one_path_left_is_a_path() -> None:
+    network = convnet()
+    masks = {name: torch.zeros_like(mask) for name, mask in dense_masks(initial_state(network, 0), prunable(network)).items()}
+    masks["features.0.weight"][1, 0, 1, 1] = masks["features.4.weight"][2, 1, 1, 1] = True
+    masks["classifier.weight"][5, 3 * 4] = True  # channel 3 of 4, 2 x 2 pixels each
+    masks["features.8.weight"][3, 1, 1, 1] = True
+    assert severed(network, masks, (1, 16, 16))
+    masks["features.8.weight"][3, 2, 1, 1] = True
+    assert not severed(network, masks, (1, 16, 16))
 
 
 def test_a_dead_layer_severs_a_network_unless_a_shortcut_leads_around_it() -> None:

@@ -40,11 +40,12 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
     for node in fx.Tracer().trace(network).nodes:
         group, *others = sorted({of[each] for each in node.all_input_nodes}, key=list(groups).index) or [""]
         module = network.get_submodule(node.target) if node.op == "call_module" else None
-        if isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1:
+        once = all(each.target != node.target for each in of)
+        if once and isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1:
             groups[group].append(Axis(f"{node.target}.weight", 1))
             group = node.target
             groups[group] = [Axis(f"{group}.{name}", 0) for name, _ in module.named_parameters()]
-        elif _one_norm_per_channel(module):
+        elif once and _one_norm_per_channel(module):
             groups[group] += [Axis(f"{node.target}.{name}", 0) for name, value in module.state_dict().items() if value.ndim]
         elif node.target is operator.add:
             for other in others:
@@ -52,7 +53,7 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
             of |= {each: group for each, name in of.items() if name in others}
         elif not _channelwise(node, module):
             raise Problem(f"cannot align a {type(network).__name__}: what its step '{node}' does to channels is not known "
-                          "(known: convolutions, linear layers, norms per channel, ReLU, poolings, sums)")
+                          "(known: convolutions, linear layers and norms per channel, each used once; ReLU, poolings, sums)")
         of[node] = group
     return {name: axes for name, axes in groups.items() if name not in ("", group)}
 

@@ -58,11 +58,11 @@ def route(network: nn.Module) -> Route:
     curved = [module for module in leaves if not isinstance(module, _PIECEWISE_LINEAR)]
     if not curved:
         return "piecewise linear"
-    if isinstance(network, ConvNet3) and all(
-            isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels for module in curved):
+    others = [module for module in curved if not (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels)]
+    if isinstance(network, ConvNet3) and not others:
         return "instance norm"
-    raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type(curved[0]).__name__}: "
-                  "take batch norm, or ConvNet-3")
+    raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type((others or curved)[0]).__name__}: "
+                  "take batch norm, or ConvNet-3 with instance norm")
 
 
 def hessian_diagonal(network: nn.Module, state: State, masks: Masks, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -74,8 +74,8 @@ def hessian_diagonal(network: nn.Module, state: State, masks: Masks, images: Ten
     weight, 0 where it is pruned. Paper section 4.2. Raises Problem for a network without a route (see `route`), or where
     an entry is not finite.
 
-    Cost: two forward passes per class, and with instance norm less than a forward pass per surviving weight of every
-    layer but the last norm's: pruned weights are left out there.
+    Cost: about two forward passes per class; with instance norm also, for each surviving weight of all convolutions but
+    the last, the part of a forward pass that lies behind one channel of its output. Pruned weights cost nothing there.
     """
     curved = route(network) == "instance norm"
     model = _fixed(network, state, masks, images)
@@ -158,7 +158,8 @@ def _gauss_newton(model: nn.Module, masks: Masks, seen: _Seen) -> Iterator[tuple
 class _Norm:
     """One instance norm with the ReLU and the 2x2 pooling behind it, at one image.
 
-    A tangent is a first derivative of the norm's input, (tangents, channels, positions).
+    A tangent is a first derivative of the norm's input, (tangents, channels, positions); `unit` below is the normalised
+    input, (channels, positions), before gain and shift.
     """
 
     probes: Tensor  # (channels, positions, 3): what `moments` multiplies a tangent with

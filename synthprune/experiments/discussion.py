@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
-from synthprune.analysis.masks import Overlap, by_chance, overlaps, total
+from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, total
+from synthprune.costs import Cost, criterion_cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
 from synthprune.experiments.settings import METHODS, Method, Settings, decides, decoded_images, field, retrained, subnetwork
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result, Store
-
-if TYPE_CHECKING:
-    from synthprune.costs import Cost
 
 
 class Parameters(Settings):
@@ -110,8 +108,8 @@ def _depth(layer: str) -> tuple:
 
 def density(p: Parameters, results: Mapping[str, Result], method: str, level: int) -> dict[str, np.ndarray]:
     """The share of every layer's weights that survives, percent: {layer: (initialisations,)}."""
-    each = [masks(results[name(p, method, level, seed)]) for seed in p.seeds]
-    return {layer: np.array([100 * mask[layer].mean() for mask in each]) for layer in each[0]}
+    each = [densities(masks(results[name(p, method, level, seed)])) for seed in p.seeds]
+    return {layer: 100 * np.array([one[layer] for one in each]) for layer in each[0]}
 
 
 def sizes(p: Parameters, results: Mapping[str, Result]) -> dict[str, int]:
@@ -166,8 +164,6 @@ def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: s
 
 def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
     """What a mask of `method` at `level` takes; `flops` is NaN where the operations of a visit were not counted."""
-    from synthprune.costs import criterion_cost, search_cost
-
     evaluated, how = results[first_round(p)].metrics, settings.search(p, method)
     flops, classes = evaluated.get("flops", math.nan), len(FACTS[p.dataset].classes)
     if isinstance(how, specs.AtInitialisation):

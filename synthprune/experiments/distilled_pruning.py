@@ -2,16 +2,256 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from synthprune import specs
-from synthprune.experiments.settings import Settings
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs, stats
+from synthprune.data.facts import FACTS
+from synthprune.experiments import settings
+from synthprune.experiments.paths import faults_of
+from synthprune.experiments.settings import (
+    Method,
+    Settings,
+    decides,
+    decoded_images,
+    field,
+    parameters,
+    recipe,
+    retrained,
+    search,
+    synthetic_data,
+)
+from synthprune.problems import Problem
+from synthprune.stats import Interval, Measure
+from synthprune.store import Result
+
+if TYPE_CHECKING:
+    from synthprune.costs import Cost
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "03_distilled_pruning"
 
+    scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
+    levels: list[int] = field("pruning levels to test (level n keeps 0.8^n of the weights); dense is shown in any case",
+                              min_length=1)
+    orders: list[int] = field("data orders to train every subnetwork in; their accuracies are averaged", min_length=1)
+
+    @field_validator("levels")
+    @classmethod
+    def _in_range(cls, levels: list[int]) -> list[int]:
+        if not any(levels) or max(levels) > 30:
+            raise ValueError("levels go from 1 to 30 (0.1 % of the weights left)")
+        return sorted(levels)
+
+    @property
+    def sparse(self) -> list[int]:
+        """The levels without 0, the dense network, which belongs to no method."""
+        return [level for level in self.levels if level]
+
+    @model_validator(mode="after")
+    def _rewinds_in_time(self) -> Parameters:
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+        return self
+
+
+SHOWN: tuple[Method, ...] = ("imp", "synthetic", "random", "magnitude", "snip", "synflow")
+"""Figure 2's two methods and the authors' random masks; then, ours, what can be had without any training."""
+
+LOW, HIGH, EXTREME = 4, 8, 11
+"""Levels of the paper's words: 59 % pruned; from 83 % (section 5); more than 90 % (section 3)."""
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
+                                  " comparison works.")
+    return (f"{settings.in_words(p)}{more} Initialisations {_listed(p.seeds)}; pruning levels {_listed(p.sparse)} beside the"
+            f" dense network; each is trained in {len(p.orders)} order{'' if len(p.orders) == 1 else 's'}"
+            f" ({_listed(p.orders)}), the searches in order {p.search_seed}.{note}")
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def name(p: Parameters, method: str, level: int, seed: int, order: int) -> str:
+    """What the evaluation of a retrained subnetwork is called; level 0 is the dense network, whatever the method."""
+    return f"{p.scene}: {f'{method}, level {level}' if level else 'dense'}, initialisation {seed}, order {order}"
+
+
+def on_synthetic(p: Parameters, seed: int) -> str:
+    """What the evaluation of the dense network trained on the synthetic set alone is called."""
+    return f"{p.scene}: dense, trained on the synthetic set, initialisation {seed}"
+
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
-    """Every result this chapter shows."""
-    return {}
+    """Every evaluation this chapter shows, in every scene."""
+    return {name: entry for scene in settings.scenes(p) for name, entry in of_scene(scene).items()}
+
+
+def of_scene(p: Parameters) -> dict[str, specs.Entry]:
+    """One scene's evaluations: method x level x initialisation x order; dense; dense trained on the synthetic set, which is
+    the synthetic search's own first training."""
+    found = {name(p, method, level, seed, order): specs.Evaluation(of=retrained(p, method, seed, level, order))
+             for method in SHOWN for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
+    return found | {on_synthetic(p, seed): specs.Evaluation(of=specs.Trained(
+        subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p), recipe=recipe(p, p.synthetic_epochs),
+        order_seed=p.search_seed)) for seed in p.seeds}
+
+
+def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
+    """The scenes that could be measured: those whose data are here."""
+    return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
+
+
+def mean_accuracy(evaluations: Sequence[Result]) -> float:
+    """Mean test accuracy of some evaluations, percent; NaN where one is faulty."""
+    if any(faults_of(one) for one in evaluations):
+        return math.nan
+    return float(100 * (1 - np.mean([one.arrays["test_error"] for one in evaluations])))
+
+
+def accuracies(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> np.ndarray:
+    """(initialisations,): test accuracy after retraining on real data, percent, orders averaged; NaN where one is faulty.
+
+    Raises Problem for a level that was not measured.
+    """
+    if level not in (0, *p.sparse):
+        raise Problem(f"level {level} was not measured: levels={p.sparse}, and 0 for the dense network")
+    return np.array([mean_accuracy([results[name(p, method, level, seed, order)] for order in p.orders]) for seed in p.seeds])
+
+
+def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """The results that may not enter a mean, each with its reason."""
+    faulty = {name: faults_of(results[name]) for name in of_scene(p)}
+    return [f"{name.removeprefix(f'{p.scene}: ')}: {', '.join(faults)}" for name, faults in faulty.items() if faults]
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """What the synthetic set costs at one level, in points of test accuracy, paired by initialisation: (initialisations,).
+
+    `training`: dense network trained on the real set, less one trained on the synthetic set. `pruning`: IMP subnetwork
+    less synthetic subnetwork, both trained on the real set.
+    """
+
+    level: int
+    training: np.ndarray
+    pruning: np.ndarray
+
+
+def shortfalls(p: Parameters, results: Mapping[str, Result]) -> list[Shortfall]:
+    """Paper section 3: whether the low accuracy after training on the synthetic set carries over to pruning with it."""
+    trained = np.array([mean_accuracy([results[on_synthetic(p, seed)]]) for seed in p.seeds])
+    return [Shortfall(level, accuracies(p, results, "imp", 0) - trained,
+                      accuracies(p, results, "imp", level) - accuracies(p, results, "synthetic", level)) for level in p.sparse]
+
+
+def real_images(p: Settings, results: Mapping[str, Result]) -> int:
+    """Training images that IMP sees in an epoch: counted where something was measured, else from the data set's facts.
+
+    Raises Problem where neither knows: the classes of ImageNet and of the digits differ in size.
+    """
+    for name, result in results.items():
+        if name.startswith(f"{p.scene}: "):
+            return result.metrics["train_images"]
+    per_class = p.train_per_class or FACTS[p.dataset].complete.get("train")
+    if not per_class:
+        raise Problem(f"nobody has counted the training images of {p.dataset} here: set train_per_class")
+    return len(FACTS[p.dataset].classes) * per_class
+
+
+def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
+    """What a "synthetic" or an "imp" mask of `level` takes, by `images` real ones; operations are not counted here (0).
+
+    The making of the synthetic set is not in it, nor the retraining of the subnetwork.
+    """
+    from synthprune.costs import search_cost
+
+    how = search(p, method)
+    stored = len(FACTS[p.dataset].classes) * p.synthetic_per_class
+    seen = (images, images) if method == "imp" else (stored, decoded_images(p))
+    return search_cost(stored=seen[0], decoded=seen[1], epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level, flops=0,
+                       rewind=how.epoch)
+
+
+COUNTS = {"training_points": "training points: stored images, each epoch", "visits": "image visits: decoded images, each epoch",
+          "steps": "SGD steps", "stored_images": "images in the set, stored", "decoded_images": "images in the set, decoded"}
+"""What can be counted of a search, in words. The first is the paper's."""
+
+
+def ratios(p: Settings, results: Mapping[str, Result], level: int) -> dict[str, float]:
+    """How many times the synthetic search's cost IMP's is, by each of COUNTS."""
+    images = real_images(p, results)
+    times = cost(p, "imp", level, images).times(cost(p, "synthetic", level, images))
+    return {count: times[count] for count in COUNTS}
+
+
+def paper_setting() -> Parameters:
+    """Figure 2 of the paper, as the `paper` profile has it."""
+    return parameters(Parameters, Parameters.chapter, {"profile": "paper", "scene": "resnet18-cifar10"})
+
+
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter, over every scene that was measured; see book/claims.yml."""
+    found: dict[str, dict[str, Interval]] = {}
+    for scene in measured_scenes(p, results):
+        for measure, level, values in _measured(scene, results):
+            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values)
+    return {measure: Measure(intervals, "ratio" if measure == "stored_point_ratio" else "percentage points", len(p.seeds))
+            for measure, intervals in found.items()}
+
+
+def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, int, np.ndarray]]:
+    """(measure, level, values per initialisation) of one scene."""
+    dense = accuracies(p, results, "imp", 0)
+    for short in shortfalls(p, results):
+        level = short.level
+        yield "accuracy_synthetic_minus_imp", level, -short.pruning
+        if level == LOW:
+            yield "accuracy_synthetic_minus_imp_low", level, -short.pruning
+        if level >= EXTREME:
+            yield "accuracy_synthetic_minus_imp_extreme", level, -short.pruning
+        if level >= HIGH:
+            yield "accuracy_imp_minus_dense_high", level, accuracies(p, results, "imp", level) - dense
+        yield "stored_point_ratio", level, np.full(len(p.seeds), ratios(p, results, level)["training_points"])
+        yield "shortfall_training_minus_pruning", level, short.training - short.pruning
+
+
+def check_steps(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to the ratio of SGD steps, IMP over synthetic, that a reader worked out: first scene, highest level."""
+    if not measured_scenes(p, results):
+        return "This run has no results, so the question has no answer here: try another scene."
+    scene = measured_scenes(p, results)[0]
+    images, level = real_images(scene, results), scene.sparse[-1]
+    right = ratios(scene, results, level)
+    try:
+        given = float(answer)
+    except (TypeError, ValueError):
+        return "Give one number: the SGD steps of IMP, divided by those of the synthetic search."
+
+    def near(value: float) -> bool:
+        return abs(given - value) <= 0.01 * value
+
+    if near(right["steps"]):
+        of = {method: cost(scene, method, level, images).steps for method in ("imp", "synthetic")}
+        return (f"Right: {of['imp']} steps against {of['synthetic']}, {right['steps']:.3g} times as many. By the paper's count"
+                f" it is {right['training_points']:.3g} times, by image visits {right['visits']:.3g}: name the count before the"
+                " ratio.")
+    wrong = {1 / right["steps"]: "Upside down: divide IMP's steps by the synthetic search's.",
+             right["training_points"]: "That is the paper's count, of stored images. A step takes a batch of the images that the"
+                                       " network is shown.",
+             right["visits"]: "That is the ratio of image visits. The last batch of an epoch may be smaller, and still is a step:"
+                              " round up."}
+    for value, words in wrong.items():
+        if near(value):
+            return words
+    return "Not yet. Steps of an epoch: decoded images divided by the batch size, rounded up. Then times epochs, for each search."

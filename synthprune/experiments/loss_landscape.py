@@ -2,16 +2,254 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, ClassVar, Literal
 
-from synthprune import specs
-from synthprune.experiments.settings import Settings
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs, stats
+from synthprune.analysis.barriers import highest_barrier
+from synthprune.experiments import settings
+from synthprune.experiments.paths import faults_of
+from synthprune.experiments.settings import Settings, decides, field, retrained
+from synthprune.stats import Interval, Measure
+from synthprune.store import Result
+
+Kind = Literal["dense", "imp", "synthetic"]
+KINDS: tuple[Kind, ...] = ("dense", "imp", "synthetic")
+"""The networks of the paper's figure 5, in its order."""
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "05_loss_landscape"
 
+    level: int = field("pruning level of the sparse networks (level n keeps 0.8^n of the weights)", ge=1, le=30)
+    orders: list[int] = field("four data orders to train in: the networks around which the loss is drawn", min_length=4,
+                              max_length=4)
+    three: list[int] = field("three of them: those that the exact plane goes through", min_length=3, max_length=3)
+    points: int = field("points on the path between two networks, both ends included (odd)", ge=3)
+    side: int = field("points along a side of a map (the paper: 10,000 points in all, so 100)", ge=2)
+    map_per_class: int = field("training images per class on which a map's loss is measured", ge=1)
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("must be odd, so that the midpoint is on the path")
+        return points
+
+    @model_validator(mode="after")
+    def _three_of_the_four(self) -> Parameters:
+        if len(set(self.three)) < 3 or not set(self.three) <= set(self.orders):
+            raise ValueError(f"three={self.three} are not three different ones of orders={self.orders}")
+        return self
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how a map is"
+                                  " made.")
+    return (f"{settings.in_words(p)} Sparse networks at pruning level {p.level}; each network is trained in the orders"
+            f" {', '.join(map(str, p.orders))}, the searches in order {p.search_seed}. Maps: initialisation {p.seeds[0]},"
+            f" {p.side}&nbsp;×&nbsp;{p.side} points, {p.map_per_class} training images per class. Paths and distances:"
+            f" initialisations {', '.join(map(str, p.seeds))}.{note}")
+
+
+def plane_name(p: Parameters, kind: Kind, seed: int, orders: list[int]) -> str:
+    """What a plane is called in this chapter."""
+    return f"{p.scene}: plane, {_which(p, kind)}, initialisation {seed}, orders {'-'.join(map(str, orders))}"
+
+
+def path_name(p: Parameters, kind: Kind, seed: int, pair: tuple[int, int]) -> str:
+    """What the path between two networks is called in this chapter."""
+    return f"{p.scene}: path, {_which(p, kind)}, initialisation {seed}, orders {pair[0]}-{pair[1]}"
+
+
+def _which(p: Parameters, kind: Kind) -> str:
+    return kind if kind == "dense" else f"{kind}, level {p.level}"
+
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
-    """Every result this chapter shows."""
-    return {}
+    """Every path and plane this chapter shows."""
+    return {name: entry for kind in KINDS for name, entry in of_kind(p, kind).items()}
+
+
+def of_kind(p: Parameters, kind: Kind) -> dict[str, specs.Entry]:
+    """All pairs' paths and the plane of the four, of every initialisation; the first one's planes are drawn.
+
+    Of the others' planes only the distances are read, so they have the smallest grid there is.
+    """
+    def networks(seed: int, orders: list[int] | tuple[int, int]) -> tuple[specs.Trained, ...]:
+        return tuple(retrained(p, "synthetic" if kind == "synthetic" else "imp", seed, 0 if kind == "dense" else p.level, order)
+                     for order in orders)
+
+    def plane(seed: int, orders: list[int]) -> specs.Plane:
+        return specs.Plane(models=networks(seed, orders), side=p.side if seed == p.seeds[0] else 2, per_class=p.map_per_class)
+
+    paths = {path_name(p, kind, seed, pair): specs.Path(ends=networks(seed, pair), points=p.points)
+             for seed in p.seeds for pair in combinations(p.orders, 2)}
+    planes = {plane_name(p, kind, seed, orders): plane(seed, orders)
+              for seed, orders in [*((seed, p.orders) for seed in p.seeds), (p.seeds[0], p.three)]}
+    return paths | planes
+
+
+def measured_kinds(p: Parameters, results: Mapping[str, Result]) -> list[Kind]:
+    """The kinds of network that could be measured: those whose data are here."""
+    return [kind for kind in KINDS if of_kind(p, kind).keys() <= results.keys()]
+
+
+def faults(results: Mapping[str, Result]) -> list[str]:
+    """What may not enter a mean or be drawn, and why."""
+    return [f"{name}: {', '.join(found)}" for name, result in results.items() if (found := _faults_of(result))]
+
+
+def _faults_of(result: Result) -> list[str]:
+    """A map is no less sound for points far out whose loss is beyond all numbers: there only the trainings count."""
+    return faults_of(replace(result, arrays={}) if "grid" in result.arrays else result)
+
+
+@dataclass(frozen=True)
+class Map:
+    """The loss on a plane at or near some trained networks of one kind; float64.
+
+    `x` and `y` (side,): where the grid's points lie, in units of Euclidean distance between weights. `loss` and
+    `deviation` (side, side), row by row upwards: mean cross-entropy in nats over `images` training images, and its standard
+    error. `places` (networks, 2): the networks' projections; `off_plane` (networks,): how far they lie off the plane;
+    `distances` (networks, networks): the true ones. `own_loss`, `own_deviation`, `map_loss` (networks,): each network's
+    loss, its standard error, and the loss at its projection.
+    """
+
+    kind: Kind
+    orders: tuple[int, ...]
+    x: np.ndarray
+    y: np.ndarray
+    loss: np.ndarray
+    deviation: np.ndarray
+    places: np.ndarray
+    off_plane: np.ndarray
+    distances: np.ndarray
+    own_loss: np.ndarray
+    own_deviation: np.ndarray
+    map_loss: np.ndarray
+    images: int
+
+    @property
+    def shown_distances(self) -> np.ndarray:
+        """(networks, networks): distances on the map, none of which exceeds the true one."""
+        return np.linalg.norm(self.places[:, None] - self.places[None], axis=-1)
+
+    @property
+    def share(self) -> float:
+        """How much of the networks' squared distances from their mean lies in the plane, in [0, 1].
+
+        1: all of it. For four networks all equally far from each other 2/3, whichever plane through their mean it is.
+        """
+        spread = (self.distances**2).sum() / (2 * len(self.orders))
+        return float((self.places**2).sum() / spread)
+
+
+def maps(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> dict[Kind, Map]:
+    """The maps of the first initialisation through or near the networks trained in `orders`; none for a faulty kind."""
+    found = {kind: results[plane_name(p, kind, p.seeds[0], orders)] for kind in measured_kinds(p, results)}
+    return {kind: _map(kind, orders, plane) for kind, plane in found.items() if not _faults_of(plane)}
+
+
+def _map(kind: Kind, orders: list[int], plane: Result) -> Map:
+    of = plane.arrays
+    side = round(len(of["grid"]) ** 0.5)
+    x, y = of["grid"].reshape(side, side, 2).transpose(2, 0, 1)
+    return Map(kind, tuple(orders), x[0], y[:, 0], of["loss"].reshape(side, side), of["loss_deviation"].reshape(side, side),
+               of["coordinates"], of["off_plane"], of["distances"], of["at_models/loss"], of["at_models/loss_deviation"],
+               of["at_projections/loss"], plane.metrics["plane_images"])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of the four networks of one kind; arrays (initialisations, pairs), NaN where one is faulty.
+
+    Highest barriers on the path, of training error in percentage points and of training loss in nats, and Euclidean
+    distances between all weights.
+    """
+
+    error: np.ndarray
+    loss: np.ndarray
+    distance: np.ndarray
+
+
+def pairs(p: Parameters, results: Mapping[str, Result], kind: Kind) -> Pairs:
+    """Barriers and distances between the four networks of a kind that was measured, pairs as `combinations(p.orders, 2)`."""
+    rows = np.full((3, len(p.seeds), 6), np.nan)
+    for column, seed in enumerate(p.seeds):
+        paths = [results[path_name(p, kind, seed, pair)] for pair in combinations(p.orders, 2)]
+        plane = results[plane_name(p, kind, seed, p.orders)]
+        if not any(map(_faults_of, [*paths, plane])):
+            rows[:, column] = ([100 * highest_barrier(path.arrays["train_error"]) for path in paths],
+                               [highest_barrier(path.arrays["train_loss"]) for path in paths],
+                               plane.arrays["distances"][np.triu_indices(4, 1)])
+    return Pairs(*rows)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of network, over initialisations: barriers between its four trainings, and how far they lie apart."""
+
+    kind: Kind
+    worst_error: Interval
+    mean_error: Interval
+    worst_loss: Interval
+    distance: Interval
+    over_dense: Interval
+
+
+def table(p: Parameters, results: Mapping[str, Result]) -> list[Row]:
+    """Highest and mean barrier of the six pairs (percentage points, nats), mean distance, and that over the dense one's."""
+    of = {kind: pairs(p, results, kind) for kind in measured_kinds(p, results)}
+    return [Row(kind, stats.interval(each.error.max(1)), stats.interval(each.error.mean(1)), stats.interval(each.loss.max(1)),
+                stats.interval(each.distance.mean(1)), _over_dense(of, kind)) for kind, each in of.items()]
+
+
+def _over_dense(of: Mapping[Kind, Pairs], kind: Kind) -> Interval:
+    return stats.ratio(of[kind].distance.mean(1), of["dense"].distance.mean(1))
+
+
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter; see book/claims.yml."""
+    found: dict[str, dict[str, Interval]] = {}
+    for measure, label, interval in _measured(p, results):
+        found.setdefault(measure, {})[label] = interval
+    return {measure: Measure(intervals, "percentage points" if "barrier" in measure else "ratio", len(p.seeds))
+            for measure, intervals in found.items()}
+
+
+def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, Interval]]:
+    """(measure, label, interval)."""
+    of = {kind: pairs(p, results, kind) for kind in measured_kinds(p, results)}
+    for kind, each in of.items():
+        label = p.scene if kind == "dense" else f"{p.scene}, level {p.level}"
+        yield f"pair_barrier_{kind}", label, stats.interval(each.error.max(1))
+        if kind != "dense":
+            yield "distance_over_dense", f"{p.scene}, {kind}, level {p.level}", _over_dense(of, kind)
+
+
+def check_shortened(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """Judges the exercise: which two dense networks does the map of the four bring together most?"""
+    dense = maps(p, results, p.orders).get("dense")
+    if dense is None:
+        return "There is no map of dense networks here to ask about."
+    try:
+        given = tuple(sorted(p.orders.index(order) for order in answer))
+    except (TypeError, ValueError):
+        given = ()
+    if len(set(given)) != 2:
+        return f"Put two of the orders {', '.join(map(str, p.orders))} in brackets, as answer = ({p.orders[0]}, {p.orders[1]})."
+    shown, true = dense.shown_distances, dense.distances
+    shortened = {pair: shown[pair] / true[pair] for pair in combinations(range(4), 2)}
+    words = f"{true[given]:.2f} apart in truth, {shown[given]:.2f} on the map, {100 * shortened[given]:.0f} % of it"
+    if given == min(shortened, key=shortened.__getitem__):
+        out = (true[given] ** 2 - shown[given] ** 2) ** 0.5
+        return (f"Right: {words}. The way between them leads {out:.2f} out of the plane, which no map of it can show: by"
+                " Pythagoras, the two parts make the whole.")
+    return f"Not these two ({words}). Divide the distance on the map by the true one, pair by pair: another quotient is lower."

@@ -2,16 +2,184 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from synthprune import specs
-from synthprune.experiments.settings import Settings
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs, stats
+from synthprune.experiments import settings
+from synthprune.experiments.distilled_pruning import mean_accuracy
+from synthprune.experiments.paths import faults_of
+from synthprune.experiments.settings import Settings, architecture, dataset, decides, field, recipe, search
+from synthprune.problems import Problem
+from synthprune.stats import Interval, Measure
+from synthprune.store import Result
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "08_lottery_tickets"
 
+    last_level: int = field("level to prune to, those of the synthetic start counted in (the paper: 25 or 33)", ge=2, le=40)
+    start_level: int = field("level of the synthetic subnetwork that IMP starts from (the paper: 8)", ge=1)
+    rewind_epoch: int = field("epoch that IMP with k > 0 returns to (the paper: 3)", ge=1)
+
+    @field_validator("rewind")
+    @classmethod
+    def _to_initialisation(cls, rewind: str) -> str:
+        if rewind not in ("full", "weights"):
+            raise ValueError("must be full or weights here: the chapter compares them with rewind_epoch")
+        return rewind
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Parameters:
+        if self.rewind_epoch >= self.epochs:
+            raise ValueError(f"rewind_epoch={self.rewind_epoch} is not before the last of {self.epochs} epochs")
+        if self.start_level >= self.last_level:
+            raise ValueError(f"start_level={self.start_level} leaves IMP no level before last_level={self.last_level}")
+        return self
+
+    @property
+    def levels(self) -> range:
+        """Every level but 0, the dense network."""
+        return range(1, self.last_level + 1)
+
+
+TRIALS = ("k0", "late", "start")
+"""IMP rewound to initialisation; IMP rewound to a later epoch; IMP on a synthetic start, rewound to initialisation."""
+
+MARGIN = 0.5
+"""Points of test accuracy that a ticket may lie below the dense network: about what 10,000 test images can resolve (one
+standard error of an accuracy of 60 to 90 % is 0.5 to 0.3 points)."""
+
+
+def title(p: Parameters, trial: str) -> str:
+    """What a trial is called."""
+    return {"k0": "IMP, k = 0", "late": f"IMP, k = {p.rewind_epoch}", "start": "IMP on a synthetic start"}[trial]
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
+                                  " comparison works.")
+    return (f"{settings.in_words(p)} Initialisations {', '.join(map(str, p.seeds))}; levels 1 to {p.last_level} beside"
+            f" the dense network. The synthetic start is the synthetic subnetwork of level {p.start_level}; k &gt; 0 is k ="
+            f" {p.rewind_epoch}. All trainings are in order {p.search_seed}.{note}")
+
+
+def trial_search(p: Parameters, trial: str) -> specs.Search:
+    """How the masks of a trial are found."""
+    imp = search(p, "imp")
+    if trial == "late":
+        return imp.model_copy(update={"rewind": p.rewind_epoch})
+    if trial == "start":
+        return imp.model_copy(update={"start": specs.Start(search=search(p, "synthetic"), level=p.start_level)})
+    return imp
+
+
+def name(p: Parameters, trial: str, level: int, seed: int) -> str:
+    """What an evaluation is called; level 0 is the dense network, whatever the trial."""
+    return f"{p.scene}: {f'{title(p, trial)}, level {level}' if level else 'dense'}, initialisation {seed}"
+
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
-    """Every result this chapter shows."""
-    return {}
+    """The evaluation of every subnetwork, trained as the search itself trains it: in the search's own order, on real data.
+
+    So a point costs no training beyond its search's, but for the last level and those below the synthetic start.
+    """
+    return {name(p, trial, level, seed): specs.Evaluation(of=specs.Trained(
+        subnetwork=specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=seed,
+                                    search=trial_search(p, trial), level=level),
+        data=specs.Real(), recipe=recipe(p, p.epochs), order_seed=p.search_seed))
+        for trial in TRIALS for level in (0, *p.levels) for seed in p.seeds}
+
+
+def measured_trials(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """The trials that could be measured: those whose data are here."""
+    return [trial for trial in TRIALS
+            if all(name(p, trial, level, seed) in results for level in (0, *p.levels) for seed in p.seeds)]
+
+
+def accuracies(p: Parameters, results: Mapping[str, Result], trial: str, level: int) -> np.ndarray:
+    """(initialisations,): test accuracy after training, percent; NaN where a subnetwork collapsed or its training diverged.
+
+    Raises Problem for a level that was not measured.
+    """
+    if not 0 <= level <= p.last_level:
+        raise Problem(f"level {level} was not measured: they go from 0 (dense) to {p.last_level}")
+    return np.array([mean_accuracy([results[name(p, trial, level, seed)]]) for seed in p.seeds])
+
+
+def beside_dense(p: Parameters, results: Mapping[str, Result], trial: str, level: int) -> np.ndarray:
+    """(initialisations,): test accuracy less that of the dense network from the same initialisation, points."""
+    return accuracies(p, results, trial, level) - accuracies(p, results, trial, 0)
+
+
+def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """The results that may not enter a mean, each with its reason."""
+    return [f"{name.removeprefix(f'{p.scene}: ')}: {', '.join(faults_of(result))}" for name, result in results.items()
+            if faults_of(result)]
+
+
+def ticket_levels(p: Parameters, results: Mapping[str, Result], trial: str, margin: float = MARGIN) -> np.ndarray:
+    """(initialisations,): the highest level that reaches the dense network's accuracy less `margin` points; 0 where none does.
+
+    A collapsed or diverged subnetwork reaches nothing; NaN where the dense network itself diverged.
+    """
+    highest = np.zeros(len(p.seeds))
+    for level in p.levels:
+        highest[beside_dense(p, results, trial, level) >= -margin] = level
+    return np.where(np.isfinite(accuracies(p, results, trial, 0)), highest, np.nan)
+
+
+def surest_ticket(p: Parameters, results: Mapping[str, Result], trial: str) -> int | None:
+    """The highest level whose whole interval of accuracy beside dense lies above minus MARGIN; None where no level's does.
+
+    An interval of fewer initialisations than were run speaks for none.
+    """
+    sure = [level for level in p.levels if _surely(stats.interval(beside_dense(p, results, trial, level)), len(p.seeds))]
+    return max(sure, default=None)
+
+
+def _surely(difference: Interval, initialisations: int) -> bool:
+    return not stats.untold(difference, initialisations) and difference.low > -MARGIN
+
+
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter, where its trials were measured; see book/claims.yml."""
+    trials, found = measured_trials(p, results), {}
+    if {"k0", "start"} <= set(trials):
+        later = ticket_levels(p, results, "start") - ticket_levels(p, results, "k0")
+        found["ticket_level_synthetic_start_minus_k0"] = Measure({p.scene: stats.interval(later)}, "levels", len(p.seeds))
+    if {"late", "start"} <= set(trials):
+        found["accuracy_k3_minus_synthetic_start"] = Measure(
+            {f"{p.scene}, level {level}": stats.interval(accuracies(p, results, "late", level)
+                                                         - accuracies(p, results, "start", level))
+             for level in p.levels if level > p.start_level}, "percentage points", len(p.seeds),
+            "" if p.rewind_epoch == 3 else f"k = {p.rewind_epoch}, not 3")
+    return found
+
+
+def check_margin(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to the smallest margin, in points, with which every initialisation has a ticket at the highest level, on a
+    synthetic start."""
+    level = p.last_level
+    if "start" not in measured_trials(p, results) or not np.isfinite(beside_dense(p, results, "start", level)).all():
+        return "This run has no accuracy on every initialisation there, so the question has no answer: try other levels."
+    short = -beside_dense(p, results, "start", level)
+    right = max(0.0, float(short.max()))
+    try:
+        given = float(answer)
+    except (TypeError, ValueError):
+        return "Give one number, in points of test accuracy."
+
+    def near(value: float) -> bool:
+        return abs(given - value) <= 0.05
+
+    if near(right):
+        return (f"Right: with a margin of {right:.2f} points level {level} is a ticket on all of {len(p.seeds)} initialisations,"
+                f" with {max(0.0, float(short.min())):.2f} on at least one. A sparsest ticket is a statement about a margin.")
+    if near(float(short.mean())) or near(float(short.min())):
+        return "That is enough on average, or for one of them: every initialisation must reach its own dense network."
+    return f"Not yet. On each initialisation, take the dense network's accuracy less that of level {level}; keep the largest."

@@ -228,10 +228,10 @@ def check_ratios(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
         given = np.asarray(answer, dtype=np.float64)
     except (TypeError, ValueError):
         given = np.empty(0)
-    if given.shape != right.shape:
+    if given.shape != right.shape or not np.isfinite(given).all():
         return f"Give {len(right)} numbers in a list, one for each of the initialisations {seeds}."
     if not np.allclose(given, right, rtol=0.02, atol=0.005):
-        if np.allclose(given, 1 / right, rtol=0.02, atol=0.005):
+        if np.allclose(given * right, 1, rtol=0.02):
             return "Upside down: the figure divides the synthetic barrier by IMP's."
         return "Not yet. Divide the synthetic barrier by IMP's, one initialisation at a time."
     difference = case.differences("loss")

@@ -48,8 +48,8 @@ def where(p: Parameters, results: Mapping[str, Result]) -> Figure:
                                            " least to the greatest of them.")
     caption = (f"{setting(p)} {level_words(p.levels)} First: the share of each layer's weights that a mask keeps, layers from"
                " input to output. Last: the overlap of two masks of one initialisation (weights that both keep, among those"
-               " that either keeps); the upright stroke is what independent masks of the same layer densities give, and 100"
-               f"&nbsp;% would be one and the same mask.{several}")
+               " that either keeps; the number is the level), beside an upright stroke for what independent masks of the"
+               f" same layer densities give; 100&nbsp;% would be one and the same mask.{several}")
     return Figure(panels, caption, _rows(p, results, found), "09_discussion")
 
 
@@ -144,17 +144,23 @@ def _densities_alt(of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> st
 
 
 def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:
+    """A row for each pair of masks, and in it one point per level, the lowest level on top."""
     canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.42, 0.16, 0.54, 0.76))
-    for place, one in enumerate(found):
-        mean, colour = one.jaccard.mean(), style.colour(one.first)
+    axes = canvas.add_axes((0.4, 0.18, 0.56, 0.74))
+    pairs = list(dict.fromkeys(_pair(one) for one in found))
+    levels = sorted({one.level for one in found})
+    for one in found:
+        place = pairs.index(_pair(one)) + 0.7 * ((levels.index(one.level) + 0.5) / len(levels) - 0.5)
+        mean, chance, colour = one.jaccard.mean(), one.chance_jaccard.mean(), style.colour(one.first)
         axes.errorbar(mean, place, xerr=[[mean - one.jaccard.min()], [one.jaccard.max() - mean]], color=colour,
                       marker=MARKERS[one.first], elinewidth=1.2)
-        axes.plot(one.chance_jaccard.mean(), place, marker="|", markersize=13, markeredgewidth=2, color=style.text, linestyle="")
-        axes.plot((one.chance_jaccard.mean(), mean), (place, place), color=colour, linewidth=1, linestyle=":")
-    axes.set(title="overlap", xlabel="kept by both, of those\nkept by either (%)", xlim=(0, 100))
-    axes.set_yticks(range(len(found)), [f"{_pair(one)},\nlevel {one.level}" for one in found], fontsize=7.5)
-    axes.invert_yaxis()
+        axes.plot(chance, place, marker="|", markersize=11, markeredgewidth=2, color=style.text, linestyle="")
+        axes.plot((chance, mean), (place, place), color=colour, linewidth=1, linestyle=":")
+        axes.annotate(str(one.level), (max(one.jaccard.max(), chance), place), (7, 0), textcoords="offset points", va="center",
+                      fontsize=8)
+    axes.set(title="overlap", xlabel="kept by both, of those\nkept by either (%)", xlim=(0, 108), xticks=(0, 25, 50, 75, 100))
+    axes.set_yticks(range(len(pairs)), [pair.replace(" and ", " and\n") for pair in pairs])
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
     return canvas
 
 

@@ -14,11 +14,12 @@ from synthprune import stats
 from synthprune.experiments.overview import Comparison, Parameters, comparisons, not_run, set_words
 from synthprune.experiments.settings import decides
 from synthprune.figures import MARKERS, Figure, Panel, Style, Table
-from synthprune.figures.words import count, interval_words, level_words, minus, scene_title
+from synthprune.figures.words import count, interval_words, level_words, minus
 from synthprune.stats import Interval
 from synthprune.store import Result
 
 SIZE = (3.6, 4.4)
+SUBJECT = "scene, synthetic set, level"
 SHAPES = ("o", "s", "D", "v", "P", "X", "p")
 NO_ORDER = "no ratio, or over\na barrier below zero"
 
@@ -44,32 +45,27 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
     return Figure(panels, caption, _rows(found), "07_overview")
 
 
-def ratio_table(p: Parameters, results: Mapping[str, Result]) -> Table:
-    """Figure 6 in numbers: accuracies and barriers with intervals, and their ratios where they are defined."""
-    rows = [(_label(c), f"{c.compression:.0f}\N{MULTIPLICATION SIGN}",
-             *(text for quantity, digits in (("accuracy", 1), ("loss", 3)) for text in (
-                 stats.interval(c.synthetic[quantity]).text(digits), stats.interval(c.imp[quantity]).text(digits),
-                 c.ratio(quantity).text(2 if quantity == "loss" else 3) + _dagger(c, quantity))))
+def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Test accuracies with intervals, their ratio and their difference."""
+    rows = [(_label(c), f"{c.compression:.0f}\N{MULTIPLICATION SIGN}", stats.interval(c.synthetic["accuracy"]).text(1),
+             stats.interval(c.imp["accuracy"]).text(1), c.ratio("accuracy").text(3), c.difference("accuracy").text(1))
             for c in comparisons(p, results)]
-    return Table(f"Ratios, as in figure 6: {interval_words(p)}",
-                 ("scene, synthetic set, level", "compression", "test accuracy, synthetic, %", "IMP, %", "accuracy ratio",
-                  "loss barrier midway, synthetic, nats", "IMP, nats", "barrier ratio"), [*rows, *_blank_rows(p, results, 7)],
-                 "A ratio is not defined where the interval of what it is divided by holds zero. \N{DAGGER}: over a barrier below"
-                 " zero a ratio does not say which of the two is lower; the difference does.")
+    return Table(f"Test accuracy: {interval_words(p)}",
+                 (SUBJECT, "compression", "synthetic, %", "IMP, %", "ratio (figure 6)", "difference, points"),
+                 [*rows, *_blank_rows(p, results, 5)])
 
 
-def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
-    """The same comparisons as differences, which are always defined."""
-    rows = [(_label(c), c.difference("accuracy").text(1), c.difference("loss").text(3), c.difference("error").text(2))
-            for c in comparisons(p, results)]
-    return Table(f"Synthetic less IMP on the same initialisations: {interval_words(p)}",
-                 ("scene, synthetic set, level", "test accuracy, points", "loss barrier midway (paper), nats",
-                  "training error barrier, points"), [*rows, *_blank_rows(p, results, 3)],
-                 "Below zero in the last two columns: the synthetic subnetwork rises less between its two trainings.")
-
-
-def _dagger(c: Comparison, quantity: str) -> str:
-    return " \N{DAGGER}" if quantity == "loss" and np.isfinite(c.ratio("loss").mean) and not c.orders else ""
+def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Barriers with intervals, their ratio where it is defined, and their differences, which always are."""
+    rows = [(_label(c), stats.interval(c.synthetic["loss"]).text(3), stats.interval(c.imp["loss"]).text(3),
+             c.ratio("loss").text(2) + ("" if c.orders or np.isnan(c.ratio("loss").mean) else " \N{DAGGER}"),
+             c.difference("loss").text(3), c.difference("error").text(2)) for c in comparisons(p, results)]
+    return Table(f"Loss barrier midway, the paper's, and training-error barrier: {interval_words(p)}",
+                 (SUBJECT, "loss barrier, synthetic, nats", "IMP, nats", "ratio (figure 6)", "difference, nats",
+                  "difference of training error barriers, points"), [*rows, *_blank_rows(p, results, 5)],
+                 "Differences: synthetic less IMP on the same initialisations; below zero, the synthetic subnetwork rises less."
+                 " A ratio is not defined where the interval of what it is divided by holds zero; over a barrier below zero"
+                 " (\N{DAGGER}) it does not say which of the two is lower.")
 
 
 def _label(c: Comparison) -> str:
@@ -166,7 +162,7 @@ class _View:
             area = 30 + 30 * np.log10(max(c.compression, 1))
             axes.errorbar(*place, xerr=x.reach, yerr=y.reach, color=colour, elinewidth=1, alpha=0.6, fmt="none", zorder=2)
             axes.scatter(*place, s=area, marker=shape, edgecolor=colour, facecolor=colour if high else "none", linewidth=1.4,
-                         label=scene_title(c.p) if high else None, zorder=3)
+                         label=c.p.scene if high else None, zorder=3)
             if high:
                 axes.annotate(str(c.p.synthetic_per_class), place, (6, 4), textcoords="offset points", fontsize=8)
         if np.isfinite(self.of(pair[0])[0].value) == np.isfinite(self.of(pair[1])[0].value):

@@ -1,0 +1,305 @@
+"""Chapter 03's pictures: the algorithm (the paper's figure 1), accuracy against sparsity and what a mask costs (figure 2)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
+
+from synthprune import stats
+from synthprune.data.facts import FACTS
+from synthprune.experiments.distilled_pruning import (
+    COUNTS,
+    SHOWN,
+    Parameters,
+    accuracies,
+    cost,
+    left_out,
+    measured_scenes,
+    paper_setting,
+    ratios,
+    real_images,
+    shortfalls,
+)
+from synthprune.experiments.settings import METHODS, Method, Settings, decoded_images, search
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
+from synthprune.figures.words import count, interval_words, minus, scene_title, setting, sparsity
+from synthprune.store import Result
+
+SIZE = (3.6, 4.0)
+TRAINED, UNTRAINED = SHOWN[:3], ("synthetic", *SHOWN[3:])
+"""What the first panel compares, as figure 2 does; and what the second does, ours."""
+DASHES = {"training_points": "-", "visits": (0, (4, 2)), "steps": (0, (1, 1.2))}
+START = "\N{GREEK SMALL LETTER THETA}\N{SUBSCRIPT ZERO}"
+NOTHING = "no value: every one collapsed or diverged"
+TICKS = 6
+
+
+def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result]) -> Stack:
+    """`show` for each scene that was measured, one below the other."""
+    shown = measured_scenes(p, results)
+    return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results)) for scene in shown])
+
+
+# The algorithm.
+
+
+def algorithm(p: Parameters) -> Figure:
+    """The paper's figure 1 with this run's numbers, for distilled pruning and for IMP."""
+    titles = {"synthetic": "distilled pruning", "imp": "IMP"}
+    words = {method: [" ".join(box.split()) for box in _steps(p, method)] for method in METHODS}
+    panels = [Panel(lambda style, method=method: _algorithm(style, _steps(p, method), method, titles[method]),
+                    f"Diagram of {titles[method]}: {'; then '.join(words[method])}. Training, pruning and returning repeat until"
+                    " the network is sparse enough.") for method in METHODS]
+    caption = ("The two methods differ in what the search trains on and for how long, coloured here, and in nothing else. Of a"
+               " search only the mask is kept: the subnetwork is then trained on the real images, whichever data found it.")
+    rows = [("method", "step", "what"),
+            *((method, n, f'"{box}"') for method in METHODS for n, box in enumerate(words[method], 1))]
+    return Figure(panels, caption, rows, "03_distilled_pruning_algorithm")
+
+
+def _steps(p: Parameters, method: Method) -> tuple[str, ...]:
+    """The boxes of the diagram, from top to bottom; the second to the fourth are repeated."""
+    how = search(p, method)
+    stored, shown = len(FACTS[p.dataset].classes) * p.synthetic_per_class, decoded_images(p)
+    images = "the real images" if method == "imp" else f"{stored} synthetic images"
+    decoded = f",\ndecoded to {shown}" if method != "imp" and shown != stored else ""
+    back = {"full": f"return what is left to {START}", "weights": f"return the weights left to {START}"}
+    return (f"initial weights {START}, all alive", f"train {count(how.recipe.epochs, 'epoch')} on\n{images}{decoded}",
+            f"prune the {100 * how.fraction:.0f}\N{NO-BREAK SPACE}% smallest\nof the weights left",
+            back.get(p.rewind, f"return what is left to epoch {p.rewind}"),
+            f"mask of level n: {1 - how.fraction:g}\N{SUPERSCRIPT LATIN SMALL LETTER N}\nof the weights left",
+            f"train {count(p.epochs, 'epoch')} on\nthe real images")
+
+
+def _algorithm(style: Style, steps: Sequence[str], method: Method, title: str) -> Canvas:
+    canvas = Canvas(figsize=(3.6, 4.8))
+    axes = canvas.add_axes((0, 0, 1, 0.93))
+    axes.set(xlim=(0, 1), ylim=(0, 6), title=title)
+    axes.set_axis_off()
+    for n, text in enumerate(steps):
+        colour = style.colour(method) if n == 1 else style.dense
+        axes.add_patch(FancyBboxPatch((0.08, 5.2 - n), 0.66, 0.6, boxstyle="round,pad=0.01,rounding_size=0.03", edgecolor=colour,
+                                      facecolor=colour if n == 1 else "none", linewidth=1.6, mutation_aspect=6))
+        axes.text(0.41, 5.5 - n, text, ha="center", va="center", fontsize=9, linespacing=1.1,
+                  color=_ON[style.scheme] if n == 1 else style.text)
+        if n:
+            axes.add_patch(FancyArrowPatch((0.41, 6.2 - n), (0.41, 5.8 - n), arrowstyle="-|>", mutation_scale=10,
+                                           color=style.text, shrinkA=1, shrinkB=1))
+    corner = Path([(0.75, 2.5), (0.86, 2.5), (0.86, 4.5), (0.75, 4.5)])
+    axes.add_patch(FancyArrowPatch(path=corner, arrowstyle="-|>", mutation_scale=10, color=style.text))
+    axes.text(0.93, 3.5, "until sparse enough", rotation=90, ha="center", va="center", fontsize=9)
+    return canvas
+
+
+_ON = {"light": "#ffffff", "dark": "#111111"}
+"""Text on a coloured box."""
+
+
+# Accuracy against sparsity.
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method over pruning levels: `values` (levels, initialisations), NaN where one collapsed or diverged."""
+
+    label: str
+    colour: Callable[[Style], str]
+    marker: str
+    levels: Sequence[int]
+    values: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.array([stats.interval(row).mean for row in self.values])
+
+    @property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is shaded: the interval level by level; of two initialisations, whose interval says nothing, the range."""
+        if self.values.shape[1] < 3:
+            return self.values.min(1), self.values.max(1)
+        each = [stats.interval(row) for row in self.values]
+        return np.array([one.low for one in each]), np.array([one.high for one in each])
+
+    def draw(self, axes: Axes, style: Style) -> None:
+        colour = self.colour(style)
+        axes.fill_between(self.levels, *self.band, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(self.levels, self.mean, color=colour, marker=self.marker, label=self.label)
+
+    def alt(self) -> str:
+        return f"{self.label}: " + (", ".join(f"level {level} {minus(mean, 1)}" for level, mean
+                                              in zip(self.levels, self.mean, strict=True) if np.isfinite(mean)) or NOTHING)
+
+
+def of_method(p: Parameters, results: Mapping[str, Result], method: Method) -> Line:
+    return Line(LABELS[method], lambda style: style.colour(method), MARKERS[method], p.sparse,
+                np.array([accuracies(p, results, method, level) for level in p.sparse]))
+
+
+def draw_dense(axes: Axes, style: Style, values: np.ndarray) -> None:
+    """The dense network's accuracy, (initialisations,), as a line across all levels, with its band."""
+    dense = Line("dense", lambda style: style.dense, "", (0,), values[None])
+    low, high = dense.band
+    axes.axhspan(low[0], high[0], color=style.dense, alpha=0.15, linewidth=0)
+    axes.axhline(dense.mean[0], color=style.dense, linewidth=1.4, linestyle=(0, (4, 2)), label="dense")
+
+
+def dense_alt(values: np.ndarray) -> str:
+    mean = stats.interval(values).mean
+    return f"dense: {minus(mean, 1) if np.isfinite(mean) else NOTHING}"
+
+
+def level_axis(axes: Axes, levels: Sequence[int]) -> None:
+    """Levels, and below each what is pruned."""
+    ticks = list(levels)[::-1][:: -(-len(levels) // TICKS)][::-1]
+    axes.set_xticks(ticks, [f"{level}\n{_percent(level)}" for level in ticks], fontsize=8 if len(ticks) > 4 else 9)
+    axes.set_xlabel("pruning level, and % of the weights pruned")
+
+
+def _percent(level: int) -> str:
+    pruned = 100 * (1 - 0.8**level)
+    return f"{pruned:.{0 if pruned < 90 else 1 if pruned < 99.9 else 2}f}"
+
+
+def limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """From what was measured, not from the bands: of few initialisations a band may be many times as wide."""
+    finite = np.concatenate([value[np.isfinite(value)] for value in values])
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    pad = 0.08 * (high - low) or 0.5
+    return low - pad, high + pad
+
+
+def band_words(seeds: Sequence[int]) -> str:
+    """What lines and bands are."""
+    few = {1: "One initialisation: no band can be drawn.",
+           2: "Lines: mean over 2 initialisations; shaded: their range (an interval of two says little: see the table)."}
+    return few.get(len(seeds), f"Lines: mean over {count(len(seeds), 'initialisation')}; shaded: 95\N{NO-BREAK SPACE}% intervals,"
+                               " cut off at the frame.")
+
+
+def left_out_words(faults: Sequence[str]) -> str:
+    return f" Left out: {html.escape('; '.join(faults))}." if faults else ""
+
+
+def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """The paper's figure 2: its methods, then masks found without training, then what the search of a mask takes."""
+    lines = {method: of_method(p, results, method) for method in SHOWN}
+    dense = accuracies(p, results, "imp", 0)
+    frame = limits([dense, *(line.values for line in lines.values())])
+    panels = [Panel(lambda style, title=title, those=those: _accuracies(style, title, those, dense, frame),
+                    f"Lines of test accuracy in percent over pruning levels, {title}. {dense_alt(dense)};"
+                    f" {'; '.join(line.alt() for line in those)}.")
+              for title, those in (("masks as in figure 2", [lines[method] for method in TRAINED]),
+                                   ("masks found without training", [lines[method] for method in UNTRAINED]))]
+    panels.append(Panel(lambda style: _counts(style, p, results), _counts_alt(p, results)))
+    caption = (f"{setting(p)} First and second: test accuracy after training on the real images. {band_words(p.seeds)} Random"
+               " masks are one draw for all initialisations, as in the authors' code. Third: what finding a mask takes, on a"
+               " logarithmic scale, by three counts; IMP's images are shown as they are stored, so its training points and visits"
+               f" are one line.{left_out_words(left_out(p, results))}")
+    rows = [("method", "level", "initialisation", "test_accuracy"),
+            *(("dense", 0, seed, f"{value:.4f}") for seed, value in zip(p.seeds, dense, strict=True)),
+            *((method, level, seed, f"{value:.4f}") for method, line in lines.items()
+              for level, row in zip(p.sparse, line.values, strict=True) for seed, value in zip(p.seeds, row, strict=True))]
+    return Figure(panels, caption, rows, "03_distilled_pruning")
+
+
+def _accuracies(style: Style, title: str, lines: Sequence[Line], dense: np.ndarray, frame: tuple[float, float]) -> Canvas:
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
+    draw_dense(axes, style, dense)
+    for line in lines:
+        line.draw(axes, style)
+    axes.set(title=title, ylabel="test accuracy (%)", ylim=frame)
+    level_axis(axes, lines[0].levels)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
+    return canvas
+
+
+def _counts(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas:
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
+    images = real_images(p, results)
+    for method in METHODS:
+        for what, dash in DASHES.items():
+            axes.plot(p.sparse, [getattr(cost(p, method, level, images), what) for level in p.sparse], linestyle=dash,
+                      color=style.colour(method), marker=MARKERS[method])
+    axes.set(title="to find a mask of that level", ylabel="count", yscale="log")
+    level_axis(axes, p.sparse)
+    keys = [Line2D([], [], color=style.colour(method), marker=MARKERS[method], label=LABELS[method]) for method in METHODS]
+    keys += [Line2D([], [], color=style.text, linestyle=dash, label=COUNTS[what].split(":")[0]) for what, dash in DASHES.items()]
+    axes.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
+    return canvas
+
+
+def _counts_alt(p: Parameters, results: Mapping[str, Result]) -> str:
+    level, images = p.sparse[-1], real_images(p, results)
+    said = [f"{LABELS[method]} {whole(getattr(cost(p, method, level, images), what))} {COUNTS[what].split(':')[0]}"
+            for method in METHODS for what in DASHES]
+    return f"Lines, on a logarithmic axis, of what finding a mask takes, by level. At level {level}: {', '.join(said)}."
+
+
+def whole(number: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+# Tables.
+
+
+def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Every point of the figure, and its paired differences to IMP and to the dense network."""
+    dense = accuracies(p, results, "imp", 0)
+    rows = [("dense", stats.interval(dense).text(1), "", "")]
+    for level in p.sparse:
+        imp = accuracies(p, results, "imp", level)
+        for method in SHOWN:
+            of = accuracies(p, results, method, level)
+            lost = f" ({np.isnan(of).sum()} of {len(p.seeds)} left out)" if np.isnan(of).any() else ""
+            rows.append((f"{LABELS[method]}, level {level} ({sparsity(level)}){lost}", stats.interval(of).text(1),
+                         "" if method == "imp" else stats.interval(of - imp).text(1), stats.interval(of - dense).text(1)))
+    return Table(f"Test accuracy after training on the real images: {interval_words(p)}",
+                 ("subnetwork (pruned)", "test accuracy, %", "less IMP, points", "less dense, points"), rows,
+                 "Differences are taken on the same initialisation, then averaged.")
+
+
+def shortfall_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """What the synthetic set costs as training data and as pruning data."""
+    rows = [(f"level {one.level} ({sparsity(one.level)})", *(stats.interval(values).text(1) for values in (
+        one.training, one.pruning, one.training - one.pruning))) for one in shortfalls(p, results)]
+    return Table(f"What the synthetic set costs, in points of test accuracy: {interval_words(p)}",
+                 ("level (pruned)", "training a dense network on it, not on the real set",
+                  "finding the mask on it, not on the real set", "the first less the second"), rows)
+
+
+def cost_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """What a mask of the highest level takes, by every count: in this run, and by the paper's own settings."""
+    level, paper = p.sparse[-1], paper_setting()
+    header, columns = ["what is counted"], []
+    for one, found, title in ((p, results, "here"), (paper, {}, "the paper")):
+        images = real_images(one, found)
+        header += [f"{title}: IMP", f"{title}: synthetic", f"{title}: ratio"]
+        costs = [cost(one, method, level, images) for method in ("imp", "synthetic")]
+        columns.append({what: (*(whole(getattr(of, what)) for of in costs), f"{times:.3g}\N{MULTIPLICATION SIGN}")
+                        for what, times in ratios(one, found, level).items()})
+    rows = [(words, *(cell for column in columns for cell in column[what])) for what, words in COUNTS.items()]
+    return Table(f"What it takes to find a mask of level {level}", header, rows,
+                 f"{_making(p)} Here: {_in_short(p)}. The paper: arithmetic from its settings, not a measurement"
+                 f" ({scene_title(paper)}: {_in_short(paper)}).")
+
+
+def _making(p: Settings) -> str:
+    made = f", here in {p.distillation_steps} steps of distribution matching," if p.synthetic == "distilled" else ""
+    return f"Making the synthetic set{made} and training the subnetwork afterwards are in no count."
+
+
+def _in_short(p: Settings) -> str:
+    return (f"{p.epochs} epochs a round for IMP, {p.synthetic_epochs} for synthetic pruning, {p.synthetic_per_class} stored"
+            f" images per class, decode factor {p.synthetic_factor}, batches of {p.batch}")

@@ -1,0 +1,131 @@
+"""Chapter 08's pictures: the paper's figure 7, and the same points beside the dense network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import stats
+from synthprune.experiments.lottery_tickets import (
+    MARGIN,
+    Parameters,
+    accuracies,
+    beside_dense,
+    left_out,
+    measured_trials,
+    surest_ticket,
+    ticket_levels,
+    title,
+)
+from synthprune.figures import Figure, Panel, Style, Table
+from synthprune.figures.distilled_pruning import Line, band_words, dense_alt, draw_dense, left_out_words, level_axis, limits
+from synthprune.figures.words import interval_words, listed, minus, setting, sparsity
+from synthprune.store import Result
+
+SIZE = (3.6, 4.0)
+COLOURS = {"k0": lambda style: style.imp, "late": lambda style: style.others[0], "start": lambda style: style.synthetic}
+MARKS = {"k0": "^", "late": "D", "start": "o"}
+
+
+def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """The paper's figure 7, and beside it the difference to the dense network that makes a ticket."""
+    measured = measured_trials(p, results)
+    dense = accuracies(p, results, measured[0], 0) if measured else np.full(len(p.seeds), np.nan)
+    lines = [_line(p, trial, [accuracies(p, results, trial, level) for level in p.levels]) for trial in measured]
+    beside = [_line(p, trial, [beside_dense(p, results, trial, level) for level in p.levels]) for trial in measured]
+    panels = [
+        Panel(lambda style: _lines(style, p, lines, "test accuracy (%)", lambda axes: draw_dense(axes, style, dense),
+                                   limits([dense, *(line.values for line in lines)])),
+              f"Lines of test accuracy in percent over pruning levels. {dense_alt(dense)}; {_said(lines)}."),
+        Panel(lambda style: _lines(style, p, beside, "test accuracy less dense (points)", lambda axes: _margin(axes, style),
+                                   limits([np.array([0.0, -MARGIN]), *(line.values for line in beside)])),
+              "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
+              f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
+    caption = (f"{setting(p)} Test accuracy after training on the real images; then the same less that of the dense network from"
+               f" the same initialisation. {band_words(p.seeds)} Upright line: level {p.start_level}, up to which the masks of"
+               " the synthetic start are found on the synthetic set. Levels count all pruning."
+               f"{left_out_words(left_out(p, results))}")
+    rows = [("trial", "level", "initialisation", "test_accuracy", "less_dense"),
+            *((f'"{one.label}"', level, seed, f"{value:.4f}", f"{less:.4f}") for one, two in zip(lines, beside, strict=True)
+              for level, *of in zip(p.levels, one.values, two.values, strict=True)
+              for seed, value, less in zip(p.seeds, *of, strict=True))]
+    return Figure(panels, caption, rows, "08_lottery_tickets")
+
+
+def _line(p: Parameters, trial: str, values: Sequence[np.ndarray]) -> Line:
+    return Line(title(p, trial), COLOURS[trial], MARKS[trial], p.levels, np.array(values))
+
+
+def _said(lines: Sequence[Line]) -> str:
+    return "; ".join(line.alt() for line in lines) or "nothing was run"
+
+
+def _lines(style: Style, p: Parameters, lines: Sequence[Line], what: str, reference: Callable[[Axes], None],
+           frame: tuple[float, float]) -> Canvas:
+    """The trials over levels, beside what `reference` draws, with the start's level marked."""
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
+    reference(axes)
+    for line in lines:
+        line.draw(axes, style)
+    axes.axvline(p.start_level, color=style.text, linewidth=0.8, zorder=1)
+    axes.set(ylabel=what, ylim=frame)
+    level_axis(axes, p.levels)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.27), ncols=2, columnspacing=1)
+    return canvas
+
+
+def _margin(axes: Axes, style: Style) -> None:
+    axes.axhline(0, color=style.dense, linewidth=1.4, linestyle=(0, (4, 2)), label="dense")
+    axes.axhline(-MARGIN, color=style.text, linewidth=1.2, linestyle=":", label=f"{MARGIN} points below")
+
+
+def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """The sparsest ticket of every trial, and how much later than IMP's it comes."""
+    rows = []
+    measured = measured_trials(p, results)
+    for trial in measured:
+        of, sure = ticket_levels(p, results, trial), surest_ticket(p, results, trial)
+        later = of - ticket_levels(p, results, "k0") if trial != "k0" and "k0" in measured else None
+        rows.append((f"{title(p, trial)}{' (matching, no ticket)' if trial == 'late' else ''}",
+                     listed([f"{level:.0f}" if np.isfinite(level) else "not measured" for level in of]),
+                     "" if later is None else stats.interval(later).text(1),
+                     "at none" if sure is None else f"{sure} ({sparsity(sure)})"))
+    return Table(f"The highest level that reaches the dense network less {MARGIN} points of test accuracy",
+                 ("trial", f"on {_initialisations(p)}", "later than IMP, k = 0, levels", "surely (whole interval)"), rows,
+                 f"0: at no level. Differences: {interval_words(p)}.")
+
+
+def _initialisations(p: Parameters) -> str:
+    return f"{'initialisation' if len(p.seeds) == 1 else 'initialisations'} {listed(p.seeds)}"
+
+
+def level_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Every point of the figure beside the dense network, and k > 0 beside the synthetic start."""
+    measured = measured_trials(p, results)
+    both = {"late", "start"} <= set(measured)
+    rows = []
+    for level in p.levels:
+        of = {trial: accuracies(p, results, trial, level) for trial in measured}
+        lost = sum(int(np.isnan(values).sum()) for values in of.values())
+        rows.append((f"level {level} ({sparsity(level)}){f', {lost} left out' if lost else ''}",
+                     *(stats.interval(values).text(1) for values in of.values()),
+                     *(stats.interval(beside_dense(p, results, trial, level)).text(1) for trial in measured),
+                     *([stats.interval(of["late"] - of["start"]).text(1)] if both else [])))
+    header = ("level (pruned)", *(f"{title(p, trial)}, %" for trial in measured),
+              *(f"{title(p, trial)}, less dense, points" for trial in measured),
+              *([f"k = {p.rewind_epoch} less synthetic start, points"] if both else []))
+    return Table(f"Test accuracy after training: {interval_words(p)}", header, rows,
+                 _dense_words(accuracies(p, results, measured[0], 0), results) if measured else "")
+
+
+def _dense_words(dense: np.ndarray, results: Mapping[str, Result]) -> str:
+    """The dense network's accuracy, and how finely the test images can tell it from another."""
+    mean, images = stats.interval(dense).mean / 100, next(iter(results.values())).metrics["test_images"]
+    if not np.isfinite(mean):
+        return "The dense network diverged."
+    return (f"Dense: {stats.interval(dense).text(1)} %. One standard error of such an accuracy on {images} test images is"
+            f" {100 * np.sqrt(mean * (1 - mean) / images):.1f} points.")
