@@ -101,6 +101,16 @@ MUTANTS = [
     Mutant("unexecuted cell published", "book.py", 'cell.get("execution_count") is None', "False", "test_gate.py -k executed"),
     Mutant("decode order of images and crops swapped", "data/synthetic.py", "permute(0, 3, 4, 1, 2, 5, 6)",
            "permute(0, 1, 3, 4, 2, 5, 6)", "test_data.py -k decode"),
+    Mutant("a ratio over a barrier below zero taken for an order", "experiments/overview.py",
+           'and stats.interval(self.imp["loss"]).mean > 0)', ")", "test_overview.py -k orders_nothing"),
+    Mutant("largest synthetic set less smallest", "experiments/overview.py", "return (alike[0], alike[-1])",
+           "return (alike[-1], alike[0])", "test_overview.py -k ledger"),
+    Mutant("chance not taken off an overlap", "experiments/discussion.py", "return self.jaccard - self.chance_jaccard",
+           "return self.jaccard", "test_discussion.py -k counting_and_drawing"),
+    Mutant("energy of the synthetic set counted as a search's", "experiments/discussion.py",
+           "for one in entries if not isinstance(one, specs.Distilled)]", "for one in entries]", "test_discussion.py -k energy"),
+    Mutant("the second search is the first", "experiments/discussion.py", '{"search_seed": p.second_seed}',
+           '{"search_seed": p.search_seed}', "test_discussion.py -k only_second"),
 ]
 
 

@@ -40,7 +40,7 @@ TRAINED, UNTRAINED = SHOWN[:3], ("synthetic", *SHOWN[3:])
 DASHES = {"training_points": "-", "visits": (0, (4, 2)), "steps": (0, (1, 1.2))}
 START = "\N{GREEK SMALL LETTER THETA}\N{SUBSCRIPT ZERO}"
 NOTHING = "no value: every one collapsed or diverged"
-TICKS = 6
+TICKS, NAMED = 6, 6
 
 
 def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result]) -> Stack:
@@ -135,8 +135,9 @@ class Line:
         axes.plot(self.levels, self.mean, color=colour, marker=self.marker, label=self.label)
 
     def alt(self) -> str:
-        return f"{self.label}: " + (", ".join(f"level {level} {minus(mean, 1)}" for level, mean
-                                              in zip(self.levels, self.mean, strict=True) if np.isfinite(mean)) or NOTHING)
+        means = dict(zip(self.levels, self.mean, strict=True))
+        said = ", ".join(f"level {level} {minus(means[level], 1)}" for level in some(self.levels) if np.isfinite(means[level]))
+        return f"{self.label}: {said or NOTHING}"
 
 
 def of_method(p: Parameters, results: Mapping[str, Result], method: Method) -> Line:
@@ -157,9 +158,14 @@ def dense_alt(values: np.ndarray) -> str:
     return f"dense: {minus(mean, 1) if np.isfinite(mean) else NOTHING}"
 
 
+def some(levels: Sequence[int]) -> list[int]:
+    """At most TICKS of the levels, evenly apart, with the last."""
+    return list(levels)[::-1][:: -(-len(levels) // TICKS)][::-1]
+
+
 def level_axis(axes: Axes, levels: Sequence[int]) -> None:
     """Levels, and below each what is pruned."""
-    ticks = list(levels)[::-1][:: -(-len(levels) // TICKS)][::-1]
+    ticks = some(levels)
     axes.set_xticks(ticks, [f"{level}\n{_percent(level)}" for level in ticks], fontsize=8 if len(ticks) > 4 else 9)
     axes.set_xlabel("pruning level, and % of the weights pruned")
 
@@ -186,7 +192,9 @@ def band_words(seeds: Sequence[int]) -> str:
 
 
 def left_out_words(faults: Sequence[str]) -> str:
-    return f" Left out: {html.escape('; '.join(faults))}." if faults else ""
+    """What may not enter a mean, the first few by name: the table counts them all."""
+    more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+    return f" Left out: {html.escape('; '.join(faults[:NAMED]))}{more}." if faults else ""
 
 
 def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> Figure:

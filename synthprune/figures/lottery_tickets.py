@@ -26,6 +26,8 @@ from synthprune.figures.words import interval_words, listed, minus, setting, spa
 from synthprune.store import Result
 
 SIZE = (3.6, 4.0)
+DEEPEST = -6.0
+"""Points below the dense network at which the second panel is cut off: far below, no ticket is looked for."""
 COLOURS = {"k0": lambda style: style.imp, "late": lambda style: style.others[0], "start": lambda style: style.synthetic}
 MARKS = {"k0": "^", "late": "D", "start": "o"}
 
@@ -41,12 +43,13 @@ def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
                                    limits([dense, *(line.values for line in lines)])),
               f"Lines of test accuracy in percent over pruning levels. {dense_alt(dense)}; {_said(lines)}."),
         Panel(lambda style: _lines(style, p, beside, "test accuracy less dense (points)", lambda axes: _margin(axes, style),
-                                   limits([np.array([0.0, -MARGIN]), *(line.values for line in beside)])),
+                                   _frame(beside)),
               "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
               f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
     caption = (f"{setting(p)} Test accuracy after training on the real images; then the same less that of the dense network from"
                f" the same initialisation. {band_words(p.seeds)} Upright line: level {p.start_level}, up to which the masks of"
                " the synthetic start are found on the synthetic set. Levels count all pruning."
+               f"{_cut(beside)}"
                f"{left_out_words(left_out(p, results))}")
     rows = [("trial", "level", "initialisation", "test_accuracy", "less_dense"),
             *((f'"{one.label}"', level, seed, f"{value:.4f}", f"{less:.4f}") for one, two in zip(lines, beside, strict=True)
@@ -78,6 +81,16 @@ def _lines(style: Style, p: Parameters, lines: Sequence[Line], what: str, refere
     return canvas
 
 
+def _frame(beside: Sequence[Line]) -> tuple[float, float]:
+    low, high = limits([np.array([0.0, -2 * MARGIN]), *(line.values for line in beside)])
+    return max(low, DEEPEST), high
+
+
+def _cut(beside: Sequence[Line]) -> str:
+    deep = any((line.values < DEEPEST).any() for line in beside)
+    return f" The second panel ends {minus(-DEEPEST, 0)} points below dense." if deep else ""
+
+
 def _margin(axes: Axes, style: Style) -> None:
     axes.axhline(0, color=style.dense, linewidth=1.4, linestyle=(0, (4, 2)), label="dense")
     axes.axhline(-MARGIN, color=style.text, linewidth=1.2, linestyle=":", label=f"{MARGIN} points below")
@@ -91,7 +104,7 @@ def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         of, sure = ticket_levels(p, results, trial), surest_ticket(p, results, trial)
         later = of - ticket_levels(p, results, "k0") if trial != "k0" and "k0" in measured else None
         rows.append((f"{title(p, trial)}{' (matching, no ticket)' if trial == 'late' else ''}",
-                     listed([f"{level:.0f}" if np.isfinite(level) else "not measured" for level in of]),
+                     listed([f"{level:.0f}" if np.isfinite(level) else "dense diverged" for level in of]),
                      "" if later is None else stats.interval(later).text(1),
                      "at none" if sure is None else f"{sure} ({sparsity(sure)})"))
     return Table(f"The highest level that reaches the dense network less {MARGIN} points of test accuracy",
