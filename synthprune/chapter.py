@@ -211,24 +211,73 @@ KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "train
 
 def plan_table(requests: dict[str, Entry], store: Store) -> Table:
     """One row per kind of entry: stored, to compute, minutes on what this machine computes with."""
-    todo = missing(requests, store)
-    whole = specs.closure(list(requests.values()))
-    costs, wall = {}, "0.0"
-    if todo:
-        from synthprune.machine import gpus
-        from synthprune.plan import makespan, seconds
-
-        costs = {entry: seconds(entry, store) / 60 for entry in todo}
-        workers = gpus() or cores()
-        wall = f"{makespan(todo, store, workers) / 60:.1f} on {workers} {'GPUs' if gpus() else 'cores'}"
+    lacking = unobtainable(requests, store)
+    requests = {name: entry for name, entry in requests.items() if name not in lacking}
+    todo, whole = missing(requests, store), specs.closure(list(requests.values()))
+    costs = _costs(todo)
     rows = []
     for kind in dict.fromkeys(entry.kind for entry in whole):
         of = [entry for entry in whole if entry.kind == kind]
         absent = [costs[entry] for entry in todo if entry.kind == kind]
         rows.append((KINDS[kind], str(len(of)), str(sum(map(store.has, of))), str(len(absent)), f"{sum(absent):.1f}"))
-    rows.append(("together", str(len(whole)), str(sum(map(store.has, whole))), str(len(todo)), wall))
+    rows.append(("together", str(len(whole)), str(sum(map(store.has, whole))), str(len(todo)), _wall(todo)))
     return Table("What this chapter needs (minutes from rates measured on this machine)",
-                 ("kind", "needed", "stored", "to compute", "core-minutes"), rows)
+                 ("kind", "needed", "stored", "to compute", "core-minutes"), rows,
+                 absent_box(lacking, len(lacking) + len(requests)).text if lacking else "")
+
+
+def book_plan(asked: dict[str, dict[str, Entry]], store: Store) -> Table:
+    """One row per chapter and one for all, in which what chapters share is counted once; minutes on this machine."""
+    rows, everything = [], {}
+    for chapter, requests in [*asked.items(), ("the whole book", everything)]:
+        lacking = unobtainable(requests, store)
+        can = {name: entry for name, entry in requests.items() if name not in lacking}
+        todo = missing(can, store)
+        everything |= {f"{chapter}: {name}": entry for name, entry in requests.items()}
+        minutes = f"{sum(_costs(todo).values()):.1f}"
+        rows.append((chapter, str(len(requests)), str(len(lacking)), str(len(todo)), minutes, _wall(todo)))
+    return Table("What each chapter needs (minutes from rates measured on this machine; what it rests on is included)",
+                 ("chapter", "results", "of data not here", "to compute", "core-minutes", "minutes"), rows)
+
+
+def _costs(todo: list[Entry]) -> dict[Entry, float]:
+    """Core-minutes of each entry."""
+    if not todo:
+        return {}
+    from synthprune.plan import seconds
+
+    return {entry: seconds(entry) / 60 for entry in todo}
+
+
+def _wall(todo: list[Entry]) -> str:
+    if not todo:
+        return "0.0"
+    from synthprune.machine import gpus
+    from synthprune.plan import makespan
+
+    workers = gpus() or cores()
+    return f"{makespan(todo, workers) / 60:.1f} on {workers} {'GPUs' if gpus() else 'cores'}"
+
+
+def gpu_plan(asked: dict[str, dict[str, Entry]], gpu: str) -> Table:
+    """Operations, hours on a named GPU and memory of each chapter and of all, from exact counts: nothing is measured.
+
+    Raises Problem for a GPU of unknown peak rate.
+    """
+    from synthprune.costs import gpu_assumption, gpu_hours
+    from synthprune.plan import flops, memory
+
+    rows, everything = [], {}
+    for chapter, requests in [*asked.items(), ("the whole book", everything)]:
+        everything |= {f"{chapter}: {name}": entry for name, entry in requests.items()}
+        whole = specs.closure(list(requests.values()))
+        operations, trainings = sum(map(flops, whole)), [entry for entry in whole if isinstance(entry, specs.Trained)]
+        of_each_shape = {(one.subnetwork.architecture, one.dataset, one.recipe.batch, one.data): one for one in trainings}
+        most = max(map(memory, of_each_shape.values()), default=0)
+        rows.append((chapter, str(len(requests)), str(len(trainings)), f"{operations / 1e15:,.1f}",
+                     f"{gpu_hours(operations, gpu):,.1f}", f"{most / 2**30:.1f}"))
+    return Table(f"What each chapter costs: {gpu_assumption(gpu)}",
+                 ("chapter", "results", "trainings", "PFLOP", "GPU-hours", "GiB of the largest training"), rows)
 
 
 def profile_words(record: dict[str, Any]) -> str:

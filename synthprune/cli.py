@@ -74,20 +74,27 @@ def book(profile: Profile = "demo", workers: Workers = None,
 
 
 @app.command()
-def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "demo", parameter: Given = []) -> None:  # noqa: B006
-    """Say what a chapter (or each of them) needs, what of it is stored, and how long the rest takes here."""
+def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "demo", parameter: Given = [],  # noqa: B006
+         gpu: Annotated[str, typer.Option(help="Hours on this GPU by arithmetic; for profile paper: H100 SXM.")] = "",
+         ) -> None:
+    """Say what a chapter (or each of them) needs, what of it is stored, and how long the rest takes."""
     from rich.console import Console
     from rich.table import Table
 
-    from synthprune.chapter import open_store, plan_table
+    from synthprune.chapter import book_plan, gpu_plan, open_store, plan_table
     from synthprune.experiments import CHAPTERS
 
-    for name in [chapter] if chapter else CHAPTERS:
-        table = plan_table(_requests(name, _given(profile, parameter)), open_store())
-        shown = Table(*table.header, title=f"{name}, profile {_given(profile, parameter)['profile']}", caption=table.caption)
-        for row in table.rows:
-            shown.add_row(*row)
-        Console().print(shown)
+    given = _given(profile, parameter)
+    asked = {name: _requests(name, given) for name in ([chapter] if chapter else CHAPTERS)}
+    if gpu or profile == "paper":  # whose hours on this machine nobody would wait for
+        table = gpu_plan(asked, gpu or "H100 SXM")
+    else:
+        table = plan_table(asked[chapter], open_store()) if chapter else book_plan(asked, open_store())
+    shown = Table(*table.header, title=f"{chapter or 'the book'}, profile {given['profile']}",
+                  caption=f"{table.caption}. {table.note}" if table.note else table.caption)
+    for row in table.rows:
+        shown.add_row(*row)
+    Console().print(shown)
 
 
 @app.command()

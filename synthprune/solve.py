@@ -39,7 +39,7 @@ def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = 
     todo = missing(requests, store)
     if todo:
         address = os.environ.get("SYNTHPRUNE_SCHEDULER")
-        count = workers or (gpus() or cores() if not address and _worth_a_cluster(todo, store) else 1)
+        count = workers or (gpus() or cores() if not address and _worth_a_cluster(todo) else 1)
         if address or count > 1:
             _on_cluster(todo, store, address, count, report)
         else:
@@ -78,10 +78,10 @@ def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
     return {name: reasons[entry] for name, entry in requests.items() if entry in reasons}
 
 
-def _worth_a_cluster(todo: list[Entry], store: Store) -> bool:
+def _worth_a_cluster(todo: list[Entry]) -> bool:
     from synthprune.plan import seconds
 
-    return (gpus() or cores()) > 1 and sum(seconds(entry, store) for entry in todo) > 60
+    return (gpus() or cores()) > 1 and sum(map(seconds, todo)) > 60
 
 
 def _in_process(todo: list[Entry], store: Store, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthprune import engine
 from synthprune.data.augment import cutmix, diffaug
-from synthprune.data.datasets import Facts
+from synthprune.data.facts import Facts
+from synthprune.data.photo import photo
 from synthprune.models import Masks, State, network_with, state_of
 from synthprune.seeds import generator
 
@@ -26,20 +29,34 @@ class Resident:
     mean: Tensor
     std: Tensor
     flip: bool
+    augmentation: str = "diffaug"
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray, facts: Facts, device: str) -> Resident:
         mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
-        return cls(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), mean, std, facts.flip)
+        return cls(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), mean, std, facts.flip,
+                   facts.augmentation)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, index: Tensor | slice) -> Tensor:
         """Normalised float32 images (n, c, h, h) of the rows in `index`."""
-        images = self.images[index]
-        scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        return (images.float() / scale - self.mean) / self.std
+        return _normalised(self.images[index], self.mean, self.std)
+
+    def augmented(self, index: Tensor, rng: np.random.Generator) -> Tensor:
+        """The same, each image augmented as is usual for this data set."""
+        if self.augmentation == "photo":
+            return _normalised(photo(_floats(self.images[index]), rng), self.mean, self.std)
+        return diffaug(self.batch(index), rng, flip=self.flip)
+
+
+def _floats(images: Tensor) -> Tensor:
+    return images.float() / 255.0 if images.dtype == torch.uint8 else images.float()
+
+
+def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return (_floats(images) - mean) / std
 
 
 @dataclass(frozen=True)
@@ -77,24 +94,26 @@ Checkpoint = Callable[[Progress], None]
 
 def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe: Recipe, *, order_seed: int,
           first_epoch: int = 0, stop_epoch: int | None = None, resume: Progress | None = None,
-          checkpoint: Checkpoint | None = None, every_seconds: float = 300) -> tuple[State, np.ndarray]:
+          checkpoint: Checkpoint | None = None, every_seconds: float = 300, compiled: bool = False) -> tuple[State, np.ndarray]:
     """Train `network` (on the meta device) from `start` and return its last state and each epoch's mean training loss.
 
     `masks` hold for every step: pruned weights start at zero, get no gradient and are never updated. Epochs run from
     `first_epoch` to `stop_epoch` (None: recipe.epochs), with the order, augmentation and learning rate that belong to
     each epoch: a training stopped and continued is the same as one that never stopped, bit for bit. `order_seed` is
-    the paper's SGD noise: order of images, DiffAug and CutMix. Losses (epochs run,) are those of the augmented batches,
-    NaN or infinite if the training diverged.
+    the paper's SGD noise: order of images, augmentation and CutMix. Losses (epochs run,) are those of the augmented batches,
+    NaN or infinite if the training diverged. `compiled` is the engine (see `engine.used` for the one that really runs).
     """
     device = data.labels.device
     model = network_with(network, start, str(device)).train()
-    hidden = {name: mask.to(device) for name, mask in masks.items()}
+    loss_of, update = (engine.compiled(f) if compiled else f for f in (_loss, _update))
+    if compiled:
+        engine.rewritten(model)
     parameters = dict(model.named_parameters())
+    momentum = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    hidden = {name: mask.to(device) for name, mask in masks.items()}
     with torch.no_grad():
         for name, mask in hidden.items():
             parameters[name].mul_(mask)
-    optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay,
-                                foreach=True)
     last_epoch = recipe.epochs if stop_epoch is None else stop_epoch
     losses = torch.zeros(last_epoch - first_epoch, dtype=torch.float64, device=device)
     per_epoch = -(-len(data) // recipe.batch)
@@ -103,48 +122,102 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
         first_step, losses = resume.step, resume.losses.to(device)
         model.load_state_dict(resume.state)
         for name, buffer in resume.momentum.items():
-            optimiser.state[parameters[name]]["momentum_buffer"] = buffer.to(device)
+            momentum[name].copy_(buffer)
     saved = time.monotonic()
     for step in range(first_step, last_epoch * per_epoch):
         epoch, place = divmod(step, per_epoch)
         if place == 0 or step == first_step:
             order = torch.from_numpy(generator(order_seed, "order", epoch).permutation(len(data))).to(device)
-            optimiser.param_groups[0]["lr"] = recipe.lr_at(epoch)
+            rate = torch.tensor(recipe.lr_at(epoch), device=device)
         index = order[place * recipe.batch:(place + 1) * recipe.batch]
-        loss = _loss(model, data, index, recipe, generator(order_seed, "augment", step))
-        optimiser.zero_grad()
+        batch = _batch(data, index, recipe, generator(order_seed, "augment", step))
+        # The last, smaller batch is a graph of its own: not worth compiling where it is one of many.
+        loss = (loss_of if len(index) == recipe.batch or per_epoch < 10 else _loss)(model, *batch)
         loss.backward()
-        for name, mask in hidden.items():
-            parameters[name].grad.mul_(mask)
-        optimiser.step()
+        gradients = {name: parameter.grad for name, parameter in parameters.items()}
+        update(parameters, gradients, momentum, hidden, rate, recipe.momentum, recipe.weight_decay)
+        model.zero_grad()
         losses[epoch - first_epoch] += loss.detach() * len(index) / len(data)
         if checkpoint is not None and time.monotonic() - saved > every_seconds:
-            momentum = {n: optimiser.state[p]["momentum_buffer"].to("cpu", copy=True) for n, p in parameters.items()
-                        if recipe.momentum}
-            checkpoint(Progress(step + 1, state_of(model), momentum, losses.to("cpu", copy=True)))
+            kept = {name: buffer.to("cpu", copy=True) for name, buffer in momentum.items()}
+            checkpoint(Progress(step + 1, state_of(model), kept, losses.to("cpu", copy=True)))
             saved = time.monotonic()
     return state_of(model), losses.cpu().numpy()
 
 
-def _loss(model: nn.Module, data: Resident, index: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
-    images, labels = data.batch(index), data.labels[index]
-    if recipe.augment:
-        images = diffaug(images, rng, flip=data.flip)
+def _batch(data: Resident, index: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images, their labels, the labels pasted in, and the weight of their own, as one training step sees them."""
+    images, labels = data.augmented(index, rng) if recipe.augment else data.batch(index), data.labels[index]
     images, pasted, weight = cutmix(images, labels, rng, recipe.cutmix)
+    return images, labels, pasted, torch.tensor(weight, device=images.device)
+
+
+def _loss(model: nn.Module, images: Tensor, labels: Tensor, pasted: Tensor, weight: Tensor) -> Tensor:
     logits = model(images)
-    loss = weight * F.cross_entropy(logits, labels)
-    return loss if weight == 1 else loss + (1 - weight) * F.cross_entropy(logits, pasted)
+    return weight * F.cross_entropy(logits, labels) + (1 - weight) * F.cross_entropy(logits, pasted)
+
+
+@torch.no_grad()
+def _update(parameters: State, gradients: State, momentum: State, masks: Masks, rate: Tensor, keep: float,
+            decay: float) -> None:
+    """One step of SGD as torch.optim does it, for surviving weights only; `keep` of the momentum is carried over."""
+    for name, parameter in parameters.items():
+        gradient = gradients[name] + decay * parameter
+        if name in masks:
+            gradient = gradient * masks[name]
+        parameter.sub_(rate * momentum[name].mul_(keep).add_(gradient))
+
+
+class Evaluator:
+    """Evaluates one network at many states on fixed images: one set of buffers and, if `compiled`, one compiled pass.
+
+    `network` is on the meta device. Memory does not depend on the number of states. Running statistics are the state's.
+    """
+
+    def __init__(self, network: nn.Module, data: Resident, *, compiled: bool = False, batch: int = 500) -> None:
+        self.model = copy.deepcopy(network).to_empty(device=data.labels.device)
+        if compiled:
+            engine.rewritten(self.model)
+        self._tensors, self._data, self._batch = self.model.state_dict(), data, batch
+        self._pass = engine.compiled(_pass) if compiled else _pass
+
+    def write(self, state: State) -> None:
+        """Copy `state` into the network."""
+        for name, tensor in self._tensors.items():
+            tensor.copy_(state[name])
+
+    def each(self, state: State) -> tuple[Tensor, Tensor]:
+        """Of each image (n,), on the data's device: its cross-entropy in nats, float32, and whether it is mistaken, bool."""
+        self.write(state)
+        return _each(self.model, self._data, self._batch, self._pass)
+
+    def at(self, state: State) -> tuple[float, float]:
+        """Mean cross-entropy (nats) and error (fraction wrong, 0 to 1), images not augmented."""
+        return _means(*self.each(state))
+
+
+def evaluate(model: nn.Module, data: Resident, batch: int = 500) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and error (fraction wrong, 0 to 1) over `data`, not augmented, running statistics fixed."""
+    return _means(*_each(model, data, batch, _pass))
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Resident, batch: int = 500) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and error (fraction wrong, 0 to 1) over `data`, not augmented, running statistics fixed."""
+def _each(model: nn.Module, data: Resident, batch: int, run: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=data.labels.device)
-    wrong = torch.zeros((), dtype=torch.int64, device=data.labels.device)
-    for begin in range(0, len(data), batch):
-        index = slice(begin, begin + batch)
-        logits, labels = model(data.batch(index)), data.labels[index]
-        loss += F.cross_entropy(logits, labels, reduction="sum").double()
-        wrong += (logits.argmax(1) != labels).sum()
-    return float(loss) / len(data), int(wrong) / len(data)
+    size = min(batch, len(data))
+    losses = torch.empty(len(data), device=data.labels.device)
+    mistaken = torch.empty(len(data), dtype=torch.bool, device=data.labels.device)
+    for begin in range(0, len(data), size):
+        # The last batch reaches back, so that all have one shape; images seen twice come out the same.
+        rows = slice(min(begin, len(data) - size), begin + size)
+        losses[rows], mistaken[rows] = run(model, data.images[rows], data.labels[rows], data.mean, data.std)
+    return losses, mistaken
+
+
+def _pass(model: nn.Module, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    logits = model(_normalised(images, mean, std))
+    return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) != labels
+
+
+def _means(losses: Tensor, mistaken: Tensor) -> tuple[float, float]:
+    return float(losses.double().mean()), int(mistaken.sum()) / len(mistaken)

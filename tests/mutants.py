@@ -111,6 +111,17 @@ MUTANTS = [
            "for one in entries if not isinstance(one, specs.Distilled)]", "for one in entries]", "test_discussion.py -k energy"),
     Mutant("the second search is the first", "experiments/discussion.py", '{"search_seed": p.second_seed}',
            '{"search_seed": p.search_seed}', "test_discussion.py -k only_second"),
+    Mutant("ReLU ignored along a weight", "analysis/hessian.py", "gate = (outputs > 0) *", "gate = (outputs > -1e9) *",
+           "test_hessian.py -k double_backward"),
+    Mutant("norm's second derivative", "analysis/hessian.py", "3 * along.square() - variance", "along.square() - variance",
+           "test_hessian.py -k double_backward"),
+    Mutant("Gauss-Newton shortcut for instance norm", "analysis/hessian.py", 'return "instance norm"',
+           'return "piecewise linear"', "test_hessian.py -k double_backward"),
+    Mutant("pruned weights keep a curvature", "analysis/hessian.py",
+           "(value / len(images)).masked_fill(~masks[name], 0).cpu()", "(value / len(images)).cpu()",
+           "test_hessian.py -k pruned_weight"),
+    Mutant("eigenvalue over pruned weights too", "analysis/hessian.py", "alive = torch.cat([mask.flatten() for",
+           "alive = torch.cat([mask.flatten() | True for", "test_hessian.py -k leading_eigenvalue"),
 ]
 
 

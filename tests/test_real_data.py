@@ -23,6 +23,7 @@ def accuracy(chosen: SyntheticSet, split: Split) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.data
 @pytest.mark.parametrize("whitened", [False, True])
 def test_ten_mtt_images_per_class_beat_ten_random_ones_by_twenty_points(whitened: bool, home: Path) -> None:

@@ -309,14 +309,14 @@ def chain(*orders: int) -> list[specs.Trained]:
     return [trained(0, order) for order in orders]
 
 
-def test_makespan_equals_schedules_made_by_hand(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_makespan_equals_schedules_made_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     took: dict[specs.Entry, float] = {}
-    monkeypatch.setattr(plan, "seconds", lambda entry, store: took.get(entry, 0.0))
+    monkeypatch.setattr(plan, "seconds", lambda entry: took.get(entry, 0.0))
 
     def span(todo: dict[specs.Entry, float], workers: int) -> float:
         took.clear()
         took.update(todo)
-        return plan.makespan(todo, kept, workers)
+        return plan.makespan(todo, workers)
 
     a, b, c, d = chain(0, 1, 2, 3)
     assert span({}, 2) == 0
@@ -348,12 +348,32 @@ def test_images_of_an_epoch_are_counted_as_the_network_sees_them(home: Path) -> 
         assert len(compute._training_data(entry, kept)) == count, data
 
 
-def test_seconds_follow_visits_and_rate(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_follow_visits_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "rate", lambda architecture, dataset, batch: 100.0 if batch else 1000.0)
-    assert plan.seconds(trained(0, epochs=6), kept) == 6 * 200 / 100
-    assert plan.seconds(trained(0, epochs=6).model_copy(update={"stop_epoch": 2}), kept) == 2 * 200 / 100
-    assert plan.seconds(trained(2, rewind=2, epochs=6), kept) == 4 * 200 / 100
+    assert plan.seconds(trained(0, epochs=6)) == 6 * 200 / 100
+    assert plan.seconds(trained(0, epochs=6).model_copy(update={"stop_epoch": 2})) == 2 * 200 / 100
+    assert plan.seconds(trained(2, rewind=2, epochs=6)) == 4 * 200 / 100
     tests = len(load(DIGITS.name, DIGITS.train_per_class, DIGITS.pixels).test_labels)
     for batch_norm, passes in (("interpolated", 1), ("recomputed", 2)):
         path = specs.Path(ends=(trained(0, 0), trained(0, 1)), points=5, batch_norm=batch_norm)
-        assert plan.seconds(path, kept) == 5 * (passes * 200 + tests) / 1000
+        assert plan.seconds(path) == 5 * (passes * 200 + tests) / 1000
+    plane = specs.Plane(models=tuple(trained(0, order) for order in range(3)), side=4, per_class=7)
+    assert plan.seconds(plane) == (4 * 4 + 2 * 3) * 7 * 10 / 1000
+    assert plan.seconds(specs.Evaluation(of=trained(0))) == (200 + tests) / 1000
+
+
+def test_images_are_counted_without_the_data_as_with_them() -> None:
+    for dataset in (DIGITS, DIGITS.model_copy(update={"train_per_class": None})):
+        split = load(dataset.name, dataset.train_per_class, dataset.pixels)
+        assert plan.images(dataset) == (len(split.train_labels), len(split.test_labels))
+
+
+def test_operations_and_memory_are_those_of_the_network_times_what_it_visits() -> None:
+    from synthprune.models import build
+    from synthprune.tracing import forward_flops, training_flops, training_memory
+
+    entry = trained(0, epochs=6)
+    network = build("convnet3", channels=1, pixels=16, classes=10, width=4, norm="instance")
+    assert plan.flops(entry) == 6 * 200 * training_flops(network, 1, 16)
+    assert plan.flops(specs.Evaluation(of=entry)) == (200 + 359) * forward_flops(network, 1, 16)
+    assert plan.memory(entry) == training_memory(network, 1, 16, entry.recipe.batch, 200 * (16 * 16 + 8)).total

@@ -123,14 +123,12 @@ def test_a_batch_is_normalised() -> None:
     assert data.batch(slice(None)).unique().tolist() == [2.0]
 
 
-def test_cutmix_weighs_each_label_by_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing pasted to speak of: the loss is that of the images' own labels."""
-    import synthprune.training as module
+def test_cutmix_weighs_each_label_by_its_share() -> None:
+    from synthprune.training import _loss
 
     network, data = convnet(), noise(16)
-    monkeypatch.setattr(module, "cutmix", lambda images, labels, rng, p: (images, (labels + 3) % 10, 0.75))
     model = network_with(network, initial_state(network, 0))
-    loss = module._loss(model, data, torch.arange(16), Recipe(epochs=1, augment=False), np.random.default_rng(0))
-    logits = model(data.batch(slice(None)))
-    own, pasted = (torch.nn.functional.cross_entropy(logits, y) for y in (data.labels, (data.labels + 3) % 10))
-    torch.testing.assert_close(loss, 0.75 * own + 0.25 * pasted)
+    images, pasted = data.batch(slice(None)), (data.labels + 3) % 10
+    own, other = (torch.nn.functional.cross_entropy(model(images), y) for y in (data.labels, pasted))
+    torch.testing.assert_close(_loss(model, images, data.labels, pasted, torch.tensor(0.75)), 0.75 * own + 0.25 * other)
+    assert torch.equal(_loss(model, images, data.labels, pasted, torch.tensor(1.0)), own)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from synthprune.models import Masks, State, network_with
+from synthprune.models import Masks, State
 from synthprune.pruning import apply_masks
-from synthprune.training import Resident, evaluate
+from synthprune.training import Evaluator, Resident
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,24 @@ def interpolate(first: State, second: State, beta: float, masks: Masks) -> State
 
 
 def path_losses(network: nn.Module, first: State, second: State, masks: Masks, train: Resident, test: Resident, *,
-                points: int, recompute_statistics: bool = False) -> PathLosses:
+                points: int, recompute_statistics: bool = False, compiled: bool = False) -> PathLosses:
     """Loss and error at `points` equally spaced points between two states of `network`, both ends included.
 
     The masks are applied at every point. `recompute_statistics`: batch norm's running statistics are replaced by those
     of the training images at every point, the ends included; else they are interpolated like parameters. `points` must
-    be odd, so that the midpoint is on the path.
+    be odd, so that the midpoint is on the path. `compiled` is the engine (see `engine.used` for the one that really runs).
     """
     if points < 3 or points % 2 == 0:
         raise ValueError(f"points must be odd and at least 3, not {points}")
+    on_train, on_test = (Evaluator(network, data, compiled=compiled) for data in (train, test))
     rows = []
     for beta in np.linspace(0, 1, points):
-        model = network_with(network, interpolate(first, second, float(beta), masks), str(train.labels.device))
+        state = interpolate(first, second, float(beta), masks)
         if recompute_statistics:
-            refresh_statistics(model, train)
-        rows.append((*evaluate(model, train), *evaluate(model, test)))
+            on_train.write(state)
+            refresh_statistics(on_train.model, train)
+            state = on_train.model.state_dict()
+        rows.append((*on_train.at(state), *on_test.at(state)))
     return PathLosses(*np.array(rows).T)
 
 

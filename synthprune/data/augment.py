@@ -22,51 +22,61 @@ def diffaug(images: Tensor, rng: np.random.Generator, *, flip: bool, shared: boo
     """
     draws = rng.random((6, 1 if shared else len(images)))
     geometry = GEOMETRIES[int(rng.integers(3))]
-    u = torch.from_numpy(draws).to(images.device, images.dtype)[:, :, None, None, None]
+    drawn = torch.from_numpy(draws).to(images.device, images.dtype)
     if shared:
-        u = u.expand(-1, len(images), -1, -1, -1)
-    if flip:
-        images = torch.where(u[0] < 0.5, images.flip(3), images)
-    images = _colour(images, u[1], u[2], u[3])
-    if geometry == "crop":
-        return _shift(images, u[4], u[5])
-    return _warp(images, geometry, u[4], u[5])
+        drawn = drawn.expand(-1, len(images))
+    mirror, brightness, saturation, contrast, u, v = drawn
+    mirrored = mirror < (0.5 if flip else 0.0)
+    images = _colour(images, brightness, saturation, contrast)
+    return (_shift if geometry == "crop" else _scale if geometry == "scale" else _rotate)(images, u, v, mirrored)
 
 
 def _colour(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Add U(-.5, .5); scale about the channel mean by U(0, 2); scale about the image mean by U(.5, 1.5)."""
-    images = images + (brightness - 0.5)
+    """Add U(-.5, .5); scale about the channel mean by U(0, 2); scale about the image mean by U(.5, 1.5).
+
+    With b, s, c those three, all in one: c s x + c (1 - s) grey + (1 - c) level + b, of the x that came in.
+    """
+    b, s, c = (w[:, None, None, None] for w in (brightness - 0.5, 2 * saturation, contrast + 0.5))
     grey = images.mean(1, keepdim=True)
-    images = (images - grey) * (2 * saturation) + grey
-    level = images.mean((1, 2, 3), keepdim=True)
-    return (images - level) * (contrast + 0.5) + level
+    level = grey.mean((2, 3), keepdim=True)
+    return torch.addcmul(c * (1 - s) * grey + ((1 - c) * level + b), images, c * s)
 
 
-def _shift(images: Tensor, u: Tensor, v: Tensor, ratio: float = 0.125) -> Tensor:
-    """Move each image by whole pixels, up to an eighth of its side per axis, zeros behind it."""
+def _shift(images: Tensor, u: Tensor, v: Tensor, mirrored: Tensor, ratio: float = 0.125) -> Tensor:
+    """Mirror where said, then move by whole pixels, up to an eighth of the side per axis, zeros behind it."""
     n, _, side, _ = images.shape
     reach = int(ratio * side + 0.5)
     # A draw just below 1 is 1 in float32.
-    down, right = (torch.floor(w.flatten() * (2 * reach + 1)).long().clamp(max=2 * reach) for w in (u, v))
+    down, right = (torch.floor(w * (2 * reach + 1)).long().clamp(max=2 * reach)[:, None] for w in (u, v))
     padded = F.pad(images, (reach, reach, reach, reach))
     steps = torch.arange(side, device=images.device)
-    rows, columns = down[:, None] + steps, right[:, None] + steps
+    rows, columns = down + steps, right + steps
+    columns = torch.where(mirrored[:, None], side + 2 * reach - 1 - columns, columns)
     batch = torch.arange(n, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _warp(images: Tensor, geometry: str, u: Tensor, v: Tensor) -> Tensor:
-    """Scale by U(1/1.2, 1.2) per axis, or rotate by U(-15, 15) degrees; bilinear, zeros outside."""
-    u, v = u.flatten(), v.flatten()
-    matrix = images.new_zeros(len(images), 2, 3)
-    if geometry == "scale":
-        low, high = 1 / 1.2, 1.2
-        matrix[:, 0, 0], matrix[:, 1, 1] = low + u * (high - low), low + v * (high - low)
-    else:
-        angle = (u - 0.5) * 2 * np.deg2rad(15)
-        matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
-        matrix[:, 0, 1], matrix[:, 1, 0] = -angle.sin(), angle.sin()
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+def _scale(images: Tensor, u: Tensor, v: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror where said, then scale by U(1/1.2, 1.2) per axis."""
+    low, high = 1 / 1.2, 1.2
+    zero = torch.zeros_like(u)
+    return _warp(images, (low + u * (high - low), zero, zero, low + v * (high - low)), mirrored)
+
+
+def _rotate(images: Tensor, u: Tensor, _: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror where said, then rotate by U(-15, 15) degrees."""
+    angle = (u - 0.5) * 2 * np.deg2rad(15)
+    cosine, sine = angle.cos(), angle.sin()
+    return _warp(images, (cosine, -sine, sine, cosine), mirrored)
+
+
+def _warp(images: Tensor, matrix: tuple[Tensor, Tensor, Tensor, Tensor], mirrored: Tensor) -> Tensor:
+    """Look up every pixel where the matrices (n,) xx, xy, yx, yy send it, about the centre; bilinear, zeros outside."""
+    sign = 1 - 2 * mirrored.to(images.dtype)
+    xx, xy, yx, yy = matrix
+    zero = torch.zeros_like(xx)
+    theta = torch.stack([sign * xx, sign * xy, zero, yx, yy, zero], 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

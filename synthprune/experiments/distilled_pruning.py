@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
+from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
 from synthprune.experiments.paths import faults_of
@@ -29,9 +30,6 @@ from synthprune.experiments.settings import (
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
-
-if TYPE_CHECKING:
-    from synthprune.costs import Cost
 
 
 class Parameters(Settings):
@@ -174,8 +172,6 @@ def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
 
     The making of the synthetic set is not in it, nor the retraining of the subnetwork.
     """
-    from synthprune.costs import search_cost
-
     how = search(p, method)
     stored = len(FACTS[p.dataset].classes) * p.synthetic_per_class
     seen = (images, images) if method == "imp" else (stored, decoded_images(p))

@@ -82,8 +82,8 @@ def _lines(style: Style, p: Parameters, lines: Sequence[Line], what: str, refere
 
 
 def _frame(beside: Sequence[Line]) -> tuple[float, float]:
-    low, high = limits([np.array([0.0, -2 * MARGIN]), *(line.values for line in beside)])
-    return max(low, DEEPEST), high
+    """Around what was measured, down to DEEPEST."""
+    return limits([np.array([0.0, -2 * MARGIN]), *(np.maximum(line.values, DEEPEST) for line in beside)])
 
 
 def _cut(beside: Sequence[Line]) -> str:
@@ -108,8 +108,12 @@ def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
                      "" if later is None else stats.interval(later).text(1),
                      "at none" if sure is None else f"{sure} ({sparsity(sure)})"))
     return Table(f"The highest level that reaches the dense network less {MARGIN} points of test accuracy",
-                 ("trial", f"on {_initialisations(p)}", "later than IMP, k = 0, levels", "surely (whole interval)"), rows,
-                 f"0: at no level. Differences: {interval_words(p)}.")
+                 ("trial", f"on {_initialisations(p)}", "later than IMP, k = 0, levels", "with its whole interval"), rows,
+                 f"0: at no level. Differences: {interval_words(p)}.{_narrow(p)}")
+
+
+def _narrow(p: Parameters) -> str:
+    return " With two initialisations an interval may be narrow by chance." if len(p.seeds) == 2 else ""
 
 
 def _initialisations(p: Parameters) -> str:
