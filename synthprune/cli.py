@@ -105,7 +105,8 @@ def doctor() -> None:
     from importlib import metadata
 
     from synthprune.chapter import open_store
-    from synthprune.data.datasets import FACTS, is_here
+    from synthprune.data.datasets import is_here
+    from synthprune.data.facts import FACTS
     from synthprune.home import home
     from synthprune.machine import cores, cpu
 
@@ -227,7 +228,8 @@ def store_recheck(chapter: str, profile: Profile = "demo", parameter: Given = []
 @data_app.command("list")
 def data_list() -> None:
     """Say which data sets are on this machine."""
-    from synthprune.data.datasets import FACTS, is_here
+    from synthprune.data.datasets import is_here
+    from synthprune.data.facts import FACTS
     from synthprune.data.synthetic import imported
 
     for name in FACTS:
@@ -241,8 +243,9 @@ def data_import(name: str, path: Path,
                 of: Annotated[str, typer.Option(help="The data set that a synthetic set stands for.")] = "",
                 inside: Annotated[str, typer.Option(help="Folder inside the tar or folder, above the classes.")] = "",
                 factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1) -> None:
-    """Import a real data set (cifar10), or with --of a synthetic set: PNG class folders, a tar of them, or IDC's data.pt."""
-    from synthprune.data.datasets import FACTS, import_dataset
+    """Import a real data set, or with --of a synthetic one: class folders, a tar of them, or tensors (IDC, VICO, MTT: .pt)."""
+    from synthprune.data.datasets import import_dataset
+    from synthprune.data.facts import FACTS
 
     if not of:
         if name not in FACTS:
@@ -250,11 +253,12 @@ def data_import(name: str, path: Path,
                           " stands for: --of cifar10)")
         typer.echo(import_dataset(name, path))
         return
-    from synthprune.data.synthetic import keep, read_idc, read_images
+    from synthprune.data.synthetic import keep, read_images, read_tensors
 
-    synthetic = read_idc(path, of, factor) if path.suffix == ".pt" else read_images(path, of, factor, inside)
+    synthetic = read_tensors(path, of, factor) if path.suffix == ".pt" else read_images(path, of, factor, inside)
     full = keep(synthetic, name)
-    typer.echo(f"{full}: {len(synthetic.labels)} stored images, decode factor {factor}; use it as -p synthetic={full}")
+    typer.echo(f"{full}: {len(synthetic.labels)} stored images, decode factor {factor}"
+               f"{', ZCA-whitened' if synthetic.whitened else ''}; use it as -p synthetic={full}")
 
 
 def _given(profile: str, pairs: list[str]) -> dict[str, Any]:

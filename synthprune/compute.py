@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from synthprune import specs
 from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
 from synthprune.analysis.hessian import hessian_diagonal, histogram, leading_eigenvalue, summary, trace
+from synthprune.analysis.landscape import Mixtures, plane_through
 from synthprune.criteria import prune_at_initialisation
 from synthprune.data.datasets import Split, facts, load
 from synthprune.data.images import fingerprint
@@ -53,6 +54,13 @@ def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
     except Problem as problem:
         return str(problem)
     return ""
+
+
+def require_networks(entries: Iterable[Entry]) -> None:
+    """Raises Problem where a network cannot be built for its images: before hours, not after."""
+    for subnetwork in {(e.subnetwork.architecture, e.dataset): e.subnetwork for e in entries
+                       if isinstance(e, specs.Trained)}.values():
+        _network(subnetwork)
 
 
 def compute(entry: Entry, store: Store, *, alone: bool) -> None:
@@ -197,11 +205,11 @@ def _aligned(network: nn.Module, first: State, second: State, masks: Masks, stan
 
 
 def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
-    from synthprune.analysis.landscape import Mixtures, plane_through
-
     trained = [store.get(model) for model in entry.models]
     split, network, masks = _split(entry.dataset), _network(entry.subnetwork), _masks(entry.subnetwork, store)
     states = [_tensors(result.arrays) for result in trained]
+    if any(result.metrics["diverged"] for result in trained):
+        return {}, _standing(entry, store, *trained)
     plane = plane_through(network, states, masks)
     grid = plane.grid(entry.side)
     weights = np.concatenate([plane.weights(grid), plane.weights(plane.coordinates), np.eye(len(states))])
@@ -228,6 +236,8 @@ def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
     data = _resident(split.train_images, split.train_labels, split)
     known = _network(entry.subnetwork), _tensors(trained.arrays), _masks(entry.subnetwork, store)
     rows: dict[str, list[Any]] = {}
+    if trained.metrics["diverged"]:
+        return {}, _standing(entry, store, trained)
     for number in range(entry.batches):
         drawn = generator(entry.seed, "hessian/batch", number).choice(len(data), min(entry.batch, len(data)), replace=False)
         images, labels = data.batch(torch.from_numpy(drawn)), data.labels[torch.from_numpy(drawn)]
@@ -259,7 +269,7 @@ COMPUTE: dict[type[Entry], Callable[[Any, Store], tuple[Arrays, Metrics]]] = {
 
 
 def _split(dataset: specs.Dataset) -> Split:
-    return load(dataset.name, dataset.train_per_class, dataset.pixels, dataset.whitened)
+    return load(dataset.name, dataset.train_per_class, dataset.pixels, dataset.whitened, dataset.test_per_class)
 
 
 def _network(subnetwork: specs.Subnetwork) -> nn.Module:

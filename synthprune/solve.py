@@ -38,6 +38,9 @@ def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = 
     requests = {name: entry for name, entry in requests.items() if name not in lacking}
     todo = missing(requests, store)
     if todo:
+        from synthprune.compute import require_networks
+
+        require_networks(todo)
         address = os.environ.get("SYNTHPRUNE_SCHEDULER")
         count = workers or (gpus() or cores() if not address and _worth_a_cluster(todo) else 1)
         if address or count > 1:

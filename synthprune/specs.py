@@ -20,14 +20,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Dataset(Value):
     """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side.
 
-    `whitened`: in the space of its ZCA whitening, where some published sets live.
+    `whitened`: in the space of its ZCA whitening, where some published sets live. `test_per_class`: test images likewise.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"whitened"})
+    later: ClassVar[frozenset[str]] = frozenset({"whitened", "test_per_class"})
     name: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"]
     pixels: Positive
     train_per_class: Positive | None = None
     whitened: bool = False
+    test_per_class: Positive | None = None
 
 
 class Architecture(Value):

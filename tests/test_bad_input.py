@@ -20,7 +20,8 @@ from pictures import Toucher, file_of, folder_of, picture, tar_of, tiny
 from PIL import Image
 
 from synthprune.cli import main
-from synthprune.data.datasets import CIFAR10, load
+from synthprune.data.datasets import load
+from synthprune.data.facts import CIFAR10
 from synthprune.data.synthetic import SyntheticSet, keep, published
 from synthprune.experiments.settings import read_profile
 from synthprune.problems import Problem
@@ -170,7 +171,7 @@ def test_the_same_images_unharmed_are_taken(home: Path, tmp_path: Path, monkeypa
     (["../mine", "{tar}", "--of", "cifar10"], "'../mine' cannot name a synthetic set: use letters"),
     (["my set", "{tar}", "--of", "cifar10"], "'my set' cannot name a synthetic set: use letters"),
     (["mine", "{tar}", "--of", "cifar10", "--inside", "mtt"], "holds no images under 'mtt/<class>/'"),
-    (["cifar100", "{tar}"], "unknown data set 'cifar100': did you mean 'cifar10'? (for a synthetic set say which data set"),
+    (["cifar1000", "{tar}"], "unknown data set 'cifar1000': did you mean 'cifar100'? (for a synthetic set say which data set"),
     (["digits", "{tar}"], "digits come with scikit-learn: there is nothing to import"),
     (["cifar10", "{tar}"], "{tar} holds no images under 'train/<class>/'"),
     (["cifar10", "{small}"], "{small} is not cifar10: a class has only 2 test images, not 1000 or more"),
@@ -286,11 +287,11 @@ def test_a_tensor_file_that_cannot_be_read(payload: bytes | str | None, expected
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_tensors_as_published_are_taken_with_their_values(dtype: torch.dtype, home: Path, tmp_path: Path) -> None:
     """Slightly outside [0, 1], with a gradient, in any floating type."""
-    from synthprune.data.synthetic import read_idc
+    from synthprune.data.synthetic import read_tensors
 
     images = harmed(1.25).to(dtype).requires_grad_()
     torch.save([images, LABELS], tmp_path / "data.pt")
-    found = read_idc(tmp_path / "data.pt", "cifar10", 2)
+    found = read_tensors(tmp_path / "data.pt", "cifar10", 2)
     assert np.array_equal(found.images, harmed(1.25).numpy()) and found.factor == 2 and found.labels.tolist() == LABELS.tolist()
 
 
@@ -366,7 +367,7 @@ PROFILES = {
     ([*RUN, "-p", "lr"], "-p lr: write it as NAME=VALUE"), ([*RUN, "-p", "=3"], "unknown parameter ''"),
     ([*RUN, "-p", "sedes=0"], "unknown parameter 'sedes' for 04_stability: did you mean 'seeds'?"),
     ([*RUN, "-p", "seeds=[0,1"], "seeds=[0,1 is not a list: write it as [0,1] or 0,1"),
-    (["plan", "04_stability", "--profile", "paper"], "profile paper leaves 'synthetic' to you: pass it as a parameter"),
+    (["run", "04_stability", "--profile", "paper"], "the data set 'cifar10' is not on this machine: import it with"),
     ([*RUN, "-p", "train_per_class=5000"], "digits has only 139 training images in a class, not the 5000 asked for"),
     ([*RUN, "-p", "pixels=8"], "convnet3 needs images of at least 16 pixels, not 8"),
     ([*RUN, "-p", "pixels=12", "-p", "architecture=resnet10"],

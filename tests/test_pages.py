@@ -72,7 +72,8 @@ BARELY_LEGIBLE = '<p style="color: #bbb; background: #fff">pale</p>'
 SOUND = (
     "",
     f'<h2>Section</h2><p>text</p><h3>Part</h3><img src="{DOT}" alt="a dot"><img src="{DOT}" alt="" aria-hidden="true">'
-    '<svg role="img" width="9" height="9"><title>a square</title></svg><input type="search" aria-label="Search"><input type="search" hidden>'
+    '<svg role="img" width="9" height="9"><title>a square</title></svg>'
+    '<input type="search" aria-label="Search"><input type="search" hidden>'
     '<div style="overflow-x: auto"><table style="width: 2000px"><tr><td>scrolls by itself</table></div>',
 )
 

@@ -138,7 +138,7 @@ def test_every_field_of_a_value_is_in_the_key() -> None:
                   "decay": 0.1, "augment": False, "cutmix": 0}, lambda recipe: trained(recipe=recipe)),
         (NET, {"name": "resnet10", "width": 9, "norm": "batch"},
          lambda net: specs.Subnetwork(dataset=DIGITS, architecture=net, init_seed=0)),
-        (CIFAR, {"name": "digits", "pixels": 32, "train_per_class": None, "whitened": True},
+        (CIFAR, {"name": "digits", "pixels": 32, "train_per_class": None, "whitened": True, "test_per_class": 9},
          lambda data: specs.Subnetwork(dataset=data, architecture=NET, init_seed=0)),
         (search(), {"data": specs.Real(), "recipe": RECIPE.model_copy(update={"lr": 0.3}), "fraction": 0.3,
                     "rewind": "weights", "seed": 1, "start": specs.Start(search=search(seed=2), level=1)},

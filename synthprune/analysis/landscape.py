@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthprune.models import Masks, State, network_with
+from synthprune.models import Masks, State
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
-from synthprune.training import Resident
+from synthprune.training import Evaluator, Resident
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,14 @@ class Mixtures:
     buffers are the first state's. Memory does not depend on the number of points, and time is linear in it.
     """
 
-    def __init__(self, network: nn.Module, states: Sequence[State], masks: Masks, data: Resident) -> None:
+    def __init__(self, network: nn.Module, states: Sequence[State], masks: Masks, data: Resident, *,
+                 compiled: bool = False) -> None:
         device = data.labels.device
         first, *_ = masked = [apply_masks(state, masks) for state in states]
         self._fixed = {name: value for name, value in first.items() if not value.is_floating_point()}
         self._stacks = {name: torch.stack([state[name] for state in masked]).to(device, torch.float64)
                         for name in first if name not in self._fixed}
-        self._model, self._data = network_with(network, states[0], str(device)).eval(), data
+        self._evaluator = Evaluator(network, data, compiled=compiled)
 
     def losses(self, weights: np.ndarray) -> PointLosses:
         """Loss and error at the rows of `weights` (points, models).
@@ -125,7 +125,7 @@ class Mixtures:
         """
         rows = []
         for weight in torch.from_numpy(weights):
-            each = _each_image(self._model, self.state(weight), self._data)
+            each = torch.stack([values.double() for values in self._evaluator.each(self.state(weight))])  # (2, images)
             rows.append(torch.stack([each.mean(1), each.std(1) / each.shape[1] ** 0.5], 1).flatten().tolist())
         return PointLosses(*np.array(rows).reshape(-1, 4).T)
 
@@ -134,16 +134,3 @@ class Mixtures:
         state = {name: torch.tensordot(weight.to(stack.device), stack, 1).float() for name, stack in self._stacks.items()}
         return self._fixed | {name: value.clamp(min=0) if name.endswith("running_var") else value
                               for name, value in state.items()}
-
-
-@torch.inference_mode()
-def _each_image(model: nn.Module, state: State, data: Resident, batch: int = 500) -> Tensor:
-    """Every image's cross-entropy, and 1 where it is taken for another class: float64 (2, images)."""
-    model.load_state_dict(state)
-    parts = []
-    for begin in range(0, len(data), batch):
-        index = slice(begin, begin + batch)
-        logits, labels = model(data.batch(index)), data.labels[index]
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        parts.append(torch.stack([losses.double(), (logits.argmax(1) != labels).double()]))
-    return torch.cat(parts, 1)

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from synthprune.data.facts import CIFAR10, FACTS, Facts, facts  # noqa: F401
+from synthprune.data.facts import Facts, facts
 from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem

@@ -155,8 +155,6 @@ def read_tensors(path: Path, name: str, factor: int) -> SyntheticSet:
     return _of_pair(content, path, name, factor, standardised=False)
 
 
-read_idc = read_tensors
-
 
 def _loaded(path: Path) -> object:
     try:

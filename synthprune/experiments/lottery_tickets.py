@@ -129,7 +129,8 @@ def ticket_levels(p: Parameters, results: Mapping[str, Result], trial: str, marg
     """
     highest = np.zeros(len(p.seeds))
     for level in p.levels:
-        highest[beside_dense(p, results, trial, level) >= -margin] = level
+        # Differences are of whole images: one that meets the line must not miss it by rounding.
+        highest[beside_dense(p, results, trial, level) > -margin - 1e-4] = level
     return np.where(np.isfinite(accuracies(p, results, trial, 0)), highest, np.nan)
 
 

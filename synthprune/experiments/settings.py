@@ -46,6 +46,7 @@ class Settings(BaseModel):
         "digits, cifar10, cifar100, imagenette or imagenet10")
     pixels: int = field("side of the images, in pixels", ge=8)
     train_per_class: int = field("real training images per class; 0: all", ge=0)
+    test_per_class: int = field("test images per class; 0: all", ge=0)
     architecture: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"] = field(
         "convnet3, resnet10, resnet18, lenet300 or resnet10_imagenet")
     width: int = field("channels of the first layer (the paper: 128 for ConvNet-3, 32 for the ResNets)", ge=1)
@@ -215,7 +216,8 @@ def profile_names() -> list[str]:
 
 
 def dataset(p: Settings) -> specs.Dataset:
-    return specs.Dataset(name=p.dataset, pixels=p.pixels, train_per_class=p.train_per_class or None)
+    return specs.Dataset(name=p.dataset, pixels=p.pixels, train_per_class=p.train_per_class or None,
+                         test_per_class=p.test_per_class or None)
 
 
 def architecture(p: Settings) -> specs.Architecture:

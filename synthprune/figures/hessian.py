@@ -54,7 +54,7 @@ def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) 
         rows += [(title(network), *(_number(row.columns[column]) for column in COLUMNS)) for network, row in ours.items()
                  if network.method == method]
         rows += [(f"the paper: {LABELS[published.method]}, {published.pruned} pruned",
-                  *(minus(published.values[column], 4) for column in COLUMNS))
+                  *(minus(published.values[column], 3 if column in ("min", "max") else 4) for column in COLUMNS))
                  for published in PAPER_TABLE if published.method == method]
     over = "surviving weights" if weights == "survivors" else "all prunable weights, the pruned counted as zeros"
     return Table(f"Diagonal of the Hessian over {over}, batches averaged: {interval_words(p)}", ("network", *HEADER), rows,
@@ -116,8 +116,8 @@ def _bins(found: Mapping[Network, Distribution | None]) -> str:
     if edges is None:
         return " Nothing to draw: every network collapsed or diverged."
     per_decade = round(1 / np.log10(edges[-1] / edges[-2]))
-    return (f" Both axes are logarithmic, the lower one to either side of zero: {per_decade} bins per decade, and one bin of"
-            f" \N{MINUS SIGN}{edges[edges > 0][0]:g} to {edges[edges > 0][0]:g}.")
+    return (f" Both axes are logarithmic, the lower one to either side of zero: {per_decade} bins per decade, and one bin for"
+            f" all within 10<sup>{minus(np.log10(edges[edges > 0][0]), 0)}</sup> of zero.")
 
 
 def _histogram(style: Style, level: int, shown: Sequence[Distribution]) -> Canvas:
@@ -126,8 +126,8 @@ def _histogram(style: Style, level: int, shown: Sequence[Distribution]) -> Canva
     for each in shown:
         colour, dash = style.colour(each.network.method), DASHES[each.network.method]
         for share in each.share if len(each.share) > 1 else ():
-            axes.stairs(_gaps(share), each.edges, color=colour, linewidth=0.6, alpha=0.45)
-        axes.stairs(_gaps(each.share.mean(0)), each.edges, color=colour, linestyle=dash, linewidth=1.6,
+            axes.stairs(_gaps(share), each.edges, baseline=None, color=colour, linewidth=0.6, alpha=0.45)
+        axes.stairs(_gaps(each.share.mean(0)), each.edges, baseline=None, color=colour, linestyle=dash, linewidth=1.6,
                     label=LABELS[each.network.method])
     inner = shown[0].edges[shown[0].edges > 0][0]
     used = np.flatnonzero(np.any([each.share.any(0) for each in shown], axis=0))
@@ -139,7 +139,7 @@ def _histogram(style: Style, level: int, shown: Sequence[Distribution]) -> Canva
     axes.minorticks_off()
     axes.tick_params(axis="x", labelsize=8)
     axes.set(xlim=(-reach, reach), title=f"level {level} ({sparsity(level)} pruned)", xlabel="diagonal entry of the Hessian",
-             ylabel="share of surviving weights per bin")
+             ylabel="share of survivors per bin")
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, columnspacing=1)
     return canvas
 

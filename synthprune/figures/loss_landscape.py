@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from synthprune.experiments.loss_landscape import (
     KINDS,
@@ -95,7 +96,7 @@ def pair_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 def kind_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Barriers between the four trainings and their distances, with intervals over initialisations."""
     rows = [(_title(p, row.kind), row.worst_error.text(2), row.mean_error.text(2), row.worst_loss.text(3), row.distance.text(2),
-             row.over_dense.text(3)) for row in table(p, results)]
+             "1" if row.kind == "dense" else row.over_dense.text(3)) for row in table(p, results)]
     return Table(f"Four trainings of one network, six pairs: {interval_words(p)}",
                  ("network", "training-error barrier, worst pair, points", "mean of the pairs, points",
                   "training-loss barrier, worst pair, nats", "mean distance between all weights", "the same over the dense"),
@@ -138,8 +139,9 @@ def _scale(shown: Mapping[Kind, Map]) -> LogNorm:
 
 
 def _marks(scale: LogNorm) -> list[float]:
-    """1, 2 and 5 times powers of ten within the scale."""
-    marks = [digit * 10.0**power for power in range(-7, 8) for digit in (1, 2, 5)]
+    """Round losses within the scale, about evenly spaced on it."""
+    digits = (1, 2, 5) if scale.vmax > 100 * scale.vmin else (1, 1.5, 2, 3, 5, 7)
+    marks = [digit * 10.0**power for power in range(-7, 8) for digit in digits]
     return [mark for mark in marks if scale.vmin <= mark <= scale.vmax]
 
 
@@ -150,7 +152,8 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     extent = (of.x[0] - step / 2, of.x[-1] + step / 2, of.y[0] - step / 2, of.y[-1] + step / 2)
     loss = np.ma.masked_invalid(of.loss).clip(FLOOR)
     image = axes.imshow(loss, origin="lower", extent=extent, cmap=COLOURS, norm=scale, interpolation="nearest")
-    axes.contour(of.x, of.y, np.log(loss), np.log(_marks(scale)), colors="white", linewidths=0.6, alpha=0.8)
+    axes.contour(of.x, of.y, np.log(loss), np.log(_marks(scale)), colors="white", linewidths=0.7,
+                 linestyles="solid", alpha=0.8)
     if len(of.orders) == 3:
         axes.plot(*of.places[[0, 1, 2, 0]].T, color="white", linewidth=1, linestyle=(0, (3, 2)))
     _mark_networks(axes, of)
@@ -158,6 +161,8 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     axes.set(title=title, xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach),
              xlabel="distance in weights", ylabel="distance in weights")
     axes.grid(visible=False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     bar = canvas.colorbar(image, cax=canvas.add_axes((0.15, 0.1, 0.8, 0.035)), orientation="horizontal")
     bar.set_ticks(_marks(scale), labels=[f"{mark:g}" for mark in _marks(scale)], fontsize=8)
     bar.ax.minorticks_off()
