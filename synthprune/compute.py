@@ -27,8 +27,10 @@ from synthprune.data.datasets import Split, facts, load
 from synthprune.data.images import fingerprint
 from synthprune.data.synthetic import SyntheticSet, noise, published, random_real, shuffled_labels
 from synthprune.distill import distribution_matching
+from synthprune.engine import used
 from synthprune.machine import EnergyMeter, cpu, device, peak_memory, revision
 from synthprune.models import Masks, State, build, initial_state, network_with, prunable
+from synthprune.plan import compiles
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_magnitude, random_like, rewound, severed, sparsity
 from synthprune.seeds import generator
@@ -163,7 +165,8 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
     state, losses = train(
         _network(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store),
         _training_data(entry, store), Recipe(**dict(entry.recipe)), order_seed=entry.order_seed, first_epoch=entry.first_epoch,
-        stop_epoch=entry.stop_epoch, resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS)
+        stop_epoch=entry.stop_epoch, resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS,
+        compiled=compiles(entry))
     finite = bool(np.isfinite(losses).all())
     return {name: value.numpy() for name, value in state.items()}, {
         "epoch_losses": [float(v) if np.isfinite(v) else None for v in losses], "diverged": not finite}
@@ -191,7 +194,7 @@ def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
     losses = path_losses(
         network, start, end, masks, _resident(split.train_images, split.train_labels, split),
         _resident(split.test_images, split.test_labels, split),
-        points=entry.points, recompute_statistics=entry.batch_norm == "recomputed")
+        points=entry.points, recompute_statistics=entry.batch_norm == "recomputed", compiled=compiles(entry))
     return vars(losses), standing
 
 
@@ -215,7 +218,8 @@ def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
     weights = np.concatenate([plane.weights(grid), plane.weights(plane.coordinates), np.eye(len(states))])
     first = np.concatenate([np.flatnonzero(split.train_labels == label)[:entry.per_class]
                             for label in range(split.train_labels.max() + 1)])
-    mixtures = Mixtures(network, states, masks, _resident(split.train_images[first], split.train_labels[first], split))
+    mixtures = Mixtures(network, states, masks, _resident(split.train_images[first], split.train_labels[first], split),
+                        compiled=compiles(entry))
     done, found = store.load_checkpoint(entry) or (0, {})
     rows, saved = [found["rows"]] if done else [], time.monotonic()
     for begin in range(done, len(weights), PLANE_CHUNK):
@@ -330,11 +334,15 @@ def _part(arrays: Arrays, prefix: str) -> State:
     return _tensors({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
 
 
+def _may_compile(entry: Entry) -> bool:
+    return isinstance(entry, specs.Trained | specs.Path | specs.Plane)
+
+
 def _provenance(entry: Entry, seconds: float) -> Metrics:
     on = device()
     return {
-        "package": synthprune.__version__, "revision": revision(), "engine": "eager", "torch": torch.__version__,
-        "numpy": np.__version__, "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
+        "package": synthprune.__version__, "revision": revision(), "engine": used(_may_compile(entry) and compiles(entry)),
+        "torch": torch.__version__, "numpy": np.__version__, "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
         "python": platform.python_version(), "seconds": round(seconds, 3), "data": _data_fingerprint(entry.dataset),
         "peak_memory_mb": peak_memory(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -60,7 +60,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # not before: it takes a second
+
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir():  # torch itself may have set it
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
     # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
     # One process per core: a pool of compiling processes for each of them would be too many.

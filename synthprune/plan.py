@@ -25,6 +25,21 @@ def seconds(entry: Entry) -> float:
     return visits / rate(_architecture(entry), entry.dataset, entry.recipe.batch if trains else None)
 
 
+def compiles(entry: Entry) -> bool:
+    """Whether `entry` is computed by the compiled engine: a function of its specification alone, whatever the machine.
+
+    A training that stops early is the beginning of one that does not, so the whole recipe counts.
+    """
+    from synthprune.engine import worth_compiling
+
+    architecture, batch = _architecture(entry), 500
+    steps = visited(entry)[0] / 3 / batch  # an evaluation costs a third of a step on as many images
+    if isinstance(entry, specs.Trained):
+        batch = entry.recipe.batch
+        steps = entry.recipe.epochs * -(-training_images(entry) // batch)
+    return worth_compiling(architecture.name, architecture.width, entry.dataset.pixels, batch, int(steps))
+
+
 def visited(entry: Entry) -> tuple[float, bool]:
     """How many images pass through the network for `entry`, and whether they train it (else they only pass forward)."""
     if isinstance(entry, specs.Trained):
