@@ -20,7 +20,7 @@ import synthprune
 from synthprune import specs
 from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
-from synthprune.analysis.hessian import hessian_diagonal, histogram, leading_eigenvalue, summary, trace
+from synthprune.analysis.hessian import BIN_EDGES, hessian_diagonal, histogram, leading_eigenvalue, summary, trace
 from synthprune.analysis.landscape import Mixtures, plane_through
 from synthprune.criteria import prune_at_initialisation
 from synthprune.data.datasets import Split, facts, load
@@ -253,7 +253,7 @@ def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
         found["trace"] = trace(*known, images, labels, probes=TRACE_PROBES, seed=entry.seed)
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
-    return {name: np.array(values) for name, values in rows.items()}, _standing(entry, store, trained)
+    return {name: np.array(values) for name, values in rows.items()} | {"edges": BIN_EDGES}, _standing(entry, store, trained)
 
 
 def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagonal, store: Store, *trained: Result) -> Metrics:
@@ -342,7 +342,8 @@ def _provenance(entry: Entry, seconds: float) -> Metrics:
     on = device()
     return {
         "package": synthprune.__version__, "revision": revision(), "engine": used(_may_compile(entry) and compiles(entry)),
-        "torch": torch.__version__, "numpy": np.__version__, "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
+        "torch": torch.__version__, "numpy": np.__version__,
+        "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
         "python": platform.python_version(), "seconds": round(seconds, 3), "data": _data_fingerprint(entry.dataset),
         "peak_memory_mb": peak_memory(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds")}
