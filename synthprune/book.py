@@ -45,7 +45,7 @@ def execute(chapter: str, given: Mapping[str, Any], output: Path) -> dict[str, A
     try:
         papermill.execute_notebook(sources() / "notebooks" / f"{chapter}.ipynb", part, parameters=dict(given),
                                    progress_bar=False, kernel_name="python3",
-                                   extra_arguments=["--log-level=40"])  # else each kernel warns of its own transport
+                                   extra_arguments=["--log-level=50"])  # else each kernel tells of its own transport and end
     except (PapermillException, DeadKernelError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise Problem(f"{chapter} did not finish: {reason} (what there is of it: {part})") from None

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from synthprune.experiments import CHAPTERS
 from synthprune.home import sources, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.stats import Interval, Measure, untold
@@ -349,9 +350,13 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
                          f'<td class="text"><q>{html.escape(claim.quote)}</q><p>{html.escape(claim.says)}</p></td>'
                          f'<td class="text">{_cell(judgements[claim.id])}</td>'
                          f'<td class="text">{_cell(reference[claim.id]) if claim.id in reference else "none yet"}</td>'
-                         f'<td><a href="{claim.chapter}.html">{claim.chapter}</a></td></tr>')
+                         f"<td>{_linked(claim.chapter)}</td></tr>")
         lines.append("</tbody>")
     return "\n".join([*lines, "</table></div></div>", ""])
+
+
+def _linked(chapter: str) -> str:
+    return f'<a href="{chapter}.html">{chapter}</a>' if chapter in CHAPTERS else chapter
 
 
 def _cell(judgement: Judgement) -> str:

@@ -253,7 +253,8 @@ def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
         found["trace"] = trace(*known, images, labels, probes=TRACE_PROBES, seed=entry.seed)
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
-    return {name: np.array(values) for name, values in rows.items()} | {"edges": BIN_EDGES}, _standing(entry, store, trained)
+    arrays = {name: np.array(values) for name, values in rows.items()} | {"edges": BIN_EDGES}
+    return arrays, _standing(entry, store, trained) | {"trace_probes": TRACE_PROBES}
 
 
 def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagonal, store: Store, *trained: Result) -> Metrics:

@@ -17,6 +17,8 @@ from synthprune.home import sources
 from synthprune.problems import Problem
 from synthprune.solve import solve, unobtainable
 
+UNWRITTEN = "its chapter is not written yet"
+
 REFERENCE = "laptop"
 """The profile whose shipped verdicts the scoreboard shows beside this run's."""
 
@@ -28,7 +30,8 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
     """
     ledger = claims.load()
     judged = {claim.id: claims.Judgement(**records[claim.chapter]["claims"][claim.id]) if claim.chapter in records
-              else claims.evaluate(claim, {claim.chapter: absent[claim.chapter]}, profile, decides=True) for claim in ledger}
+              else claims.evaluate(claim, {claim.chapter: absent.get(claim.chapter, UNWRITTEN)}, profile, decides=True)
+              for claim in ledger}
     _check_prose(root, judged)
     pages = {"scoreboard": claims.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
              "hero": _hero(profile)}
