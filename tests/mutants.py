@@ -153,6 +153,13 @@ MUTANTS = [
            "layer.first * (layer.second - k)", "test_masks.py -k every_pair"),
     Mutant("least common survivors forgotten", "analysis/masks.py", "max(0, layer.first + layer.second - layer.size)", "0",
            "test_masks.py -k every_pair"),
+    Mutant("the other rewind is the same", "experiments/controls.py", '{"rewind": "weights"}', '{"rewind": "full"}',
+           "test_controls.py -k changes_what_it_says"),
+    Mutant("difference to the wrong side", "experiments/controls.py", '("error", "like synthetic", "synthetic")',
+           '("error", "synthetic", "like synthetic")', "test_controls.py -k ledger"),
+    Mutant("steps matched to images, not to steps", "experiments/settings.py",
+           "round(epochs * -(-images // p.batch) / -(-on // p.batch))", "round(epochs * images / on)",
+           "test_controls.py -k matched_steps"),
 ]
 
 

@@ -122,7 +122,7 @@ def test_papermill_can_read_the_parameters() -> None:
 
     found = inspect_notebook(NOTEBOOK)
     assert set(found) == set(experiment("04_stability").Parameters.model_fields)
-    assert {p["inferred_type_name"] for p in found.values()} <= {"int", "float", "bool", "str", "list[int]"}
+    assert {p["inferred_type_name"] for p in found.values()} <= {"int", "float", "bool", "str", "list[int]", "list[str]"}
     assert all(p["help"] for p in found.values())
 
 

@@ -115,7 +115,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(kept: Store, monkeypatch: p
     """What is computed after that would be thrown away."""
     calls = []
 
-    def computed(entry: specs.Entry, store: Store) -> None:
+    def computed(entry: specs.Entry, store: Store, *, alone: bool) -> None:
         calls.append(entry)
         raise StoreProblem("cannot write to the store: no space left")
 

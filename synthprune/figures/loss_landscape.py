@@ -138,9 +138,8 @@ def _scale(shown: Mapping[Kind, Map]) -> LogNorm:
     return LogNorm(values.min(), max(values.max(), 1.01 * values.min()))
 
 
-def _marks(scale: LogNorm) -> list[float]:
-    """Round losses within the scale, about evenly spaced on it."""
-    digits = (1, 2, 5) if scale.vmax > 100 * scale.vmin else (1, 1.5, 2, 3, 5, 7)
+def _marks(scale: LogNorm, digits: tuple[float, ...] = (1, 2, 5)) -> list[float]:
+    """Round losses within the scale: `digits` times powers of ten."""
     marks = [digit * 10.0**power for power in range(-7, 8) for digit in digits]
     return [mark for mark in marks if scale.vmin <= mark <= scale.vmax]
 
@@ -152,7 +151,8 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     extent = (of.x[0] - step / 2, of.x[-1] + step / 2, of.y[0] - step / 2, of.y[-1] + step / 2)
     loss = np.ma.masked_invalid(of.loss).clip(FLOOR)
     image = axes.imshow(loss, origin="lower", extent=extent, cmap=COLOURS, norm=scale, interpolation="nearest")
-    axes.contour(of.x, of.y, np.log(loss), np.log(_marks(scale)), colors="white", linewidths=0.7,
+    marks = _marks(scale, (1, 2, 5) if scale.vmax > 100 * scale.vmin else (1, 1.5, 2, 3, 5, 7))
+    axes.contour(of.x, of.y, np.log(loss), np.log(marks), colors="white", linewidths=0.7,
                  linestyles="solid", alpha=0.8)
     if len(of.orders) == 3:
         axes.plot(*of.places[[0, 1, 2, 0]].T, color="white", linewidth=1, linestyle=(0, (3, 2)))
@@ -162,9 +162,9 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
              xlabel="distance in weights", ylabel="distance in weights")
     axes.grid(visible=False)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+        axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     bar = canvas.colorbar(image, cax=canvas.add_axes((0.15, 0.1, 0.8, 0.035)), orientation="horizontal")
-    bar.set_ticks(_marks(scale), labels=[f"{mark:g}" for mark in _marks(scale)], fontsize=8)
+    bar.set_ticks(marks, labels=[f"{mark:g}" for mark in marks], fontsize=8)
     bar.ax.minorticks_off()
     bar.set_label("training loss (nats)")
     return canvas

@@ -1,0 +1,8 @@
+// Names for what the theme leaves without one, or names otherwise than a reader sees it.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const summary of document.querySelectorAll("summary")) {
+    if (summary.textContent.trim()) summary.removeAttribute("aria-label");
+    else summary.setAttribute("aria-label", "Show or hide the pages below");
+  }
+  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+});
