@@ -4,5 +4,6 @@ document.addEventListener("DOMContentLoaded", () => {
     if (summary.textContent.trim()) summary.removeAttribute("aria-label");
     else summary.setAttribute("aria-label", "Show or hide the pages below");
   }
+  for (const entry of document.querySelectorAll(".citation-list > *")) entry.setAttribute("role", "listitem");
   for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
 });
