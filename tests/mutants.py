@@ -160,6 +160,9 @@ MUTANTS = [
     Mutant("steps matched to images, not to steps", "experiments/settings.py",
            "round(epochs * -(-images // p.batch) / -(-on // p.batch))", "round(epochs * images / on)",
            "test_controls.py -k matched_steps"),
+    Mutant("a stopped training decides its engine by its own length", "plan.py", "steps = entry.recipe.epochs *",
+           "steps = (entry.stop_epoch or entry.recipe.epochs) *", "test_engine.py -k stops_early"),
+    Mutant("instance norm's slope", "engine.py", "- x * bend", "+ x * bend", "test_engine.py -k rewritten"),
 ]
 
 

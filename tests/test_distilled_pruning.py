@@ -33,6 +33,7 @@ from synthprune.experiments.distilled_pruning import (
 from synthprune.experiments.settings import parameters
 from synthprune.figures import DARK, LIGHT
 from synthprune.figures.distilled_pruning import (
+    Line,
     accuracy_against_sparsity,
     accuracy_table,
     algorithm,
@@ -191,6 +192,14 @@ def test_figures_show_the_data() -> None:
     gone = accuracy_against_sparsity(p, lost)
     assert "no value" in gone.panels[0].alt and gone._repr_html_().count("<img") == 6 and "and " in gone.caption
     assert {row[1] for row in accuracy_table(p, lost).rows} == {"not measured"}
+
+
+def test_bands_are_ranges_of_two_and_intervals_of_more() -> None:
+    """Of 1, 2 and 6: mean 3, deviation sqrt(7), Student's factor for two degrees of freedom 4.3027."""
+    two, three = (Line("", lambda style: style.imp, "o", (4,), np.array([values])) for values in ([1.0, 2.0], [1.0, 2.0, 6.0]))
+    assert [float(bound[0]) for bound in two.band] == [1, 2] and two.mean[0] == 1.5
+    assert [float(bound[0]) for bound in three.band] == pytest.approx([3 - 4.3027 * (7 / 3) ** 0.5, 3 + 4.3027 * (7 / 3) ** 0.5],
+                                                                      abs=1e-3)
 
 
 def test_the_frame_is_that_of_the_values() -> None:

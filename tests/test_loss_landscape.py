@@ -172,6 +172,15 @@ def test_figures_and_tables_say_what_was_measured() -> None:
     assert kind_table(p, results).rows[1][1].startswith("5.10 [")
 
 
+@pytest.mark.parametrize("height", [0.0, 0.11, 5e4])
+def test_a_level_loss_is_drawn_too(height: float) -> None:
+    """No round number lies within such a scale, and nothing has a logarithm."""
+    p, results = made(LAPTOP, some)
+    for kind in KINDS:
+        results[plane_name(p, kind, 0, p.orders)] = plane(TETRAHEDRON, p.side, lambda places: np.full(len(places), height))
+    assert flat(p, results, p.orders)._repr_html_().count("<img") == 6 == surfaces(p, results)._repr_html_().count("<img")
+
+
 @pytest.mark.parametrize(("given", "words"), [
     ({"orders": [0, 1, 2]}, "at least 4 items"), ({"orders": [0, 1, 1, 2]}, "distinct"),
     ({"three": [0, 1, 9]}, "not three different ones"), ({"three": [0, 1, 1]}, "not three different ones"),

@@ -115,7 +115,7 @@ def _errors(shown: Mapping[Kind, Map]) -> str:
     """How sure a height is, in words."""
     if not shown:
         return ""
-    relative = np.concatenate([(each.deviation / each.loss).ravel() for each in shown.values()])
+    relative = np.concatenate([(each.deviation / each.loss.clip(FLOOR)).ravel() for each in shown.values()])
     relative = 100 * relative[np.isfinite(relative)]
     images = next(iter(shown.values())).images
     lost = sum(int((~np.isfinite(each.loss)).sum()) for each in shown.values())

@@ -1,0 +1,97 @@
+"""The engine: decided from facts alone, the same mathematics either way, and eager where no compiler works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from synthprune import engine, specs
+from synthprune.data.facts import facts
+from synthprune.experiments import CHAPTERS, experiment
+from synthprune.experiments.settings import parameters
+from synthprune.models import build, initial_state, network_with, prunable
+from synthprune.plan import compiles
+from synthprune.pruning import dense_masks, prune_by_magnitude
+from synthprune.training import Evaluator, Recipe, Resident, evaluate, train
+
+
+def trainings(profile: str) -> list[specs.Trained]:
+    asked = [entry for chapter in CHAPTERS for entry in experiment(chapter).requests(
+        parameters(experiment(chapter).Parameters, chapter, {"profile": profile})).values()]
+    return [entry for entry in specs.closure(asked) if isinstance(entry, specs.Trained)]
+
+
+def test_the_demo_never_compiles_and_the_paper_does_where_it_takes_long() -> None:
+    assert not any(map(compiles, trainings("demo")))
+    long = [entry for entry in trainings("paper") if isinstance(entry.data, specs.Real)]
+    assert long and all(map(compiles, long))
+
+
+def test_a_training_that_stops_early_has_the_engine_of_the_whole() -> None:
+    whole = next(entry for entry in trainings("paper") if isinstance(entry.data, specs.Real))
+    assert compiles(whole.model_copy(update={"stop_epoch": 1})) == compiles(whole)
+
+
+def test_only_facts_decide() -> None:
+    assert engine.worth_compiling("convnet3", 32, 16, 64, 10_000) and not engine.worth_compiling("lenet300", 300, 28, 64, 10**6)
+    assert not engine.worth_compiling("convnet3", 32, 16, 64, 100)
+
+
+def test_where_no_compiler_works_everything_is_eager_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch,
+                                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(function: object) -> object:
+        raise RuntimeError("no C++ compiler\nand much more")
+
+    monkeypatch.setattr(engine, "_compile", broken)
+    engine.works.cache_clear()
+    try:
+        assert engine.used(True) == engine.used(False) == "eager" and engine.compiled(len) is len
+        said = capsys.readouterr().err
+        assert said == "torch.compile does not work here, so everything is computed eagerly: no C++ compiler\n"
+    finally:
+        engine.works.cache_clear()
+
+
+@pytest.mark.parametrize("size", [(6, 6), (7, 5), (2, 2)])
+def test_what_is_rewritten_is_the_same_function_with_the_same_gradients(size: tuple[int, int]) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, *size))).requires_grad_()
+    norm, pool = nn.GroupNorm(3, 3).double(), nn.AvgPool2d(2)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.5, -1.0]))
+        norm.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
+    plain = nn.Sequential(norm, pool)
+    out = plain(images)
+    seed = torch.from_numpy(np.random.default_rng(1).standard_normal(out.shape))
+    wanted = torch.autograd.grad(out, [images, norm.weight, norm.bias], seed)
+    again = engine.rewritten(plain)
+    assert not any(isinstance(module, nn.GroupNorm | nn.AvgPool2d) for module in again.modules())
+    found = torch.autograd.grad(again(images), [images, norm.weight, norm.bias], seed)
+    assert torch.allclose(again(images), out, rtol=0, atol=1e-12)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+
+
+def test_compiled_and_eager_agree_over_ten_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    if not engine.works():
+        pytest.skip("no C++ compiler works here: the compiled engine was not tried")
+    known, rng = facts("digits"), np.random.default_rng(0)
+    images = rng.integers(0, 256, (80, 1, 16, 16), dtype=np.uint8)
+    data = Resident.of(images, np.arange(80) % 10, known, "cpu")
+    network = build("convnet3", channels=1, pixels=16, classes=10, width=4, norm="instance")
+    start = initial_state(network, 0)
+    masks = prune_by_magnitude(start, dense_masks(start, prunable(network)), 0.5)
+    recipe = Recipe(epochs=5, batch=40, lr=0.01)
+    (eager, losses), (compiled, same) = (
+        train(network, start, masks, data, recipe, order_seed=1, compiled=choice) for choice in (False, True))
+    assert np.allclose(losses, same, rtol=1e-5)
+    for key, value in eager.items():
+        scale = float(value.double().abs().max()) or 1
+        assert torch.allclose(value.double(), compiled[key].double(), rtol=0, atol=1e-5 * scale), key
+    assert all((compiled[key][~mask] == 0).all() for key, mask in masks.items())
+    loss, error = Evaluator(network, data, compiled=True).at(eager)
+    assert (loss, error) == pytest.approx(evaluate(network_with(network, eager), data), rel=1e-5)
