@@ -73,8 +73,10 @@ PRODUCTS = 240
 def images(dataset: specs.Dataset) -> tuple[int, int]:
     """Training and test images of a data set, whether or not it is on this machine."""
     known = FACTS[dataset.name]
-    train, test = PROBABLE.get(dataset.name) or (known.complete[part] * len(known.classes) for part in ("train", "test"))
-    return (dataset.train_per_class * len(known.classes) if dataset.train_per_class else train), test
+    whole = PROBABLE.get(dataset.name) or [known.complete[part] * len(known.classes) for part in ("train", "test")]
+    train, test = (count * len(known.classes) if count else all_ for count, all_ in
+                   zip((dataset.train_per_class, dataset.test_per_class), whole, strict=True))
+    return train, test
 
 
 def training_images(entry: specs.Trained) -> int:

@@ -59,6 +59,26 @@ def test_colour_reaches_the_ends_of_its_ranges() -> None:
         torch.testing.assert_close(found, torch.stack([least[0], most[1]]), atol=1e-5, rtol=0)
 
 
+def test_colours_are_changed_one_after_the_other() -> None:
+    """Brightness, then saturation, then contrast, each about the means of what the one before it left."""
+    images = batch(2)
+    bright = images + torch.tensor([0.3, -0.4])[:, None, None, None]
+    grey = bright.mean(1, keepdim=True)
+    vivid = (bright - grey) * torch.tensor([0.4, 1.6])[:, None, None, None] + grey
+    level = vivid.mean((1, 2, 3), keepdim=True)
+    wanted = (vivid - level) * torch.tensor([1.4, 0.6])[:, None, None, None] + level
+    draws = Draws("crop", brightness=[0.8, 0.1], saturation=[0.2, 0.8], contrast=[0.9, 0.1])
+    torch.testing.assert_close(diffaug(images, draws, flip=False), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_what_is_mirrored_is_mirrored_before_it_is_moved(geometry: str) -> None:
+    images, moved = batch(), {"u": [0.1, 0.6, 0.9], "v": [0.7, 0.2, 0.4]}
+    found = diffaug(images, Draws(geometry, flip=[0.0, 0.9, 0.4], **moved), flip=True)
+    before = torch.stack([images[0].flip(2), images[1], images[2].flip(2)])
+    torch.testing.assert_close(found, diffaug(before, Draws(geometry, **moved), flip=False), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(("side", "reach"), [(16, 2), (32, 4)])
 def test_a_shift_is_by_whole_pixels_with_zeros_behind(side: int, reach: int) -> None:
     moves = range(-reach, reach + 1)

@@ -26,8 +26,9 @@ def made(height: Callable[[Case, int], float], **given: object) -> tuple[Paramet
         for name, seed, path in case.paths():
             curve = np.full(p.points, 0.1)
             curve[p.points // 2] += height(case, seed)
-            aligned = {"moved": 0.25, "union_density": 0.5} if path.aligned else {}
-            results[name] = Result(path.key, dict.fromkeys(QUANTITIES, curve), {"collapsed": [], "diverged": False} | aligned, {})
+            metrics = {"collapsed": [], "diverged": False, "train_images": 10_000}
+            metrics |= {"moved": 0.25, "union_density": 0.5} if path.aligned else {}
+            results[name] = Result(path.key, dict.fromkeys(QUANTITIES, curve), metrics, {})
     assert results.keys() == requests(p).keys()
     return p, results
 
@@ -70,7 +71,7 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
 def test_a_diverged_training_is_named_and_left_out() -> None:
     p, results = made(rise)
     lost = "coreset, level 4, initialisation 1, orders 0-1"
-    results[lost] = Result(lost, results[lost].arrays, {"collapsed": [], "diverged": True}, {})
+    results[lost] = Result(lost, results[lost].arrays, results[lost].metrics | {"diverged": True}, {})
     one = measured(p, results)["", "coreset", 4]
     assert np.isnan(one.error[1]) and one.left_out == ("coreset, level 4, initialisation 1: the training diverged",)
     assert measures(p, results)["accuracy_synthetic_minus_random_real"].intervals[f"{p.scene}, level 4"].n == 2
@@ -88,6 +89,19 @@ def test_pictures_and_tables_show_the_data() -> None:
     figure = scans(p, results)
     assert len(figure.panels) == 2 and "6.00 at 16" in figure.panels[0].alt and figure._repr_html_().count("<img") == 4
     assert trained_loss(p, results, "coreset", 4) == pytest.approx(0.1)
+    assert np.isnan(trained_loss(p, {}, "coreset", 4))
+
+
+def test_a_source_may_be_measured_at_the_first_level_alone() -> None:
+    p, results = made(rise, low_only=["coreset"])
+    assert [level for variant, method, level in measured(p, results) if method == "coreset" and not variant] == [4]
+    assert measures(p, results)["accuracy_synthetic_minus_random_real"].intervals.keys() == {f"{p.scene}, level 4"}
+    assert "random real images, level 9" not in sources(p, results).panels[0].alt
+
+
+def test_all_images_are_drawn_at_their_number_per_class() -> None:
+    p, results = made(rise, train_per_class=0)  # the results say 10,000 images, of ten classes
+    assert "6.00 at 250, 6.00 at 1000" in scans(p, results).panels[1].alt
 
 
 def test_where_nothing_can_be_had_nothing_is_claimed() -> None:
@@ -105,7 +119,9 @@ def test_the_exercise_knows_right_wrong_and_nothing() -> None:
 
 @pytest.mark.parametrize(("given", "said"), [
     ({"methods": ["synthetic", "magic"]}, "'magic' is none of"), ({"methods": ["imp", "imp"]}, "must be distinct"),
-    ({"levels": [0, 4]}, "levels go from 1 to 30"), ({"points": 4}, "must be odd")])
+    ({"levels": [0, 4]}, "levels go from 1 to 30"), ({"points": 4}, "must be odd"), ({"widths": [0]}, "widths.*at least 1"),
+    ({"lengths": [5, 5]}, "lengths.*must be distinct"), ({"low_only": ["snip"]}, "'snip', which is not among the methods"),
+    ({"rewind": "20", "lengths": [20]}, "rewind=20 is not before the last epoch")])
 def test_nonsense_is_refused_in_words(given: dict, said: str) -> None:
     with pytest.raises(Problem, match=said):
         parameters(Parameters, "10_controls", LAPTOP | given)

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import ClassVar, get_args
 
 import numpy as np
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.barriers import ends
@@ -26,6 +26,7 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "10_controls"
 
     methods: list[str] = field("where masks come from: synthetic, imp and the controls", min_length=2)
+    low_only: list[str] = field("which of them at the first level alone, to spare time")
     levels: list[int] = field("pruning levels, low to high (level n keeps 0.8^n of the weights)", min_length=1)
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
@@ -41,6 +42,13 @@ class Parameters(Settings):
             raise ValueError(f"'{unknown[0]}' is none of {', '.join(get_args(Method))}" if unknown else "must be distinct")
         return list(dict.fromkeys([*METHODS, *methods]))
 
+    @field_validator("widths", "lengths", "amounts")
+    @classmethod
+    def _other_values(cls, values: list[int]) -> list[int]:
+        if len(set(values)) < len(values) or min(values, default=1) < 1:
+            raise ValueError("must be distinct and at least 1")
+        return values
+
     @field_validator("levels")
     @classmethod
     def _sparse(cls, levels: list[int]) -> list[int]:
@@ -54,6 +62,19 @@ class Parameters(Settings):
         if points % 2 == 0:
             raise ValueError("must be odd, so that the midpoint is on the path")
         return points
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Parameters:
+        unknown = [method for method in self.low_only if method not in self.methods]
+        if unknown:
+            raise ValueError(f"low_only names '{unknown[0]}', which is not among the methods")
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs, *self.lengths):
+            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+        return self
+
+    def levels_of(self, method: str) -> list[int]:
+        """The levels at which a source is measured."""
+        return self.levels[:1] if method in self.low_only else self.levels
 
 
 def setting(p: Parameters) -> str:
@@ -94,7 +115,7 @@ class Case:
 def cases(p: Parameters) -> list[Case]:
     """Every case of the chapter: the sources, the other rewind, the alignment, and the three scans."""
     three = [("dense", 0), *((method, p.levels[0]) for method in METHODS)]
-    found = [Case("", p, "dense", 0), *(Case("", p, method, level) for method in p.methods for level in p.levels)]
+    found = [Case("", p, "dense", 0), *(Case("", p, method, level) for method in p.methods for level in p.levels_of(method))]
     found += [Case("aligned", p, method, level) for method, level in three]
     if p.rewind == "full":
         weights = p.model_copy(update={"rewind": "weights"})
@@ -113,7 +134,10 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One case: per initialisation, NaN where it collapsed or diverged. Percent, percentage points, nats."""
+    """One case: per initialisation, NaN where it collapsed or diverged. Percent, percentage points, nats.
+
+    `moved`, `union`: shares from 0 to 1, NaN where nothing was aligned. `images`: real training images.
+    """
 
     case: Case
     accuracy: np.ndarray
@@ -121,6 +145,7 @@ class Measured:
     loss: np.ndarray
     moved: np.ndarray
     union: np.ndarray
+    images: int
     left_out: tuple[str, ...]
 
 
@@ -145,7 +170,7 @@ def _measured(case: Case, named: list[tuple[str, int]], results: Mapping[str, Re
     return Measured(case, np.array([accuracy(paths) for paths in of]),
                     np.array([100 * barrier(paths, "train_error", "highest") for paths in of]),
                     np.array([barrier(paths, "train_loss", "midpoint") for paths in of]), metric("moved"),
-                    metric("union_density"), tuple(faults))
+                    metric("union_density"), of[0][0].metrics["train_images"], tuple(faults))
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
@@ -179,6 +204,9 @@ def check_source(answer: str | None, p: Parameters, results: Mapping[str, Result
 
 
 def trained_loss(p: Parameters, results: Mapping[str, Result], method: str, level: int) -> float:
-    """Mean training loss, in nats, of the networks at the ends of the paths; for the chapter's cell to try."""
-    case = Case("", p, method, level)
-    return float(np.mean([ends(results[name].arrays["train_loss"]) for name, _, _ in case.paths()]))
+    """Mean training loss, in nats, of the networks at the ends of the paths; NaN where they were not all measured.
+
+    For the chapter's cell to try.
+    """
+    of = [results.get(name) for name, _, _ in Case("", p, method, level).paths()]
+    return float("nan") if None in of else float(np.mean([ends(path.arrays["train_loss"]) for path in of]))

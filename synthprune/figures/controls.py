@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
+from synthprune.data.facts import FACTS
 from synthprune.experiments.controls import SCANS, Measured, Parameters, measured
 from synthprune.experiments.settings import METHODS
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
@@ -25,13 +26,17 @@ Found = Mapping[tuple[str, str, int], Measured]
 def sources(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Accuracy and barrier of every source of masks, one row each, in the order of their accuracy at the first level."""
     of = measured(p, results)
-    rows = [("dense", [0]), *((method, p.levels) for method in _by_accuracy(p, of))]
-    panels = [Panel(lambda style, q=quantity: _dots(style, p, of, rows, q), _dots_alt(of, rows, quantity))
-              for quantity in QUANTITIES]
-    shade = "the range of the two initialisations" if len(p.seeds) == 2 else "the 95\N{NO-BREAK SPACE}% interval of the mean"
-    line = f" Bars: {shade}." if len(p.seeds) > 1 else ""
+    rows = [("dense", [0]), *((method, p.levels_of(method)) for method in _by_accuracy(p, of))]
+    panels = []
+    for quantity, title in QUANTITIES.items():
+        shown = [(method, [getattr(of["", method, level], quantity) for level in levels if ("", method, level) in of])
+                 for method, levels in rows]
+        line = stats.STABLE_BELOW if quantity == "error" else None
+        panels.append(Panel(lambda style, shown=shown, title=title, line=line: dots(style, shown, title, line),
+                            _dots_alt(of, rows, quantity)))
     caption = (f"{setting(p)} One row for each way to find a mask; filled: level {p.levels[0]}, hollow: higher levels."
-               f" Dotted: two points, below which a network is called stable. {level_words(p.levels)}{line}{_left_out(of)}")
+               f" Dotted: two points, below which a network is called stable."
+               f" {level_words(p.levels)}{band_words(p.seeds)}{_left_out(of)}")
     data = [("method", "level", "initialisation", *QUANTITIES, "loss_barrier_midway")]
     data += [(method, level, seed, *(f"{value:.6f}" for value in values)) for (variant, method, level), one in of.items()
              if not variant for seed, *values in zip(one.case.p.seeds, one.accuracy, one.error, one.loss, strict=True)]
@@ -43,28 +48,38 @@ def _by_accuracy(p: Parameters, of: Found) -> list[str]:
     return sorted(here, key=lambda method: -np.nan_to_num(stats.interval(of["", method, p.levels[0]].accuracy).mean, nan=-1))
 
 
-def _dots(style: Style, p: Parameters, of: Found, rows: list[tuple[str, list[int]]], quantity: str) -> Canvas:
-    canvas = Canvas(figsize=(4.2, 0.34 * len(rows) + 1.1))
-    axes = canvas.add_axes((0.5, 0.9 / (0.34 * len(rows) + 1.1), 0.46, 1 - 1.15 / (0.34 * len(rows) + 1.1)))
-    for place, (method, levels) in enumerate(rows):
-        for n, level in enumerate(level for level in levels if ("", method, level) in of):
-            values = getattr(of["", method, level], quantity)
-            values = values[np.isfinite(values)]
-            if not len(values):
+def dots(style: Style, rows: Sequence[tuple[str, Sequence[np.ndarray]]], title: str, line: float | None = None) -> Canvas:
+    """A row for each method, and in it a mean for each array (initialisations,): filled for the first, hollow for the others.
+
+    Bars as `band_words` says. `line`: a dotted one, beside that at zero. NaN is left out.
+    """
+    height = 0.34 * len(rows) + 1.1
+    canvas = Canvas(figsize=(4.2, height))
+    axes = canvas.add_axes((0.5, 0.9 / height, 0.46, 1 - 1.15 / height))
+    for place, (method, groups) in enumerate(rows):
+        for n, values in enumerate(groups):
+            finite, colour = values[np.isfinite(values)], style.colour(method)
+            if not len(finite):
                 continue
-            mean, at = values.mean(), place + 0.24 * (n - (len(levels) - 1) / 2)
-            of_mean = stats.interval(values)
-            low, high = (values.min(), values.max()) if len(values) < 3 else (of_mean.low, of_mean.high)
-            colour = style.colour(method)
-            axes.plot([low, high], [at, at], color=colour, linewidth=1.4)
-            axes.plot(mean, at, marker=MARKERS.get(method, "o"), color=colour, linestyle="none",
-                      markerfacecolor=colour if n == 0 else "none")
-    axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=QUANTITIES[quantity])
+            of_mean, at = stats.interval(finite), place + 0.24 * (n - (len(groups) - 1) / 2)
+            bounds = (finite.min(), finite.max()) if len(finite) < 3 else (of_mean.low, of_mean.high)
+            axes.plot(bounds, (at, at), color=colour, linewidth=1.4)
+            axes.plot(of_mean.mean, at, marker=MARKERS.get(method, "o"), color=colour, linestyle="none",
+                      markerfacecolor="none" if n else colour)
+    axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
     axes.set_yticklabels([LABELS[method] for method, _ in rows], fontsize=9)
-    if quantity == "error":
+    if line is not None:
         axes.axvline(0, color=style.text, linewidth=0.8, zorder=1)
-        axes.axvline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
+        axes.axvline(line, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
     return canvas
+
+
+def band_words(seeds: Sequence[int]) -> str:
+    """What the bars of `dots` are: ' Bars: ...', or nothing where there are none."""
+    if len(seeds) < 2:
+        return ""
+    shade = "the range of the two initialisations" if len(seeds) == 2 else "the 95\N{NO-BREAK SPACE}% interval of the mean"
+    return f" Bars: {shade}."
 
 
 def _dots_alt(of: Found, rows: list[tuple[str, list[int]]], quantity: str) -> str:
@@ -123,8 +138,8 @@ def scans(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """How the three barriers move with width, length and amount of data, from the first initialisation."""
     of = measured(p, results)
     lines = {name: _scanned(p, of, name) for name in SCANS if getattr(p, name)}
-    panels = [Panel(lambda style, n=name: _scan(style, p, lines[n], SCANS[n]), _scan_alt(lines[name], SCANS[name]))
-              for name in lines]
+    panels = [Panel(lambda style, n=name: _scan(style, lines[n], SCANS[n], _own(p, of, SCANS[n])),
+                    _scan_alt(lines[name], SCANS[name])) for name in lines]
     caption = (f"{setting(p)} Training-error barrier at level {p.levels[0]} and of the dense network, from initialisation"
                f" {p.seeds[0]} alone: one point each, without an interval. Ring: this chapter's own setting. Dotted: two points.")
     data = [("setting", "value", "method", "barrier_points"), *((SCANS[name], value, method, f"{height:.6f}")
@@ -132,7 +147,7 @@ def scans(p: Parameters, results: Mapping[str, Result]) -> Figure:
     return Figure(panels, caption, data, "10_controls_scans")
 
 
-def _scanned(p: Parameters, of: Found, name: str) -> dict[str, list[tuple[int, float]]]:
+def _scanned(p: Parameters, of: Found, name: str) -> dict[str, list[tuple[float, float]]]:
     """{method: [(value, barrier of the first initialisation)]}, the chapter's own setting among them."""
     changed, found = SCANS[name], {}
     for method, level in (("dense", 0), *((method, p.levels[0]) for method in METHODS)):
@@ -140,26 +155,25 @@ def _scanned(p: Parameters, of: Found, name: str) -> dict[str, list[tuple[int, f
         own = of.get(("", method, level))
         points = [(value, float(one.error[0])) for value, one in cases.items() if one is not None]
         if own is not None:
-            points.append((_own(p, changed), float(own.error[0])))
+            points.append((_own(p, of, changed), float(own.error[0])))
         found[method] = sorted(points)
     return found
 
 
-def _own(p: Parameters, changed: str) -> int:
-    """The chapter's own value; "all images" as the number of the largest class."""
-    from synthprune.data.facts import FACTS
+def _own(p: Parameters, of: Found, changed: str) -> float:
+    """The chapter's own value; of "all images", the mean number per class."""
+    known = next((one.images for (variant, *_), one in of.items() if not variant), 0)
+    return getattr(p, changed) or known / len(FACTS[p.dataset].classes)
 
-    return getattr(p, changed) or FACTS[p.dataset].complete.get("train", 146)
 
-
-def _scan(style: Style, p: Parameters, lines: Mapping[str, list[tuple[int, float]]], changed: str) -> Canvas:
+def _scan(style: Style, lines: Mapping[str, list[tuple[float, float]]], changed: str, own: float) -> Canvas:
     canvas = Canvas(figsize=(3.6, 3.5))
     axes = canvas.add_axes((0.18, 0.3, 0.78, 0.64))
     for method, points in lines.items():
         values, heights = zip(*points, strict=True) if points else ((), ())
         axes.plot(values, heights, color=style.colour(method), marker=MARKERS[method], label=LABELS[method])
         for value, height in points:
-            if value == _own(p, changed):
+            if value == own:
                 axes.plot(value, height, "o", markersize=11, markerfacecolor="none", color=style.colour(method))
     axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
     axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
@@ -168,8 +182,8 @@ def _scan(style: Style, p: Parameters, lines: Mapping[str, list[tuple[int, float
     return canvas
 
 
-def _scan_alt(lines: Mapping[str, list[tuple[int, float]]], changed: str) -> str:
-    said = [f"{LABELS[method]}: {', '.join(f'{minus(height, 2)} at {value}' for value, height in points)}"
+def _scan_alt(lines: Mapping[str, list[tuple[float, float]]], changed: str) -> str:
+    said = [f"{LABELS[method]}: {', '.join(f'{minus(height, 2)} at {value:g}' for value, height in points)}"
             for method, points in lines.items()]
     return f"Lines: training-error barrier in points over {WORDS[changed]}. {'; '.join(said)}."
 

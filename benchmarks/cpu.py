@@ -1,0 +1,39 @@
+"""Training steps and evaluations on one core, against what bounds them: `python -m benchmarks.cpu`, into RESULTS.md.
+
+CPU seconds of one thread, each comparison taken in turns. About six minutes on an idle machine, two more where nothing is
+in the compiler's cache.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmarks.table import record
+from benchmarks.training import Bench, evaluation_rows, step_rows
+from synthprune.machine import keep_freed_memory
+
+STEPS = [
+    # width, pixels, batch, batches a turn; targets against convolutions, against the plain loop, of everything else
+    ((128, 32, 64, 3), ("at most 1.25", "at least 1.6", "under 5 %")),
+    ((128, 32, 256, 1), ("at most 1.25", "at least 1.6", "")),
+    ((32, 32, 64, 8), ("at most 1.6", "at least 2", "")),
+    ((32, 32, 256, 2), ("at most 1.6", "at least 2", "")),
+    ((32, 16, 64, 20), ("", "", "")),
+]
+EVALUATIONS = [((32, 16, 500, 8), 11), ((128, 32, 500, 2), 3)]
+"""Laptop and paper sizes; images in batches of 500, points."""
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    rows = [row for sizes, targets in STEPS for row in step_rows(Bench(*sizes, "cpu", time.process_time), targets)]
+    for sizes, points in EVALUATIONS:
+        rows += evaluation_rows(Bench(*sizes, "cpu", time.process_time), points)
+    record("python -m benchmarks.cpu", rows)
+
+
+if __name__ == "__main__":
+    main()

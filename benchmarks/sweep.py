@@ -1,0 +1,60 @@
+"""Trainings on two workers that are up already: `python -m benchmarks.sweep`, into RESULTS.md. Minutes of both cores.
+
+Eight equal trainings of half a minute and more on one worker and on two, once (eight trainings are their own repetition);
+then 64 short ones against 8, both on two workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from distributed import LocalCluster
+
+from benchmarks.table import Row, record
+from synthprune.solve import solve
+from synthprune.specs import Architecture, Dataset, Real, Recipe, Search, Subnetwork, Trained
+from synthprune.store import Store
+
+LONG, SHORT = 260, 15
+"""Epochs of a training: more than half a minute, about two seconds."""
+
+
+def trainings(count: int, epochs: int, first: int = 0) -> dict[str, Trained]:
+    """Equal trainings of a dense ConvNet-3 on the digits, each in an order of its own."""
+    recipe = Recipe(epochs=epochs, batch=64, lr=0.05)
+    subnetwork = Subnetwork(dataset=Dataset(name="digits", pixels=16), architecture=Architecture(
+        name="convnet3", width=32, norm="instance"), init_seed=0, level=0, search=Search(data=Real(), recipe=recipe, seed=0))
+    return {str(order): Trained(subnetwork=subnetwork, data=Real(), recipe=recipe, order_seed=order)
+            for order in range(first, first + count)}
+
+
+def seconds(requests: dict[str, Trained], folder: Path, workers: int) -> float:
+    """Wall seconds to compute `requests` on workers that are up and have computed the like before."""
+    with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+                      silence_logs=logging.ERROR) as cluster:
+        os.environ["SYNTHPRUNE_SCHEDULER"] = cluster.scheduler_address
+        # A training that stops early has the engine of the whole: what it compiles is there afterwards.
+        warm = {name: entry.model_copy(update={"stop_epoch": 1, "order_seed": 1000 + entry.order_seed})
+                for name, entry in requests.items()}
+        solve(warm, Store(folder / f"warm{workers}"))
+        begun = time.perf_counter()
+        solve(requests, Store(folder / f"store{workers}-{len(requests)}"))
+        return time.perf_counter() - begun
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        one, two = (seconds(trainings(8, LONG), folder, workers) for workers in (1, 2))
+        few, many = (seconds(trainings(count, SHORT, first), folder, 2) for count, first in ((8, 100), (64, 200)))
+    record("python -m benchmarks.sweep", [
+        Row(f"8 equal trainings of {one / 8:.0f} s on two workers", "one after the other", "at least 1.85", [one / two]),
+        Row(f"64 trainings of {2 * few / 8:.1f} s on two workers", "8 of them", "8", [many / few])])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Chapter 11: a synthetic set of one's own, trained on, pruned with, and paid for. Paper section 2.3, and ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs
+from synthprune.costs import Cost, search_cost
+from synthprune.data.facts import FACTS
+from synthprune.experiments import settings
+from synthprune.experiments.paths import faults_of
+from synthprune.experiments.settings import (
+    Method,
+    Settings,
+    decides,
+    decoded_images,
+    field,
+    retrained,
+    subnetwork,
+)
+from synthprune.store import Result, Store
+
+SETS: tuple[Method, ...] = ("synthetic", "coreset")
+"""The set of one's own, and random real images in the same number."""
+
+SOURCES: tuple[Method, ...] = (*SETS, "imp")
+"""What masks are found on: these, and all the real images."""
+
+LEAST_PIXELS = 16
+"""Three poolings of the distilling network leave one number per channel of smaller images."""
+
+START, END = "the set before distillation", "the set after distillation"
+
+
+class Parameters(Settings):
+    chapter: ClassVar[str] = "11_make_synthetic_data"
+
+    level: int = field("level to prune to (level n keeps 0.8^n of the weights)", ge=1, le=30)
+    order: int = field("data order of the trainings on real data", ge=0)
+
+    @field_validator("synthetic")
+    @classmethod
+    def _made_here(cls, value: str) -> str:
+        if value != "distilled":
+            raise ValueError("this chapter distils a set of its own: leave it at distilled")
+        return value
+
+    @field_validator("pixels")
+    @classmethod
+    def _enough(cls, pixels: int) -> int:
+        if pixels < LEAST_PIXELS:
+            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
+        return pixels
+
+    @model_validator(mode="after")
+    def _rewind_within(self) -> Parameters:
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+        return self
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how a set is"
+                                  " made and used.")
+    return (f"{settings.in_words(p)} Initialisations {', '.join(map(str, p.seeds))}; masks of level {p.level}; retrained in order"
+            f" {p.order}.{note}")
+
+
+def trained_on(p: Parameters, method: Method, seed: int) -> specs.Evaluation:
+    """The dense network trained on a set alone: the first round of the search on that set, so that it costs nothing more."""
+    return specs.Evaluation(of=subnetwork(p, method, seed, 1).round)
+
+
+def alone(method: Method, seed: int) -> str:
+    """What the evaluation of a network trained on a set alone is called."""
+    return f"trained on {method} alone, initialisation {seed}"
+
+
+def pruned(method: str, seed: int) -> str:
+    """What the evaluation of a retrained subnetwork, or of the "dense" network, is called."""
+    return f"{method} mask, trained on real data, initialisation {seed}"
+
+
+def requests(p: Parameters) -> dict[str, specs.Entry]:
+    """The set before and after distillation, and the evaluations of what is trained on it and pruned with it."""
+    made = settings.synthetic_data(p)
+    wanted: dict[str, specs.Entry] = {START: made.model_copy(update={"steps": 0}), END: made}
+    for seed in p.seeds:
+        wanted |= {alone(method, seed): trained_on(p, method, seed) for method in SETS}
+        wanted |= {pruned(method, seed): specs.Evaluation(of=retrained(p, method, seed, p.level, p.order)) for method in SOURCES}
+        wanted[pruned("dense", seed)] = specs.Evaluation(of=retrained(p, "imp", seed, 0, p.order))
+    return wanted
+
+
+def accuracies(p: Parameters, results: Mapping[str, Result]) -> dict[str, dict[str, np.ndarray]]:
+    """Test accuracy, percent (initialisations,), NaN where one is faulty: {"alone" or "pruned": {method: values}}."""
+    def of(name: Any, methods: tuple[str, ...]) -> dict[str, np.ndarray]:
+        return {method: np.array([_accuracy(results[name(method, seed)]) for seed in p.seeds]) for method in methods
+                if all(name(method, seed) in results for seed in p.seeds)}
+
+    return {"alone": of(alone, SETS), "pruned": of(pruned, ("dense", *SOURCES))}
+
+
+def _accuracy(result: Result) -> float:
+    return math.nan if faults_of(result) else 100 * (1 - float(result.arrays["test_error"]))
+
+
+def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """What may not enter a mean, and why."""
+    return [f"{name}: {', '.join(faults)}" for name, entry in requests(p).items()
+            if name in results and isinstance(entry, specs.Evaluation) and (faults := faults_of(results[name]))]
+
+
+def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:
+    """Mean absolute change of each class's pixels by distillation, percent of their range: (classes,); NaN without a set."""
+    if not {START, END} <= results.keys():
+        return np.full(len(FACTS[p.dataset].classes), math.nan)
+    before, after = (results[name].arrays["images"] for name in (START, END))
+    labels = results[END].arrays["labels"]
+    change = 100 * np.abs(after - before).reshape(len(labels), -1).mean(1)
+    return np.array([change[labels == label].mean() for label in range(labels.max() + 1)])
+
+
+def making_visits(p: Parameters) -> int:
+    """Images that pass through a network while the set is distilled: real and decoded ones, at every step."""
+    made, classes = settings.synthetic_data(p), len(FACTS[p.dataset].classes)
+    real = min(made.real_batch, p.train_per_class or made.real_batch)
+    return made.steps * classes * (real + made.ipc * made.factor**2)
+
+
+def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> Cost:
+    """What the search for one mask of the chapter's level takes, the making of the set apart."""
+    real, classes = results[pruned("dense", p.seeds[0])].metrics["train_images"], len(FACTS[p.dataset].classes)
+    stored, decoded = (real, real) if method == "imp" else (classes * p.synthetic_per_class, decoded_images(p))
+    how = settings.search(p, method)
+    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=p.batch, levels=p.level, flops=math.nan,
+                       rewind=how.epoch)
+
+
+def seconds(p: Parameters, store: Store, method: Method) -> np.ndarray:
+    """(initialisations,): core-seconds that finding the mask took, the set apart; NaN where a training is not in the store."""
+    return np.array([_seconds(specs.closure([subnetwork(p, method, seed, p.level)]), store) for seed in p.seeds])
+
+
+def _seconds(entries: list[specs.Entry], store: Store) -> float:
+    trainings = [entry for entry in entries if isinstance(entry, specs.Trained)]
+    here = all(store.has(entry) for entry in trainings)
+    return float(sum(store.provenance(entry)["seconds"] for entry in trainings)) if here else math.nan
+
+
+def break_even(p: Parameters, results: Mapping[str, Result]) -> int | None:
+    """Rounds of pruning after which making the set and searching on it has visited fewer images than IMP; None: never."""
+    saved = (mask_cost(p, results, "imp").visits - mask_cost(p, results, "synthetic").visits) / p.level
+    return math.floor(making_visits(p) / saved) + 1 if saved > 0 else None
+
+
+def check_rounds(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to the number of rounds after which, a reader thinks, the set has paid for itself, or to "never"."""
+    if pruned("dense", p.seeds[0]) not in results:
+        return "This run has no evaluations, so the question has no answer here: try another data set."
+    right = break_even(p, results)
+    if answer == "never":
+        return "Right: a round on this set visits as many images as one of IMP, or more." if right is None else (
+            "Not so: every round on the set visits fewer images than one of IMP, so it pays at some point.")
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return 'Give a whole number of rounds, or "never".'
+    if right is None:
+        return "Compare one round on the set with one round of IMP: is anything saved at all?"
+    if answer == right:
+        return (f"Right: after {right} round{'' if right == 1 else 's'} the set has paid for itself, and level {p.level} takes"
+                f" {p.level}. Every further mask, of any network, has the set for nothing.")
+    return f"Too {'few' if answer < right else 'many'}: divide what making the set visits by what one round saves."

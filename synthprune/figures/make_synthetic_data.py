@@ -1,0 +1,131 @@
+"""Chapter 11's pictures: a set before and after distillation, what it is worth, and what it cost."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import stats
+from synthprune.data.facts import FACTS
+from synthprune.experiments.make_synthetic_data import (
+    END,
+    SOURCES,
+    START,
+    Parameters,
+    accuracies,
+    left_out,
+    making_visits,
+    mask_cost,
+    moved,
+    pruned,
+    seconds,
+)
+from synthprune.experiments.settings import decoded_images
+from synthprune.figures import LABELS, Figure, Panel, Style, Table
+from synthprune.figures.controls import band_words, dots
+from synthprune.figures.words import interval_words, level_words, minus, setting
+from synthprune.store import Result, Store
+
+SHOWN = 10
+"""Classes on a contact sheet."""
+
+WHAT = {"alone": "trained on the set alone", "pruned": "mask from the set, trained on real data"}
+
+
+def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """The first stored image of each class, before and after distillation."""
+    change, classes = moved(p, results), FACTS[p.dataset].classes
+    panels = [Panel(lambda style, name=name, title=title: _sheet(style, p, results[name], title), _sheet_alt(p, title, change))
+              for name, title in ((START, "random real images"), (END, f"after {p.distillation_steps} steps"))
+              if name in results]
+    cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
+    tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
+    some = f" The first {SHOWN} of {len(classes)} classes." if len(classes) > SHOWN else ""
+    caption = (f"{setting(p)} The first stored image of each class (of {p.synthetic_per_class}){tiles}:"
+               f" where distillation begins, and where it ends. Images: {FACTS[p.dataset].title}.{some}")
+    rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in zip(classes, change, strict=True))]
+    return Figure(panels, caption, rows, "11_contact_sheet")
+
+
+def _sheet(style: Style, p: Parameters, result: Result, title: str) -> Canvas:
+    canvas, classes = Canvas(figsize=(3.6, 2.1)), FACTS[p.dataset].classes[:SHOWN]
+    canvas.suptitle(title, color=style.text, fontsize=11, fontweight="bold", y=1.04)
+    for place, (axes, name) in enumerate(zip(canvas.subplots(2, SHOWN // 2).flat, classes, strict=True)):
+        first = np.flatnonzero(result.arrays["labels"] == place)[0]
+        image = np.clip(result.arrays["images"][first], 0, 1).transpose(1, 2, 0)
+        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=8, fontweight="normal", pad=2)
+        axes.set_axis_off()
+    return canvas
+
+
+def _sheet_alt(p: Parameters, title: str, change: np.ndarray) -> str:
+    classes = ", ".join(FACTS[p.dataset].classes[:SHOWN])
+    return (f"Contact sheet, {title}: one stored image each of {classes}. Distillation changes pixels by"
+            f" {minus(change.mean(), 1)} percent of their range on average.")
+
+
+def worth(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """Test accuracy after training on the set alone, and after training on real data with the mask found on it."""
+    found = accuracies(p, results)
+    panels = []
+    for what, of in found.items():
+        rows, title = [(method, [values]) for method, values in of.items()], f"test accuracy, %\n{WHAT[what]}"
+        panels.append(Panel(lambda style, rows=rows, title=title: dots(style, rows, title), _worth_alt(of, WHAT[what])))
+    faulty = left_out(p, results)
+    out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
+    caption = (f"{setting(p)} First: the dense network, trained on {decoded_images(p)} decoded images and nothing else. Second:"
+               " masks found on the same images, or on all real ones (IMP), then trained on all real ones."
+               f" {level_words([p.level])}{band_words(p.seeds)}{out}")
+    rows = [("what", "method", "initialisation", "test_accuracy_percent")]
+    rows += [(what, method, seed, f"{value:.6f}") for what, of in found.items() for method, values in of.items()
+             for seed, value in zip(p.seeds, values, strict=True)]
+    return Figure(panels, caption, rows, "11_worth")
+
+
+def _worth_alt(of: Mapping[str, np.ndarray], title: str) -> str:
+    means = {LABELS[method]: stats.interval(values).mean for method, values in of.items()}
+    said = [f"{label} {minus(mean, 1)}" for label, mean in means.items() if np.isfinite(mean)]
+    return f"Dots: mean test accuracy in percent, {title}. {'; '.join(said)}."
+
+
+def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """The same accuracies, with their paired differences to the random real images."""
+    rows = []
+    for what, of in accuracies(p, results).items():
+        for method, values in of.items():
+            of_set = "trained on alone" if what == "alone" else "mask, trained on real data"
+            name = f"{LABELS[method]}: {of_set}" if method != "dense" else "dense: trained on real data"
+            less = stats.interval(values - of["coreset"]).text(1) if "coreset" in of and method != "coreset" else ""
+            rows.append((name, stats.interval(values).text(1), less))
+    return Table(f"What the set is worth: {interval_words(p)}",
+                 ("network", "test accuracy, %", "less that with random real images, points"), rows,
+                 "Differences are taken on the same initialisations. Training on a set alone is the first round of the search"
+                 " on it: the same steps for both sets.")
+
+
+def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Table:
+    """What making the set took, and what one mask took on it, on random real images, and on all real images."""
+    rows = []
+    if END in results:
+        made = results[END].provenance["seconds"]
+        rows.append(("making the set", "", f"{p.distillation_steps}", _whole(making_visits(p)), f"{made:.1f}"))
+    for method in SOURCES if pruned("dense", p.seeds[0]) in results else ():
+        cost = mask_cost(p, results, method)
+        rows.append((f"one mask, {LABELS[method]}", _whole(cost.stored_images), _whole(cost.steps), _whole(cost.visits),
+                     _mean(seconds(p, store, method))))
+    return Table(f"What it cost, to level {p.level}", ("what", "stored images", "steps", "images passed", "core-seconds"), rows,
+                 "Images passed are not all alike: while the set is made, real ones go forward only, and through another, smaller"
+                 " network. Seconds are of the machine that made the results, with whatever else it did meanwhile; masks:"
+                 " mean over the initialisations. Not measured: the trainings are not on this machine.")
+
+
+def _mean(values: np.ndarray) -> str:
+    return "not measured" if np.isnan(values).any() else f"{values.mean():.1f}"
+
+
+def _whole(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
