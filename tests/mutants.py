@@ -163,6 +163,12 @@ MUTANTS = [
     Mutant("a stopped training decides its engine by its own length", "plan.py", "steps = entry.recipe.epochs *",
            "steps = (entry.stop_epoch or entry.recipe.epochs) *", "test_engine.py -k stops_early"),
     Mutant("instance norm's slope", "engine.py", "- x * bend", "+ x * bend", "test_engine.py -k rewritten"),
+    Mutant("the decode's gain turned round", "experiments/preliminaries.py", "return self.cut - self.whole",
+           "return self.whole - self.cut", "test_preliminaries.py -k told_apart"),
+    Mutant("a set speaks for Kim et al.'s in any decode", "experiments/preliminaries.py", "int(title[1]), 2)",
+           "int(title[1]), p.synthetic_factor)", "test_preliminaries.py -k kims_own"),
+    Mutant("a file's name is believed", "experiments/preliminaries.py", '!= full.rsplit("@", maxsplit=1)[-1]:', '== "":',
+           "test_preliminaries.py -k room_with_torch"),
 ]
 
 

@@ -34,12 +34,7 @@ class Parameters(Settings):
     @field_validator("other_sets")
     @classmethod
     def _sized(cls, sets: list[str]) -> list[str]:
-        for one in sets:
-            if not re.fullmatch(r"[^:]+:[1-9]\d*", str(one)):
-                raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
-        if len(set(sets)) < len(sets):
-            raise ValueError("must be distinct")
-        return sets
+        return checked_sets(sets)
 
     @field_validator("points")
     @classmethod
@@ -71,15 +66,28 @@ def setting(p: Parameters) -> str:
             f" {p.high_level}; each subnetwork is trained in {len(p.orders)} orders.{note}")
 
 
-def with_each_set(p: Parameters) -> list[Parameters]:
-    """A scene's parameters with each of its synthetic sets as `synthetic`, its own first. Raises Problem for an unknown one."""
+def checked_sets(sets: list[str]) -> list[str]:
+    """`other_sets` as they are. Raises ValueError where one cannot be read or is said twice."""
+    for one in sets:
+        if not re.fullmatch(r"[^:]+:[1-9]\d*", str(one)):
+            raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+    if len(set(sets)) < len(sets):
+        raise ValueError("must be distinct")
+    return sets
+
+
+def with_each_set(p: Settings) -> list[Settings]:
+    """A scene's parameters with each of its synthetic sets (`other_sets`) as `synthetic`, its own first.
+
+    Raises Problem for an unknown one.
+    """
     given = overrides(p) | {"profile": p.profile, "scene": p.scene}
     others = [parameters(type(p), p.chapter, given | {"synthetic": name, "synthetic_per_class": int(size)})
               for name, size in (one.rsplit(":", 1) for one in p.other_sets)]
     return [p, *(one for one in others if set_words(one) != set_words(p))]
 
 
-def set_words(p: Parameters) -> str:
+def set_words(p: Settings) -> str:
     """The synthetic set, as '5 per class, distilled'."""
     return f"{p.synthetic_per_class} per class, {p.synthetic.split('@')[0]}"
 

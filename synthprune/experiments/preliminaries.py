@@ -1,0 +1,346 @@
+"""Chapter 02: stability at initialisation, synthetic sets, and what training on them alone gives. Paper section 2."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import field_validator, model_validator
+from safetensors import SafetensorError, safe_open
+
+from synthprune import specs, stats
+from synthprune.data.facts import FACTS
+from synthprune.data.images import fingerprint
+from synthprune.experiments import settings
+from synthprune.experiments.distilled_pruning import mean_accuracy
+from synthprune.experiments.overview import checked_sets, set_words, with_each_set
+from synthprune.experiments.paths import accuracy, barrier, faults_of
+from synthprune.experiments.settings import Settings, decides, decoded_images, field, matched_epochs, retrained, subnetwork
+from synthprune.home import home
+from synthprune.problems import Problem
+from synthprune.stats import Interval, Measure
+from synthprune.store import Result
+
+STAND_IN = "digits"
+"""What stands here for MNIST, of which the paper speaks."""
+
+KIM = re.compile(r"idc(1|10|50)-cifar10")
+"""Titles under which Kim et al.'s sets are filed; their decode factor is 2."""
+
+PAPER = {1: 50.6, 10: 67.5, 50: 74.5}
+"""Test accuracy on CIFAR-10 after training on Kim et al.'s sets, percent, by images per class: section 2.4."""
+
+PAPER_AGAIN = 72.8
+"""The same for 10 per class in section 3; in section 2.4 it is ImageNet-10's."""
+
+
+class Parameters(Settings):
+    chapter: ClassVar[str] = "02_preliminaries"
+
+    scenes: list[str] = field("networks and data sets of the profile whose stability is tested, dense", min_length=1)
+    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+    orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
+    points: int = field("points on a path, both ends included (odd)", ge=3)
+
+    @field_validator("synthetic")
+    @classmethod
+    def _synthetic(cls, value: str) -> str:
+        if value == "coreset":
+            raise ValueError("random real images are what synthetic sets are compared with here: name a synthetic set")
+        return value
+
+    @field_validator("other_sets")
+    @classmethod
+    def _sized(cls, sets: list[str]) -> list[str]:
+        return checked_sets(sets)
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("must be odd, so that the midpoint is on the path")
+        return points
+
+    @model_validator(mode="after")
+    def _as_in_its_file(self) -> Parameters:
+        """Random images could not match a set whose size and decode are other than said."""
+        if found := stored(self.synthetic):
+            if found.whitened:
+                raise ValueError(f"{self.synthetic} holds ZCA-whitened images, which are no pixels: this chapter has no use for it")
+            per_class = len(found.labels) // len(FACTS[self.dataset].classes)
+            if (per_class, found.factor) != (self.synthetic_per_class, self.synthetic_factor):
+                raise ValueError(f"{self.synthetic} stores {per_class} images per class for decode factor {found.factor}: say"
+                                 f" synthetic_per_class={per_class} and synthetic_factor={found.factor}")
+        return self
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how sets and"
+                                  " stability are measured.")
+    sets = "; ".join(set_words(one) for one in with_each_set(p))
+    return (f"{settings.in_words(p)} Synthetic sets: {sets}. Stability is tested in {', '.join(p.scenes)}, in"
+            f" {len(p.orders)} orders each. Initialisations {', '.join(map(str, p.seeds))}.{note}")
+
+
+# What is asked for.
+
+
+def requests(p: Parameters) -> dict[str, specs.Entry]:
+    """Dense paths of every scene; evaluations of what is trained on each set and on random real images; sets made here."""
+    wanted: dict[str, specs.Entry] = {}
+    for scene in settings.scenes(p):
+        wanted |= paths(scene)
+    for one in with_each_set(p):
+        if isinstance(made := settings.synthetic_data(one), specs.Distilled):
+            wanted[the_set(one)] = made
+        for seed in p.seeds:
+            wanted |= {on_set(one, seed): _first_round(one, "synthetic", seed),
+                       on_random(one, seed): _first_round(one, "coreset", seed)}
+    other = other_decode(p)
+    return wanted | {on_random(other, seed): _first_round(other, "coreset", seed) for seed in p.seeds}
+
+
+def paths(p: Parameters) -> dict[str, specs.Entry]:
+    """The paths of one scene's dense network: those of chapter 04, where it asks for the same."""
+    return {path_name(p, seed, pair): specs.Path(
+        ends=tuple(retrained(p, "imp", seed, 0, order) for order in pair), points=p.points)
+        for seed in p.seeds for pair in combinations(p.orders, 2)}
+
+
+def _first_round(p: Parameters, method: settings.Method, seed: int) -> specs.Evaluation:
+    """The dense network trained on a set alone: the first round of the search on it, so that nothing is trained twice."""
+    return specs.Evaluation(of=subnetwork(p, method, seed, 1).round)
+
+
+def other_decode(p: Parameters) -> Parameters:
+    """The same number of stored images, not cut where the chapter's own are and cut in 2 x 2 where they are not, for as many
+    steps as whole epochs allow."""
+    other = p.model_copy(update={"synthetic_factor": 1 if p.synthetic_factor > 1 else 2})
+    epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, decoded_images(other))
+    return other.model_copy(update={"synthetic_epochs": epochs})
+
+
+def path_name(p: Parameters, seed: int, pair: tuple[int, int]) -> str:
+    return f"{p.scene}: dense, initialisation {seed}, orders {pair[0]}-{pair[1]}"
+
+
+def the_set(p: Parameters) -> str:
+    """What a set made here is called."""
+    return f"{set_words(p)}: the set"
+
+
+def on_set(p: Parameters, seed: int) -> str:
+    """What the evaluation of a dense network trained on the synthetic set alone is called."""
+    return f"trained on the set: {set_words(p)}, initialisation {seed}"
+
+
+def on_random(p: Parameters, seed: int) -> str:
+    """The same for random real images, whose decode and epochs belong to the name: sets of equal size share them."""
+    return (f"trained on random real images: {p.synthetic_per_class} per class, decode factor {p.synthetic_factor},"
+            f" {p.synthetic_epochs} epochs, initialisation {seed}")
+
+
+# Stability.
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One scene's dense network between two trainings of each initialisation; pairs of orders averaged, NaN where one failed.
+
+    `rises`: how far training "loss" (nats) and "error" (points) lie above the mean of the ends, (initialisations, points).
+    `midway`, `highest`: barriers of training loss, nats. `train_error`, `test_error`: highest barriers, percentage points.
+    `accuracy`: of the ends, on test images, percent. All (initialisations,).
+    """
+
+    p: Parameters
+    rises: Mapping[str, np.ndarray]
+    midway: np.ndarray
+    highest: np.ndarray
+    train_error: np.ndarray
+    test_error: np.ndarray
+    accuracy: np.ndarray
+    left_out: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Of this network on these data: the digits may be said to be stable, though they say nothing about MNIST."""
+        return stats.stability(stats.interval(self.train_error), self.p.profile != "demo", len(self.p.seeds))
+
+
+def dense(p: Parameters, results: Mapping[str, Result]) -> list[Dense]:
+    """Every scene that was measured, in the order of `scenes`."""
+    return [_dense(scene, results) for scene in settings.scenes(p) if paths(scene).keys() <= results.keys()]
+
+
+def _dense(p: Parameters, results: Mapping[str, Result]) -> Dense:
+    of = [[results[path_name(p, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds]
+    faults = [f"{p.scene}, initialisation {seed}: {fault}" for seed, pairs in zip(p.seeds, of, strict=True)
+              for fault in sorted({fault for path in pairs for fault in faults_of(path)})]
+
+    def barriers(quantity: str, which: str) -> np.ndarray:
+        return np.array([barrier(pairs, quantity, which) for pairs in of])
+
+    rises = {what: np.array([_rise(pairs, f"train_{what}", p.points) for pairs in of]) for what in ("loss", "error")}
+    return Dense(p, {"loss": rises["loss"], "error": 100 * rises["error"]}, barriers("train_loss", "midpoint"),
+                 barriers("train_loss", "highest"), 100 * barriers("train_error", "highest"),
+                 100 * barriers("test_error", "highest"), np.array([accuracy(pairs) for pairs in of]), tuple(faults))
+
+
+def _rise(pairs: list[Result], quantity: str, points: int) -> np.ndarray:
+    if any(faults_of(path) for path in pairs):
+        return np.full(points, np.nan)
+    mean = np.mean([path.arrays[quantity] for path in pairs], axis=0)
+    return mean - (mean[0] + mean[-1]) / 2
+
+
+# Sets.
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A published set as it lies on this machine: images (n, c, h, h), uint8 or float about [0, 1]; labels; decode factor;
+    whether it lives in ZCA-whitened space and not in pixels."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    factor: int
+    whitened: bool
+
+
+def stored(full: str) -> Stored | None:
+    """The set imported as '<title>@<content>'; None where it is not here. Read without torch, so that a page can show it.
+
+    Raises Problem where the file is damaged or holds something else than its name says.
+    """
+    file = home() / "data" / "synthetic" / f"{full}.safetensors"
+    if "@" not in full or not file.exists():
+        return None
+    try:
+        with safe_open(file, "numpy") as content:
+            images, labels, factor = (content.get_tensor(name) for name in ("images", "labels", "factor"))
+            whitened = "whitened" in content.keys()  # noqa: SIM118 (safe_open is no mapping)
+    except (SafetensorError, OSError) as error:
+        raise Problem(f"{file} is damaged ({error}): import it again") from None
+    # The name is data.synthetic.SyntheticSet's, whose room needs torch; a test compares the two.
+    if fingerprint(images, np.append(labels, [int(factor)] + [1] * whitened)) != full.rsplit("@", maxsplit=1)[-1]:
+        raise Problem(f"{file} does not hold what its name says: import it again")
+    return Stored(images, labels, int(factor), whitened)
+
+
+def shown(p: Parameters, results: Mapping[str, Result]) -> np.ndarray | None:
+    """The first stored image of each class, float (classes, c, h, h) about [0, 1]; None where the set is not here."""
+    if the_set(p) in results:
+        images, labels = (results[the_set(p)].arrays[name] for name in ("images", "labels"))
+    elif found := stored(p.synthetic):
+        images, labels = found.images / np.float32(255 if found.images.dtype == np.uint8 else 1), found.labels
+    else:
+        return None
+    return images[np.unique(labels, return_index=True)[1]]
+
+
+def how_to_import(p: Parameters) -> str:
+    """What to do about a set that is not here."""
+    if p.synthetic == "distilled":
+        bring = "" if p.dataset == "digits" else f" ('synthprune data import {p.dataset} PATH')"
+        return f"it is made as soon as the real images are here{bring}."
+    return f"import it with 'synthprune data import {p.synthetic.split('@')[0]} PATH --of {p.dataset}'."
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Test accuracy, percent (initialisations,), of dense networks trained on a set alone and on as many random real images,
+    decoded alike, for as many steps; NaN where a training failed."""
+
+    p: Parameters
+    on_set: np.ndarray
+    on_random: np.ndarray
+
+    @property
+    def gain(self) -> np.ndarray:
+        """What the set adds to random images, on each initialisation: percentage points."""
+        return self.on_set - self.on_random
+
+
+def worths(p: Parameters, results: Mapping[str, Result]) -> list[Worth]:
+    """Every set whose evaluations are here, the profile's own first."""
+    return [Worth(one, _accuracies(one, on_set, results), _accuracies(one, on_random, results)) for one in with_each_set(p)
+            if all(name(one, seed) in results for name in (on_set, on_random) for seed in p.seeds)]
+
+
+def _accuracies(p: Parameters, name: Any, results: Mapping[str, Result]) -> np.ndarray:
+    return np.array([mean_accuracy([results[name(p, seed)]]) for seed in p.seeds])
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Random real images, as many stored per class, whole and cut: accuracies in percent (initialisations,)."""
+
+    whole: np.ndarray
+    cut: np.ndarray
+    factor: int
+    """Of the cut ones."""
+
+    @property
+    def gain(self) -> np.ndarray:
+        return self.cut - self.whole
+
+
+def decode_alone(p: Parameters, results: Mapping[str, Result]) -> Decode | None:
+    """What the decode is worth without any distillation; None where it was not run."""
+    whole, cut = sorted((p, other_decode(p)), key=lambda one: one.synthetic_factor)
+    if not all(on_random(one, seed) in results for one in (whole, cut) for seed in p.seeds):
+        return None
+    return Decode(_accuracies(whole, on_random, results), _accuracies(cut, on_random, results), cut.synthetic_factor)
+
+
+def not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """Scenes and sets that were asked for and have no results, in words."""
+    scenes, sets = {one.p.scene for one in dense(p, results)}, {set_words(one.p) for one in worths(p, results)}
+    return [*(scene for scene in p.scenes if scene not in scenes),
+            *(words for words in map(set_words, with_each_set(p)) if words not in sets)]
+
+
+def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """Trainings on sets that may not enter a mean, and why."""
+    return [f"{name}: {', '.join(faults)}" for name, entry in requests(p).items()
+            if isinstance(entry, specs.Evaluation) and name in results and (faults := faults_of(results[name]))]
+
+
+def kim(p: Parameters, results: Mapping[str, Result]) -> dict[int, Interval]:
+    """Test accuracy after training on Kim et al.'s CIFAR-10 sets, decoded as by them, by images per class: percent."""
+    return {one.p.synthetic_per_class: stats.interval(one.on_set) for one in worths(p, results) if _is_kims(one.p)}
+
+
+def _is_kims(p: Parameters) -> bool:
+    title = KIM.fullmatch(p.synthetic.split("@")[0])
+    return bool(title) and (p.dataset, p.synthetic_per_class, p.synthetic_factor) == ("cifar10", int(title[1]), 2)
+
+
+def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
+    """What the claim ledger asks of this chapter."""
+    return {f"accuracy_kim_cifar10_{per_class}_per_class": Measure({p.scene: of}, "percent", len(p.seeds))
+            for per_class, of in kim(p, results).items()}
+
+
+def check_images(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to how many more test images, a reader thinks, the first set gets right than random real images do."""
+    case = next(iter(worths(p, results)), None)
+    if case is None or not np.isfinite(case.gain).all():
+        return "This run has no accuracy on every initialisation, so the question has no answer here: try another set."
+    images = results[on_set(case.p, p.seeds[0])].metrics["test_images"]
+    right = float(case.gain.mean()) / 100 * images
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or not np.isfinite(answer):
+        return "Give a number of images."
+    if abs(answer - right) <= 0.6:
+        return (f"Right: {right:.1f} of {images} images on average; one initialisation gives from"
+                f" {case.gain.min() / 100 * images:.0f} to {case.gain.max() / 100 * images:.0f}.")
+    if abs(answer + right) <= 0.6:
+        return "The number is right and its sign is not: take random from synthetic."
+    if abs(answer - case.gain.mean()) <= 0.06:
+        return f"These are percentage points: how many of {images} images are they?"
+    return "Not yet. Average the differences over the initialisations; a point is a hundredth of the test images."

@@ -1,0 +1,387 @@
+"""Chapter 02's pictures: kinds of sparsity, paths of dense networks, contact sheets, and what training on sets alone gives."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import stats
+from synthprune.data.facts import FACTS
+from synthprune.experiments.overview import set_words, with_each_set
+from synthprune.experiments.preliminaries import (
+    PAPER,
+    PAPER_AGAIN,
+    STAND_IN,
+    Dense,
+    Parameters,
+    Worth,
+    decode_alone,
+    dense,
+    how_to_import,
+    kim,
+    left_out,
+    other_decode,
+    shown,
+    worths,
+)
+from synthprune.experiments.settings import ARCHITECTURES
+from synthprune.figures import Figure, Panel, Stack, Style, Table, Verdict
+from synthprune.figures.controls import band_words
+from synthprune.figures.words import interval_words, minus, scene_title, setting
+from synthprune.store import Result
+
+SHOWN = 10
+"""Images on a contact sheet."""
+
+SOURCES = {"idc": "Kim et al. (2022), by matching gradients", "mtt": "Cazenavette et al. (2022), by matching training trajectories",
+           "dc": "Zhao et al. (2021), by matching gradients", "dsa": "Zhao and Bilen (2021), by matching gradients",
+           "dm": "Zhao and Bilen (2023), by matching distributions", "distilled": "made here, by matching distributions"}
+"""Whose a set is, by the letters its title begins with."""
+
+NOTHING = "Nothing was measured: the data of this part are not on this machine."
+SIZE = (3.6, 3.7)
+MARKS, DASHES = ("s", "D", "v", "P"), ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+
+
+# Kinds of sparsity.
+
+
+def sparsity_kinds() -> Figure:
+    """One drawn weight matrix: dense, and with as many weights left without and with a pattern."""
+    weights = np.abs(np.random.default_rng(5).standard_normal((8, 8)))
+    left = {"dense": np.ones_like(weights, bool), "unstructured": weights > np.median(weights),
+            "structured": np.broadcast_to((np.argsort(np.argsort(weights.sum(1))) >= len(weights) // 2)[:, None], weights.shape)}
+    said = {"dense": "every weight is left", "unstructured": "the weights left are scattered over the matrix",
+            "structured": "whole rows are gone and the others are complete"}
+    panels = [Panel(lambda style, kind=kind: _matrix(style, weights, left[kind], kind),
+                    f"Drawing of a weight matrix, {kind}: {said[kind]}; {int(left[kind].sum())} of {weights.size} weights.")
+              for kind in left]
+    caption = (f"Drawn, not measured: a matrix of {len(weights)} outputs (rows) by {len(weights)} inputs; the darker, the larger the"
+               " weight. Pruned by magnitude to half of its weights: one by one, or a row, which is a neuron, at a time.")
+    rows = [("kind", "output", "input", "magnitude", "left"), *((kind, i, j, f"{weights[i, j]:.4f}", int(left[kind][i, j]))
+            for kind in left for i, j in np.ndindex(weights.shape))]
+    return Figure(panels, caption, rows, "02_kinds_of_sparsity")
+
+
+def _matrix(style: Style, weights: np.ndarray, left: np.ndarray, title: str) -> Canvas:
+    canvas = Canvas(figsize=(2.4, 2.6))
+    axes = canvas.add_axes((0.03, 0.02, 0.94, 0.86))
+    axes.set(xlim=(0, weights.shape[1]), ylim=(weights.shape[0], 0), aspect="equal")
+    axes.set_title(title)
+    axes.set_axis_off()
+    for i, j in np.ndindex(weights.shape):
+        shade = 0.25 + 0.75 * weights[i, j] / weights.max()
+        cell = {"facecolor": style.synthetic, "alpha": shade} if left[i, j] else {"facecolor": "none", "edgecolor": style.grid}
+        axes.add_patch(_square(i, j, **cell))
+    return canvas
+
+
+def _square(row: int, column: int, **look: object) -> object:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, linewidth=0.8, **look)
+
+
+# Stability.
+
+
+@dataclass(frozen=True)
+class Line:
+    """One scene's rise along the path: curves (initialisations, points)."""
+
+    label: str
+    curves: np.ndarray
+    place: int
+
+    @property
+    def mean(self) -> np.ndarray:
+        return stats.band(self.curves)[0]
+
+    @property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """The interval point by point; of two curves, whose interval says nothing, the range."""
+        if len(self.curves) < 3:
+            return np.nanmin(self.curves, 0), np.nanmax(self.curves, 0)
+        return stats.band(self.curves)[1:]
+
+
+def stability(p: Parameters, results: Mapping[str, Result]) -> Stack:
+    """The paths of every dense network that was measured, and their barriers."""
+    if not dense(p, results):
+        return Stack([("", Verdict("open", "Not run", NOTHING))])
+    return Stack([("", paths(p, results)), ("", barrier_table(p, results))])
+
+
+def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """How far training loss and error rise between two trainings of each dense network: bands over initialisations."""
+    found, panels = dense(p, results), []
+    for what, unit in (("loss", "nats"), ("error", "points")):
+        lines = [Line(scene_title(one.p), one.rises[what], n) for n, one in enumerate(found) if np.isfinite(one.rises[what]).any()]
+        panels.append(Panel(lambda style, lines=lines, what=what: _paths(style, lines, what), _paths_alt(lines, what, unit)))
+    faults = [fault for one in found for fault in one.left_out]
+    out = f" Left out: {html.escape('; '.join(faults))}." if faults else ""
+    caption = (f"{_settings(found)} Rise above the mean of the two ends, along the straight line between two trainings from one"
+               f" initialisation in different orders; pairs of orders averaged. {_band_words(p)} Dotted: two points of error, below"
+               f" which a network is called stable.{_stand_in(found)}{out}")
+    rows = [("scene", "initialisation", "beta", "loss_rise_nats", "error_rise_points")]
+    rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", f"{one.rises['loss'][i, n]:.6f}", f"{one.rises['error'][i, n]:.6f}")
+             for one in found for i, seed in enumerate(one.p.seeds) for n in range(one.p.points)]
+    return Figure(panels, caption, rows, "02_dense_paths")
+
+
+def _settings(found: Sequence[Dense]) -> str:
+    """Each network's own epochs and images: they differ."""
+    nets = "; ".join(f"{scene_title(one.p)} ({one.p.pixels} pixels, width {one.p.width}, {one.p.epochs} epochs)" for one in found)
+    return html.escape(f"Dense networks: {nets}. Profile {found[0].p.profile}.", quote=False)
+
+
+def _band_words(p: Parameters) -> str:
+    if len(p.seeds) < 2:
+        return "One initialisation: no band can be drawn."
+    if len(p.seeds) == 2:
+        return "Thick: mean over 2 initialisations; shaded: their range."
+    return (f"Thick: mean over {len(p.seeds)} initialisations; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for the"
+            " mean, cut off where they leave the frame.")
+
+
+def _stand_in(found: Sequence[Dense]) -> str:
+    return (" The digits stand in for MNIST, of which the paper speaks." if any(one.p.dataset == STAND_IN for one in found) else "")
+
+
+def _paths(style: Style, lines: Sequence[Line], what: str) -> Canvas:
+    canvas = Canvas(figsize=SIZE)
+    axes = canvas.add_axes((0.18, 0.36, 0.78, 0.56))
+    for line in lines:
+        beta, look = np.linspace(0, 1, len(line.mean)), line.place % len(MARKS)
+        colour = style.others[look]
+        axes.fill_between(beta, *line.band, color=colour, alpha=0.15, linewidth=0)
+        if len(line.curves) > 2:
+            axes.plot(beta, line.curves.T, color=colour, linestyle=DASHES[look], linewidth=0.7, alpha=0.5)
+        axes.plot(beta, line.mean, color=colour, linestyle=DASHES[look], marker=MARKS[look], markevery=2, label=line.label)
+    axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
+    axes.set(xlabel=r"position on the path $\beta$", xticks=(0, 0.25, 0.5, 0.75, 1), title=f"training {what}")
+    axes.set_ylabel(f"rise above the mean\nof the ends ({'nats' if what == 'loss' else 'points'})")
+    axes.set_ylim(*_limits(lines, at_least=stats.STABLE_BELOW if what == "error" else 0.0))
+    if what == "error":
+        axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
+    if lines:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22))
+    return canvas
+
+
+def _limits(lines: Sequence[Line], at_least: float) -> tuple[float, float]:
+    """From the measured curves, not from the bands: of few initialisations a band may be many times as wide."""
+    values = np.concatenate([[0.0, at_least], *(line.curves[np.isfinite(line.curves)] for line in lines)])
+    low, high = float(values.min()), float(values.max())
+    pad = 0.08 * (high - low) or 0.1
+    return low - pad, high + pad
+
+
+def _paths_alt(lines: Sequence[Line], what: str, unit: str) -> str:
+    digits = 3 if what == "loss" else 2
+    said = [f"{line.label}: highest {minus(float(np.nanmax(line.mean)), digits)} {unit} above the mean of the ends"
+            for line in lines if np.isfinite(line.mean).all()]
+    return f"Lines: rise of training {what} between two trainings of dense networks. {'; '.join(said) or 'Nothing to draw'}."
+
+
+def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """Accuracy, both loss barriers, both error barriers and the verdict, network by network."""
+    rows = []
+    for one in dense(p, results):
+        missing = len(p.seeds) - int(np.isfinite(one.train_error).sum())
+        label = scene_title(one.p) + (f" ({missing} of {len(p.seeds)} left out)" if missing else "")
+        values = ((one.accuracy, 1), (one.midway, 3), (one.highest, 3), (one.train_error, 2), (one.test_error, 2))
+        rows.append((label, *(stats.interval(of).text(digits) for of, digits in values), one.verdict))
+    batch = any(row.p.norm == "batch" and row.p.architecture != "lenet300" for row in dense(p, results))
+    return Table(f"Barriers between two trainings of dense networks: {interval_words(p)}",
+                 ("network", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
+                  "training-error barrier, points", "test-error barrier, points", "stable to SGD noise?"), rows,
+                 f"The last column judges the training error of this network on these data.{_stand_in(dense(p, results))}"
+                 + (" Statistics of batch norm are interpolated like weights; chapter 4 also recomputes them." if batch else ""))
+
+
+# Contact sheets.
+
+
+def contact_sheets(p: Parameters, results: Mapping[str, Result]) -> Stack:
+    """One sheet per synthetic set that is here, with its source; a box for each that is not."""
+    found = {set_words(one): (one, shown(one, results)) for one in with_each_set(p)}
+    here = {words: (one, images) for words, (one, images) in found.items() if images is not None}
+    absent = [("", Verdict("open", f"Not on this machine: {words}", f"{source(one)}; {how_to_import(one)} Nothing else stands in its"
+                           " place.")) for words, (one, images) in found.items() if images is None]
+    return Stack([*([("", _sheets(p, here))] if here else []), *absent])
+
+
+def source(p: Parameters) -> str:
+    """Whose the set is, in words."""
+    letters = re.match(r"[a-z]*", p.synthetic.lower())[0]
+    return SOURCES.get(letters, f"imported as {p.synthetic.split('@')[0]}, a title that this book has no source for")
+
+
+def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) -> Figure:
+    classes = FACTS[p.dataset].classes
+    panels = [Panel(lambda style, images=images, words=words: _sheet(style, images, words, classes),
+                    f"Contact sheet of the synthetic set with {words}: one stored image each of {', '.join(classes[:SHOWN])}."
+                    f" Source: {source(one)}.") for words, (one, images) in here.items()]
+    sides = {images.shape[-1] for _, images in here.values()}
+    smaller = f" A network sees them averaged to {p.pixels} pixels." if sides != {p.pixels} else ""
+    cut = (f" Each is cut into {p.synthetic_factor} x {p.synthetic_factor} tiles before a network sees it."
+           if p.synthetic_factor > 1 else "")
+    some = f" The first {SHOWN} of {len(classes)} classes." if len(classes) > SHOWN else ""
+    whose = "; ".join(f"{words}: {source(one)}" for words, (one, _) in here.items())
+    caption = html.escape(f"The first stored image of each class of {FACTS[p.dataset].title}. {whose}.{cut}{smaller}{some}"
+                          f" Profile {p.profile}.", quote=False)
+    rows = [("set", "source", "pixels"), *((f'"{words}"', f'"{source(one)}"', images.shape[-1])
+                                            for words, (one, images) in here.items())]
+    return Figure(panels, caption, rows, "02_contact_sheets")
+
+
+def _sheet(style: Style, images: np.ndarray, title: str, classes: Sequence[str]) -> Canvas:
+    canvas = Canvas(figsize=(3.6, 2.1))
+    canvas.suptitle(title, color=style.text, fontsize=11, fontweight="bold", y=1.04)
+    for axes, image, name in zip(canvas.subplots(2, SHOWN // 2).flat, images, classes, strict=False):
+        axes.imshow(np.clip(image, 0, 1).transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=8, fontweight="normal", pad=2)
+        axes.set_axis_off()
+    return canvas
+
+
+# What training on a set alone gives.
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One mean with its bar in a row of dots: `values` (initialisations,)."""
+
+    values: np.ndarray
+    colour: Callable[[Style], str]
+    marker: str
+    filled: bool = True
+
+
+def worth(p: Parameters, results: Mapping[str, Result]) -> Stack:
+    """What training on each set alone gives, as a figure and as numbers."""
+    if not worths(p, results):
+        return Stack([("", Verdict("open", "Not run", NOTHING))])
+    return Stack([("", worth_figure(p, results)), ("", worth_table(p, results))])
+
+
+def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
+    """Accuracy after training on each set and on random real images alone; then the paired differences, and the decode's."""
+    found, decode = worths(p, results), decode_alone(p, results)
+    both = [(set_words(one.p), [Dot(one.on_set, _synthetic, "o"), Dot(one.on_random, _coreset, "o", filled=False)]) for one in found]
+    gains = [(set_words(one.p), [Dot(one.gain, _synthetic, "o")]) for one in found]
+    if decode:
+        gains.append((f"{p.synthetic_per_class} per class,\ndecode alone", [Dot(decode.gain, _coreset, "D")]))
+    titles = ("test accuracy, %", "difference, points")
+    panels = [Panel(lambda style: _dots(style, both, titles[0]), _worth_alt(found)),
+              Panel(lambda style: _dots(style, gains, titles[1], zero=True), _gain_alt(gains))]
+    faulty = left_out(p, results)
+    out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
+    what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many stored"
+            f" ones left whole." if decode else "")
+    caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First: on the synthetic set (filled) and on as"
+               " many random real images (hollow), with the same decode and as many steps. Second: the first less the second, on"
+               f" the same initialisations.{what}{band_words(p.seeds)}{out}")
+    rows = [("trained_on", "initialisation", "test_accuracy_percent")]
+    rows += [(f'"{words}"', seed, f"{value:.6f}") for words, values in _columns(p, results)
+             for seed, value in zip(p.seeds, values, strict=True)]
+    return Figure(panels, caption, rows, "02_worth_of_sets")
+
+
+def _synthetic(style: Style) -> str:
+    return style.synthetic
+
+
+def _coreset(style: Style) -> str:
+    return style.colour("coreset")
+
+
+def _dots(style: Style, rows: Sequence[tuple[str, Sequence[Dot]]], title: str, zero: bool = False) -> Canvas:
+    height = 0.42 * len(rows) + 1.0
+    canvas = Canvas(figsize=(4.2, height))
+    axes = canvas.add_axes((0.36, 0.7 / height, 0.6, 1 - 0.85 / height))
+    for place, (_, row) in enumerate(rows):
+        for n, dot in enumerate(row):
+            finite, at = dot.values[np.isfinite(dot.values)], place + 0.24 * (n - (len(row) - 1) / 2)
+            if not len(finite):
+                continue
+            mean, colour = stats.interval(finite), dot.colour(style)
+            ends = (finite.min(), finite.max()) if len(finite) < 3 else (mean.low, mean.high)
+            axes.plot(ends, (at, at), color=colour, linewidth=1.4)
+            axes.plot(mean.mean, at, marker=dot.marker, color=colour, linestyle="none",
+                      markerfacecolor=colour if dot.filled else "none")
+    axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
+    axes.set_yticklabels([label for label, _ in rows], fontsize=9)
+    if zero:
+        axes.axvline(0, color=style.text, linewidth=0.8, zorder=1)
+    return canvas
+
+
+def _worth_alt(found: Sequence[Worth]) -> str:
+    said = [f"{set_words(one.p)}: {_mean(one.on_set)}, random real images {_mean(one.on_random)}" for one in found]
+    return f"Dots: mean test accuracy in percent after training on a set alone. {'; '.join(said)}."
+
+
+def _gain_alt(rows: Sequence[tuple[str, Sequence[Dot]]]) -> str:
+    said = [f"{' '.join(label.split())}: {_mean(row[0].values)}" for label, row in rows]
+    return f"Dots: mean paired difference of test accuracy in points. {'; '.join(said)}."
+
+
+def _mean(values: np.ndarray) -> str:
+    mean = stats.interval(values).mean
+    return minus(mean, 1) if np.isfinite(mean) else "no value"
+
+
+def _columns(p: Parameters, results: Mapping[str, Result]) -> list[tuple[str, np.ndarray]]:
+    """Everything that was trained on, each once, with accuracies (initialisations,)."""
+    columns: dict[str, np.ndarray] = {}
+    for one in worths(p, results):
+        columns |= {set_words(one.p): one.on_set, _random_words(one.p): one.on_random}
+    if decode := decode_alone(p, results):
+        whole, cut = sorted((p, other_decode(p)), key=lambda one: one.synthetic_factor)
+        columns |= {_random_words(whole): decode.whole, _random_words(cut): decode.cut}
+    return list(columns.items())
+
+
+def _random_words(p: Parameters) -> str:
+    return f"{p.synthetic_per_class} per class, random real images, decode factor {p.synthetic_factor}"
+
+
+def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """The same accuracies, with the paired differences."""
+    found, decode = worths(p, results), decode_alone(p, results)
+    gains = {set_words(one.p): one.gain for one in found}
+    if decode:
+        gains[_random_words(max(p, other_decode(p), key=lambda one: one.synthetic_factor))] = decode.gain
+    rows = [(words, stats.interval(values).text(1), stats.interval(gains[words]).text(1) if words in gains else "")
+            for words, values in _columns(p, results)]
+    return Table(f"Test accuracy after training on the set alone: {interval_words(p)}",
+                 ("trained on", "test accuracy, %", "difference, points"), rows,
+                 "Differences are taken on the same initialisations. Of a synthetic set: less random real images in the same number,"
+                 " with the same decode and as many steps. Of random images that are cut: less as many stored ones left whole; the"
+                 " steps are equal as nearly as whole epochs allow, and more real images are behind the cut ones.")
+
+
+def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
+    """The paper's accuracies where they stand, beside what was measured on the sets they are said of, and on this run's."""
+    measured = kim(p, results)
+
+    def here(per_class: int) -> str:
+        return measured[per_class].text(1) if per_class in measured else "not measured"
+
+    rows = [("section 2.4", f"CIFAR-10, {n} per class", f"{value}", here(n)) for n, value in PAPER.items()]
+    rows += [("section 3", "CIFAR-10, 10 per class", f"{PAPER_AGAIN}", here(10)),
+             ("section 2.4", "ImageNet-10", f"{PAPER_AGAIN} (and 76.6)", "not measured")]
+    rows += [("this run", f"{FACTS[p.dataset].title} at {p.pixels} pixels, {set_words(one.p)}", "", stats.interval(one.on_set).text(1))
+             for one in worths(p, results)]
+    return Table(f"Accuracy after training on distilled data: {interval_words(p)}",
+                 ("where", "said of", "the paper, %", "measured, %"), rows,
+                 "The paper's numbers are for Kim et al.'s sets, ConvNet-3 of width 128 and 1,000 epochs, as in their code: only the profile paper, with"
+                 f" those sets imported, measures them. This run: {ARCHITECTURES[p.architecture]} of width {p.width},"
+                 f" {p.synthetic_epochs} epochs.")
