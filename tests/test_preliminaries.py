@@ -31,7 +31,6 @@ from synthprune.experiments.preliminaries import (
     on_set,
     other_decode,
     path_name,
-    paths,
     requests,
     shown,
     stored,
@@ -67,7 +66,9 @@ def hit(evaluation: specs.Evaluation, seed: int) -> float:
     return 30 + 3 * seed
 
 
-def made(given: dict, rise: Rise = rising, accuracy: Hit = hit, test_images: int = 10_000) -> tuple[Parameters, dict[str, Result]]:
+def made(given: dict, rise: Rise = rising, accuracy: Hit = hit,
+         test_images: int = 10_000) -> tuple[Parameters, dict[str, Result]]:
+    """Paths with the peaks that `rise` gives, evaluations with the accuracies that `accuracy` does, grey sets."""
     p = parameters(Parameters, CHAPTER, given)
     fine = {"collapsed": [], "diverged": False, "train_images": 1000, "test_images": test_images}
     results = {}
@@ -235,13 +236,15 @@ def test_a_set_without_results_is_named_and_not_replaced() -> None:
     p, results = made(LAPTOP)
     some = without(results, "mtt50")
     assert not_run(p, some) == ["50 per class, mtt50"] and len(worths(p, some)) == 2
-    assert "mtt50" not in figures.worth_figure(p, some).panels[0].alt and "mtt10: 33.0" in figures.worth_figure(p, some).panels[0].alt
+    alt = figures.worth_figure(p, some).panels[0].alt
+    assert "mtt50" not in alt and "mtt10: 33.0" in alt
     assert "Nothing was measured" in figures.worth(p, without(results, "mtt"))._repr_html_()
 
 
 def test_the_exercise_counts_images() -> None:
     p, results = made(LAPTOP, test_images=2000)  # 11 points of 2,000 images
-    assert check_images(220, p, results).startswith("Right: 220.0 of 2000 images") and "from 200 to 240" in check_images(220, p, results)
+    right = check_images(220, p, results)
+    assert right.startswith("Right: 220.0 of 2000 images") and "from 200 to 240" in right
     assert "sign" in check_images(-220, p, results) and "percentage points" in check_images(11, p, results)
     assert check_images(219, p, results).startswith("Not yet")
     assert check_images(None, p, results) == check_images(True, p, results) == "Give a number of images."
@@ -265,8 +268,8 @@ def kims(accuracy: dict[int, float]) -> tuple[Parameters, dict[str, Result]]:
 
 
 def judged(p: Parameters, results: dict[str, Result]) -> dict[str, str]:
-    of = {CHAPTER: measures(p, results)}
-    return {claim.id: claims.evaluate(claim, of, "paper", decides=True).words for claim in claims.load() if claim.chapter == CHAPTER}
+    of, ours = {CHAPTER: measures(p, results)}, [claim for claim in claims.load() if claim.chapter == CHAPTER]
+    return {claim.id: claims.evaluate(claim, of, "paper", decides=True).words for claim in ours}
 
 
 def test_at_most_one_of_the_papers_two_numbers_is_confirmed() -> None:
@@ -369,7 +372,8 @@ def test_a_set_of_another_size_or_decode_than_said_is_refused() -> None:
 
 def test_a_page_with_sheets_needs_no_torch(home: Path) -> None:
     name, _ = filed()
-    code = ("import sys; from synthprune.experiments.preliminaries import Parameters; from synthprune.figures import preliminaries as f;"
+    code = ("import sys; from synthprune.experiments.preliminaries import Parameters;"
+            "from synthprune.figures import preliminaries as f;"
             "from synthprune.experiments.settings import parameters;"
             f"p = parameters(Parameters, '{CHAPTER}', {{'profile': 'laptop', 'synthetic': '{name}'}});"
             "assert '<img' in f.contact_sheets(p, {})._repr_html_(); f.sparsity_kinds()._repr_html_();"
@@ -378,7 +382,7 @@ def test_a_page_with_sheets_needs_no_torch(home: Path) -> None:
 
 
 def test_both_drawn_kinds_keep_as_many_weights() -> None:
-    figure = figures.sparsity_kinds()
-    kept = {kind: [row for row in figure.rows[1:] if row[0] == kind and row[4]] for kind in ("dense", "unstructured", "structured")}
+    rows = figures.sparsity_kinds().rows[1:]
+    kept = {kind: [row for row in rows if row[0] == kind and row[4]] for kind in ("dense", "unstructured", "structured")}
     assert {kind: len(rows) for kind, rows in kept.items()} == {"dense": 64, "unstructured": 32, "structured": 32}
     assert len({row[1] for row in kept["structured"]}) == 4 and len({row[1] for row in kept["unstructured"]}) == 8

@@ -70,7 +70,7 @@ class Parameters(Settings):
         """Random images could not match a set whose size and decode are other than said."""
         if found := stored(self.synthetic):
             if found.whitened:
-                raise ValueError(f"{self.synthetic} holds ZCA-whitened images, which are no pixels: this chapter has no use for it")
+                raise ValueError(f"{self.synthetic} holds ZCA-whitened images, which are no pixels: this chapter cannot use it")
             per_class = len(found.labels) // len(FACTS[self.dataset].classes)
             if (per_class, found.factor) != (self.synthetic_per_class, self.synthetic_factor):
                 raise ValueError(f"{self.synthetic} stores {per_class} images per class for decode factor {found.factor}: say"

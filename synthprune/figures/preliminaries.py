@@ -38,7 +38,8 @@ from synthprune.store import Result
 SHOWN = 10
 """Images on a contact sheet."""
 
-SOURCES = {"idc": "Kim et al. (2022), by matching gradients", "mtt": "Cazenavette et al. (2022), by matching training trajectories",
+SOURCES = {"idc": "Kim et al. (2022), by matching gradients",
+           "mtt": "Cazenavette et al. (2022), by matching training trajectories",
            "dc": "Zhao et al. (2021), by matching gradients", "dsa": "Zhao and Bilen (2021), by matching gradients",
            "dm": "Zhao and Bilen (2023), by matching distributions", "distilled": "made here, by matching distributions"}
 """Whose a set is, by the letters its title begins with."""
@@ -61,8 +62,8 @@ def sparsity_kinds() -> Figure:
     panels = [Panel(lambda style, kind=kind: _matrix(style, weights, left[kind], kind),
                     f"Drawing of a weight matrix, {kind}: {said[kind]}; {int(left[kind].sum())} of {weights.size} weights.")
               for kind in left]
-    caption = (f"Drawn, not measured: a matrix of {len(weights)} outputs (rows) by {len(weights)} inputs; the darker, the larger the"
-               " weight. Pruned by magnitude to half of its weights: one by one, or a row, which is a neuron, at a time.")
+    caption = (f"Drawn, not measured: a matrix of {len(weights)} outputs (rows) by {len(weights)} inputs; the darker, the larger"
+               " the weight. Pruned by magnitude to half of its weights: one by one, or a row, which is a neuron, at a time.")
     rows = [("kind", "output", "input", "magnitude", "left"), *((kind, i, j, f"{weights[i, j]:.4f}", int(left[kind][i, j]))
             for kind in left for i, j in np.ndindex(weights.shape))]
     return Figure(panels, caption, rows, "02_kinds_of_sparsity")
@@ -121,15 +122,16 @@ def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """How far training loss and error rise between two trainings of each dense network: bands over initialisations."""
     found, panels = dense(p, results), []
     for what, unit in (("loss", "nats"), ("error", "points")):
-        lines = [Line(scene_title(one.p), one.rises[what], n) for n, one in enumerate(found) if np.isfinite(one.rises[what]).any()]
+        lines = [Line(scene_title(one.p), one.rises[what], n) for n, one in enumerate(found)
+                 if np.isfinite(one.rises[what]).any()]
         panels.append(Panel(lambda style, lines=lines, what=what: _paths(style, lines, what), _paths_alt(lines, what, unit)))
     faults = [fault for one in found for fault in one.left_out]
     out = f" Left out: {html.escape('; '.join(faults))}." if faults else ""
     caption = (f"{_settings(found)} Rise above the mean of the two ends, along the straight line between two trainings from one"
-               f" initialisation in different orders; pairs of orders averaged. {_band_words(p)} Dotted: two points of error, below"
-               f" which a network is called stable.{_stand_in(found)}{out}")
+               f" initialisation in different orders; pairs of orders averaged. {_band_words(p)} Dotted: two points of error,"
+               f" below which a network is called stable.{_stand_in(found)}{out}")
     rows = [("scene", "initialisation", "beta", "loss_rise_nats", "error_rise_points")]
-    rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", f"{one.rises['loss'][i, n]:.6f}", f"{one.rises['error'][i, n]:.6f}")
+    rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", *(f"{one.rises[what][i, n]:.6f}" for what in ("loss", "error")))
              for one in found for i, seed in enumerate(one.p.seeds) for n in range(one.p.points)]
     return Figure(panels, caption, rows, "02_dense_paths")
 
@@ -145,12 +147,13 @@ def _band_words(p: Parameters) -> str:
         return "One initialisation: no band can be drawn."
     if len(p.seeds) == 2:
         return "Thick: mean over 2 initialisations; shaded: their range."
-    return (f"Thick: mean over {len(p.seeds)} initialisations; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for the"
-            " mean, cut off where they leave the frame.")
+    return (f"Thick: mean over {len(p.seeds)} initialisations; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for"
+            " the mean, cut off where they leave the frame.")
 
 
 def _stand_in(found: Sequence[Dense]) -> str:
-    return (" The digits stand in for MNIST, of which the paper speaks." if any(one.p.dataset == STAND_IN for one in found) else "")
+    digits = any(one.p.dataset == STAND_IN for one in found)
+    return " The digits stand in for MNIST, of which the paper speaks." if digits else ""
 
 
 def _paths(style: Style, lines: Sequence[Line], what: str) -> Canvas:
@@ -212,8 +215,8 @@ def contact_sheets(p: Parameters, results: Mapping[str, Result]) -> Stack:
     """One sheet per synthetic set that is here, with its source; a box for each that is not."""
     found = {set_words(one): (one, shown(one, results)) for one in with_each_set(p)}
     here = {words: (one, images) for words, (one, images) in found.items() if images is not None}
-    absent = [("", Verdict("open", f"Not on this machine: {words}", f"{source(one)}; {how_to_import(one)} Nothing else stands in its"
-                           " place.")) for words, (one, images) in found.items() if images is None]
+    absent = [("", Verdict("open", f"Not on this machine: {words}", f"{source(one)}; {how_to_import(one)} Nothing else stands in"
+                           " its place.")) for words, (one, images) in found.items() if images is None]
     return Stack([*([("", _sheets(p, here))] if here else []), *absent])
 
 
@@ -274,7 +277,8 @@ def worth(p: Parameters, results: Mapping[str, Result]) -> Stack:
 def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Accuracy after training on each set and on random real images alone; then the paired differences, and the decode's."""
     found, decode = worths(p, results), decode_alone(p, results)
-    both = [(set_words(one.p), [Dot(one.on_set, _synthetic, "o"), Dot(one.on_random, _coreset, "o", filled=False)]) for one in found]
+    both = [(set_words(one.p), [Dot(one.on_set, _synthetic, "o"), Dot(one.on_random, _coreset, "o", filled=False)])
+            for one in found]
     gains = [(set_words(one.p), [Dot(one.gain, _synthetic, "o")]) for one in found]
     if decode:
         gains.append((f"{p.synthetic_per_class} per class,\ndecode alone", [Dot(decode.gain, _coreset, "D")]))
@@ -283,10 +287,10 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
               Panel(lambda style: _dots(style, gains, titles[1], zero=True), _gain_alt(gains))]
     faulty = left_out(p, results)
     out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
-    what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many stored"
-            f" ones left whole." if decode else "")
-    caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First: on the synthetic set (filled) and on as"
-               " many random real images (hollow), with the same decode and as many steps. Second: the first less the second, on"
+    what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many"
+            " stored ones left whole." if decode else "")
+    caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First: on the synthetic set (filled) and on"
+               " as many random real images (hollow), with the same decode and as many steps. Second: the first less the second, on"
                f" the same initialisations.{what}{band_words(p.seeds)}{out}")
     rows = [("trained_on", "initialisation", "test_accuracy_percent")]
     rows += [(f'"{words}"', seed, f"{value:.6f}") for words, values in _columns(p, results)
@@ -363,9 +367,9 @@ def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
             for words, values in _columns(p, results)]
     return Table(f"Test accuracy after training on the set alone: {interval_words(p)}",
                  ("trained on", "test accuracy, %", "difference, points"), rows,
-                 "Differences are taken on the same initialisations. Of a synthetic set: less random real images in the same number,"
-                 " with the same decode and as many steps. Of random images that are cut: less as many stored ones left whole; the"
-                 " steps are equal as nearly as whole epochs allow, and more real images are behind the cut ones.")
+                 "Differences are taken on the same initialisations. Of a synthetic set: less random real images in the same"
+                 " number, with the same decode and as many steps. Of random images that are cut: less as many stored ones left whole;"
+                 " the steps are equal as nearly as whole epochs allow, and more real images are behind the cut ones.")
 
 
 def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -378,10 +382,10 @@ def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [("section 2.4", f"CIFAR-10, {n} per class", f"{value}", here(n)) for n, value in PAPER.items()]
     rows += [("section 3", "CIFAR-10, 10 per class", f"{PAPER_AGAIN}", here(10)),
              ("section 2.4", "ImageNet-10", f"{PAPER_AGAIN} (and 76.6)", "not measured")]
-    rows += [("this run", f"{FACTS[p.dataset].title} at {p.pixels} pixels, {set_words(one.p)}", "", stats.interval(one.on_set).text(1))
-             for one in worths(p, results)]
+    rows += [("this run", f"{FACTS[p.dataset].title} at {p.pixels} pixels, {set_words(one.p)}", "",
+              stats.interval(one.on_set).text(1)) for one in worths(p, results)]
     return Table(f"Accuracy after training on distilled data: {interval_words(p)}",
                  ("where", "said of", "the paper, %", "measured, %"), rows,
-                 "The paper's numbers are for Kim et al.'s sets, ConvNet-3 of width 128 and 1,000 epochs, as in their code: only the profile paper, with"
-                 f" those sets imported, measures them. This run: {ARCHITECTURES[p.architecture]} of width {p.width},"
+                 "The paper's numbers are for Kim et al.'s sets, ConvNet-3 of width 128 and 1,000 epochs, as in their code: only"
+                 f" the profile paper, with those sets imported, measures them. This run: {ARCHITECTURES[p.architecture]} of width {p.width},"
                  f" {p.synthetic_epochs} epochs.")
