@@ -289,9 +289,9 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
     what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many"
             " stored ones left whole." if decode else "")
-    caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First: on the synthetic set (filled) and on"
-               " as many random real images (hollow), with the same decode and as many steps. Second: the first less the second, on"
-               f" the same initialisations.{what}{band_words(p.seeds)}{out}")
+    caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First panel: on the synthetic set (filled)"
+               " and on as many random real images (hollow), with the same decode and as many steps. Second panel: filled less"
+               f" hollow, on the same initialisations.{what}{band_words(p.seeds)}{out}")
     rows = [("trained_on", "initialisation", "test_accuracy_percent")]
     rows += [(f'"{words}"', seed, f"{value:.6f}") for words, values in _columns(p, results)
              for seed, value in zip(p.seeds, values, strict=True)]
@@ -368,8 +368,8 @@ def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table(f"Test accuracy after training on the set alone: {interval_words(p)}",
                  ("trained on", "test accuracy, %", "difference, points"), rows,
                  "Differences are taken on the same initialisations. Of a synthetic set: less random real images in the same"
-                 " number, with the same decode and as many steps. Of random images that are cut: less as many stored ones left whole;"
-                 " the steps are equal as nearly as whole epochs allow, and more real images are behind the cut ones.")
+                 " number, with the same decode and as many steps. Of random images that are cut: less as many stored ones left"
+                 " whole; the steps are equal as nearly as whole epochs allow, and more real images are behind the cut ones.")
 
 
 def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -387,5 +387,5 @@ def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table(f"Accuracy after training on distilled data: {interval_words(p)}",
                  ("where", "said of", "the paper, %", "measured, %"), rows,
                  "The paper's numbers are for Kim et al.'s sets, ConvNet-3 of width 128 and 1,000 epochs, as in their code: only"
-                 f" the profile paper, with those sets imported, measures them. This run: {ARCHITECTURES[p.architecture]} of width {p.width},"
-                 f" {p.synthetic_epochs} epochs.")
+                 " the profile paper, with those sets imported, measures them. This run:"
+                 f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.synthetic_epochs} epochs.")
