@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Rectangle
 
 from synthprune import stats
 from synthprune.data.facts import FACTS
@@ -53,39 +54,32 @@ MARKS, DASHES = ("s", "D", "v", "P"), ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 
 
 
 def sparsity_kinds() -> Figure:
-    """One drawn weight matrix: dense, and with as many weights left without and with a pattern."""
+    """One drawn weight matrix: dense, and with half of its weights left, without and with a pattern."""
     weights = np.abs(np.random.default_rng(5).standard_normal((8, 8)))
     left = {"dense": np.ones_like(weights, bool), "unstructured": weights > np.median(weights),
             "structured": np.broadcast_to((np.argsort(np.argsort(weights.sum(1))) >= len(weights) // 2)[:, None], weights.shape)}
     said = {"dense": "every weight is left", "unstructured": "the weights left are scattered over the matrix",
             "structured": "whole rows are gone and the others are complete"}
-    panels = [Panel(lambda style, kind=kind: _matrix(style, weights, left[kind], kind),
-                    f"Drawing of a weight matrix, {kind}: {said[kind]}; {int(left[kind].sum())} of {weights.size} weights.")
-              for kind in left]
-    caption = (f"Drawn, not measured: a matrix of {len(weights)} outputs (rows) by {len(weights)} inputs; the darker, the larger"
-               " the weight. Pruned by magnitude to half of its weights: one by one, or a row, which is a neuron, at a time.")
+    kinds = "; ".join(f"{kind}: {said[kind]}, {int(left[kind].sum())} of {weights.size} weights" for kind in left)
+    panels = [Panel(lambda style: _matrices(style, weights, left), f"Drawing of one weight matrix three times. {kinds}.")]
+    caption = (f"Drawn, not measured: a matrix of {len(weights)} outputs (rows) by {len(weights)} inputs; the stronger the"
+               " colour, the larger the weight. Pruned by magnitude to half of its weights: one by one, or a row, which is a"
+               " neuron, at a time.")
     rows = [("kind", "output", "input", "magnitude", "left"), *((kind, i, j, f"{weights[i, j]:.4f}", int(left[kind][i, j]))
             for kind in left for i, j in np.ndindex(weights.shape))]
     return Figure(panels, caption, rows, "02_kinds_of_sparsity")
 
 
-def _matrix(style: Style, weights: np.ndarray, left: np.ndarray, title: str) -> Canvas:
-    canvas = Canvas(figsize=(2.4, 2.6))
-    axes = canvas.add_axes((0.03, 0.02, 0.94, 0.86))
-    axes.set(xlim=(0, weights.shape[1]), ylim=(weights.shape[0], 0), aspect="equal")
-    axes.set_title(title)
-    axes.set_axis_off()
-    for i, j in np.ndindex(weights.shape):
-        shade = 0.25 + 0.75 * weights[i, j] / weights.max()
-        cell = {"facecolor": style.synthetic, "alpha": shade} if left[i, j] else {"facecolor": "none", "edgecolor": style.grid}
-        axes.add_patch(_square(i, j, **cell))
+def _matrices(style: Style, weights: np.ndarray, left: Mapping[str, np.ndarray]) -> Canvas:
+    canvas = Canvas(figsize=(5.4, 2.0))
+    for axes, (kind, alive) in zip(canvas.subplots(1, len(left)), left.items(), strict=True):
+        axes.set(xlim=(0, weights.shape[1]), ylim=(weights.shape[0], 0), aspect="equal", title=kind)
+        axes.set_axis_off()
+        for i, j in np.ndindex(weights.shape):
+            shade = 0.25 + 0.75 * weights[i, j] / weights.max()
+            look = {"facecolor": style.dense, "alpha": shade} if alive[i, j] else {"facecolor": "none", "edgecolor": style.grid}
+            axes.add_patch(Rectangle((j + 0.06, i + 0.06), 0.88, 0.88, linewidth=0.8, **look))
     return canvas
-
-
-def _square(row: int, column: int, **look: object) -> object:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, linewidth=0.8, **look)
 
 
 # Stability.
@@ -128,8 +122,9 @@ def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
     faults = [fault for one in found for fault in one.left_out]
     out = f" Left out: {html.escape('; '.join(faults))}." if faults else ""
     caption = (f"{_settings(found)} Rise above the mean of the two ends, along the straight line between two trainings from one"
-               f" initialisation in different orders; pairs of orders averaged. {_band_words(p)} Dotted: two points of error,"
-               f" below which a network is called stable.{_stand_in(found)}{out}")
+               " initialisation in different orders; pairs of orders averaged. The two ends differ, so a line need not begin at"
+               f" zero. {_band_words(p)} Dotted: two points of error, below which a network is called stable."
+               f"{_stand_in(found)}{out}")
     rows = [("scene", "initialisation", "beta", "loss_rise_nats", "error_rise_points")]
     rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", *(f"{one.rises[what][i, n]:.6f}" for what in ("loss", "error")))
              for one in found for i, seed in enumerate(one.p.seeds) for n in range(one.p.points)]
@@ -249,7 +244,7 @@ def _sheet(style: Style, images: np.ndarray, title: str, classes: Sequence[str])
     canvas.suptitle(title, color=style.text, fontsize=11, fontweight="bold", y=1.04)
     for axes, image, name in zip(canvas.subplots(2, SHOWN // 2).flat, images, classes, strict=False):
         axes.imshow(np.clip(image, 0, 1).transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=8, fontweight="normal", pad=2)
+        axes.set_title(name, fontsize=7, fontweight="normal", pad=2)
         axes.set_axis_off()
     return canvas
 
