@@ -26,12 +26,13 @@ from synthprune.experiments.preliminaries import (
     decode_alone,
     dense,
     measures,
-    not_run,
     on_random,
     on_set,
     other_decode,
     path_name,
     requests,
+    scenes_not_run,
+    sets_not_run,
     shown,
     stored,
     the_set,
@@ -200,7 +201,9 @@ def test_a_scene_without_data_is_not_shown_and_said_to_be_missing() -> None:
     p, results = made(LAPTOP)
     some = without(results, "convnet3-cifar10: dense")
     assert [one.p.scene for one in dense(p, some)] == ["lenet300-digits", "convnet3-digits"]
-    assert not_run(p, some) == ["convnet3-cifar10"] and not_run(p, results) == []
+    assert scenes_not_run(p, some) == ["convnet3-cifar10"] and scenes_not_run(p, results) == []
+    assert "Not run: convnet3-cifar10." in figures.paths(p, some).caption
+    assert "Not run" not in figures.paths(p, results).caption
     html = figures.stability(p, some)._repr_html_()
     assert "CIFAR-10" not in html and "LeNet-300-100" in html
     assert "Nothing was measured" in figures.stability(p, without(results, "dense"))._repr_html_()
@@ -235,7 +238,8 @@ def test_with_sets_that_are_cut_the_whole_images_are_still_subtracted() -> None:
 def test_a_set_without_results_is_named_and_not_replaced() -> None:
     p, results = made(LAPTOP)
     some = without(results, "mtt50")
-    assert not_run(p, some) == ["50 per class, mtt50"] and len(worths(p, some)) == 2
+    assert sets_not_run(p, some) == ["50 per class, mtt50"] and len(worths(p, some)) == 2
+    assert "Not run: 50 per class, mtt50." in figures.worth_figure(p, some).caption and sets_not_run(p, results) == []
     alt = figures.worth_figure(p, some).panels[0].alt
     assert "mtt50" not in alt and "mtt10: 33.0" in alt
     assert "Nothing was measured" in figures.worth(p, without(results, "mtt"))._repr_html_()

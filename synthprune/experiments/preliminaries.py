@@ -298,11 +298,15 @@ def decode_alone(p: Parameters, results: Mapping[str, Result]) -> Decode | None:
     return Decode(_accuracies(whole, on_random, results), _accuracies(cut, on_random, results), cut.synthetic_factor)
 
 
-def not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
-    """Scenes and sets that were asked for and have no results, in words."""
-    scenes, sets = {one.p.scene for one in dense(p, results)}, {set_words(one.p) for one in worths(p, results)}
-    return [*(scene for scene in p.scenes if scene not in scenes),
-            *(words for words in map(set_words, with_each_set(p)) if words not in sets)]
+def scenes_not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """Scenes that were asked for and have no results."""
+    return [scene for scene in p.scenes if scene not in {one.p.scene for one in dense(p, results)}]
+
+
+def sets_not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """Sets that were asked for and have no results, in words."""
+    run = {set_words(one.p) for one in worths(p, results)}
+    return [words for words in map(set_words, with_each_set(p)) if words not in run]
 
 
 def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:

@@ -27,6 +27,8 @@ from synthprune.experiments.preliminaries import (
     kim,
     left_out,
     other_decode,
+    scenes_not_run,
+    sets_not_run,
     shown,
     worths,
 )
@@ -119,8 +121,7 @@ def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
         lines = [Line(scene_title(one.p), one.rises[what], n) for n, one in enumerate(found)
                  if np.isfinite(one.rises[what]).any()]
         panels.append(Panel(lambda style, lines=lines, what=what: _paths(style, lines, what), _paths_alt(lines, what, unit)))
-    faults = [fault for one in found for fault in one.left_out]
-    out = f" Left out: {html.escape('; '.join(faults))}." if faults else ""
+    out = _missing([fault for one in found for fault in one.left_out], scenes_not_run(p, results))
     caption = (f"{_settings(found)} Rise above the mean of the two ends, along the straight line between two trainings from one"
                " initialisation in different orders; pairs of orders averaged. The two ends differ, so a line need not begin at"
                f" zero. {_band_words(p)} Dotted: two points of error, below which a network is called stable."
@@ -144,6 +145,12 @@ def _band_words(p: Parameters) -> str:
         return "Thick: mean over 2 initialisations; shaded: their range."
     return (f"Thick: mean over {len(p.seeds)} initialisations; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for"
             " the mean, cut off where they leave the frame.")
+
+
+def _missing(faults: Sequence[str], absent: Sequence[str]) -> str:
+    """What a caption says of results that may not enter a mean, and of those that are not there."""
+    parts = [f" {word}: {html.escape('; '.join(of))}." for word, of in (("Left out", faults), ("Not run", absent)) if of]
+    return "".join(parts)
 
 
 def _stand_in(found: Sequence[Dense]) -> str:
@@ -280,8 +287,7 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     titles = ("test accuracy, %", "difference, points")
     panels = [Panel(lambda style: _dots(style, both, titles[0]), _worth_alt(found)),
               Panel(lambda style: _dots(style, gains, titles[1], zero=True), _gain_alt(gains))]
-    faulty = left_out(p, results)
-    out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
+    out = _missing(left_out(p, results), sets_not_run(p, results))
     what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many"
             " stored ones left whole." if decode else "")
     caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First panel: on the synthetic set (filled)"
