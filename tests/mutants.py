@@ -163,6 +163,13 @@ MUTANTS = [
     Mutant("a stopped training decides its engine by its own length", "plan.py", "steps = entry.recipe.epochs *",
            "steps = (entry.stop_epoch or entry.recipe.epochs) *", "test_engine.py -k stops_early"),
     Mutant("instance norm's slope", "engine.py", "- x * bend", "+ x * bend", "test_engine.py -k rewritten"),
+    Mutant("the introduction's error barrier taken midway", "experiments/introduction.py",
+           'barrier(pairs, "train_error", "highest")', 'barrier(pairs, "train_error", "midpoint")',
+           "test_introduction.py -k both_barriers"),
+    Mutant("weights of both masks counted as one's own", "experiments/introduction.py", '"synthetic": of.first - of.both',
+           '"synthetic": of.first', "test_introduction.py -k shares_count"),
+    Mutant("the colours of the two masks exchanged", "figures/introduction.py", "(first + 2 * second.astype(int))",
+           "(2 * first + second.astype(int))", "test_introduction.py -k has_the_colour"),
 ]
 
 

@@ -125,7 +125,8 @@ def test_pairs_of_orders_are_averaged() -> None:
     for k, pair in enumerate([(0, 1), (0, 2), (1, 2)]):
         curve = np.full(p.points, 0.1)
         curve[3 + k] += 0.06
-        results[name("dense", 0, pair)] = Result("", dict.fromkeys(("train_loss", "train_error", "test_error"), curve), METRICS, {})
+        arrays = dict.fromkeys(("train_loss", "train_error", "test_error"), curve)
+        results[name("dense", 0, pair)] = Result("", arrays, METRICS, {})
     for network in ("synthetic", "imp"):
         results |= {name(network, 0, pair): results[name(network, 0, (0, 1))] for pair in [(0, 2), (1, 2)]}
     assert curves(three, results, "dense", "train_error")[0, 3:6] == pytest.approx([12, 12, 12])
@@ -215,14 +216,15 @@ def test_the_exercise_knows_right_wrong_and_nothing() -> None:
 
 
 def test_the_map_leads_to_every_chapter() -> None:
-    prose = "".join("".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "markdown")
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    prose = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     linked = re.findall(r"{doc}`[^<`]+<(\d\d_\w+)>`", prose)
     assert linked == sorted(set(linked)) and CHAPTERS.keys() - {CHAPTER} <= set(linked)
 
 
 @pytest.mark.parametrize(("given", "said"), [
     ({"synthetic": "coreset"}, "leave it at distilled"), ({"pixels": 8}, "at least 16 pixels"), ({"level": 0}, "level = 0"),
-    ({"points": 10}, "must be odd"), ({"orders": [0]}, "at least 2"), ({"rewind": "10"}, "rewind=10 is not before the last epoch")])
+    ({"points": 10}, "must be odd"), ({"orders": [0]}, "at least 2"), ({"rewind": "10"}, "rewind=10 is not before the last")])
 def test_nonsense_is_refused_in_words(given: dict, said: str) -> None:
     with pytest.raises(Problem, match=said):
         parameters(Parameters, CHAPTER, given)
