@@ -47,9 +47,12 @@ def idea(p: Parameters, results: Mapping[str, Result]) -> Figure:
     several = " mean over all pairs of orders," if len(p.orders) > 2 else ""
     faulty = left_out(p, results)
     out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
-    caption = (f"{setting(p)} 1: the stored images, a column for each class. 2: the layer with most weights, a dot for each"
-               f" weight; shares are of all prunable weights, masks of initialisation {p.seeds[0]}. 3 and 4: along the straight"
-               f" line between the two trainings,{several} the loss itself, and how far the error lies above its ends."
+    cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
+    tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
+    part = f" (first {FILTERS} channels, in and out)" if max(largest_layer(results)[1].shape[:2]) > FILTERS else ""
+    caption = (f"{setting(p)} 1: the stored images, a column for each class{tiles}. 2: the layer with most weights{part}, a dot"
+               f" for each weight; shares are of all prunable weights, masks of initialisation {p.seeds[0]}. 3 and 4: along the"
+               f" straight line between the two trainings,{several} the loss itself, and how far the error lies above its ends."
                f" {level_words([p.level])} {_band_words(p)}{out}")
     rows = [("network", "initialisation", "beta", "train_loss_nats", "train_error_percent")]
     rows += [(network, seed, f"{beta:.3f}", *(f"{value:.6f}" for value in values)) for network in NETWORKS
@@ -76,13 +79,13 @@ def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
     images, labels = results[SET].arrays["images"], results[SET].arrays["labels"]
     sheet = canvas.add_axes((0.02, 0.6, 0.96, 0.33))
     _title(sheet, "1  Make a few images")
-    picture = contact_sheet(images, labels, len(classes))
+    picture = contact_sheet(images, labels, len(classes), to_rgba(style.grid))
     _show(sheet, picture)
     for place, title in enumerate(classes):
         sheet.text((place + 0.5) * picture.shape[1] / len(classes), 0, title, ha="center", va="bottom", fontsize=8)
     fraction = settings.search(p, "synthetic").fraction
-    words = (f"all {len(images)} of them: train on them,\nprune {100 * fraction:.0f} % of what is left,"
-             f"\nreturn to the start; {count(p.level, 'round')}")
+    words = (f"train on these {len(images)}, prune {100 * fraction:.0f} % of what is left,\nreturn to the start:"
+             f" {count(p.level, 'round')}\n(IMP: the same on {_real_images(p, results)} real images)")
     canvas.text(0.2, 0.53, words, fontsize=9, va="center")
     arrow = {"arrowstyle": "-|>", "color": style.text, "linewidth": 1.4, "mutation_scale": 14}
     canvas.add_artist(_arrow(canvas, (0.12, 0.575), (0.12, 0.485), arrow))
@@ -114,11 +117,14 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Images (n, 1 or 3, h, w) in [0, 1] as one picture (rows, columns, RGBA): a column for each of the first `classes`."""
+def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int, ground: tuple[float, ...]) -> np.ndarray:
+    """Images (n, 1 or 3, h, w) in [0, 1] on a `ground` (RGBA) as one picture (rows, columns, RGBA), a column for each class.
+
+    The first `classes`, SHOWN images of each at most, and as many of each.
+    """
     columns = [images[labels == label][:SHOWN] for label in range(classes)]
-    _, channels, height, width = images.shape
-    sheet = np.zeros((len(columns[0]) * (height + 1), classes * (width + 1), 4))
+    height, width = images.shape[2:]
+    sheet = np.tile(np.array(ground), (len(columns[0]) * (height + 1) - 1, classes * (width + 1) - 1, 1))
     for column, of_class in enumerate(columns):
         for row, image in enumerate(of_class):
             colours = np.broadcast_to(np.clip(image, 0, 1), (3, height, width)).transpose(1, 2, 0)
@@ -216,10 +222,14 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Each network's accuracy, its barrier by the paper's measure and by Frankle et al.'s, and what that allows to say."""
     rows = [(_called(row.network, p), row.accuracy.text(1), row.midpoint_loss.text(3), row.highest_error.text(2), row.verdict)
             for row in table(p, results)]
-    images = results[name("dense", p.seeds[0], (p.orders[0], p.orders[1]))].metrics["train_images"]
-    return Table(f"Three networks, each trained in {len(p.orders)} orders: {interval_words(p)}",
-                 ("network", "test accuracy, %", "loss barrier midway (paper), nats", "highest training-error barrier, points",
-                  "stable to SGD noise?"), rows, f"One training image is worth {100 / images:.2g} points of error.")
+    header = ("network", "test accuracy, %", "loss barrier midway (paper), nats", "highest training-error barrier, points",
+              "stable to SGD noise?")
+    return Table(f"Three networks, each trained in {len(p.orders)} orders: {interval_words(p)}", header, rows,
+                 f"One training image is worth {100 / _real_images(p, results):.2g} points of error.")
+
+
+def _real_images(p: Parameters, results: Mapping[str, Result]) -> int:
+    return results[name("dense", p.seeds[0], (p.orders[0], p.orders[1]))].metrics["train_images"]
 
 
 def _called(network: Network, p: Parameters) -> str:
