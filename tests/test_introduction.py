@@ -168,12 +168,16 @@ def test_a_weight_has_the_colour_of_the_masks_that_keep_it() -> None:
     assert np.argwhere(weave(one, one, colours)[..., 2]).min(0).tolist() == [3, 6]
 
 
-def test_a_contact_sheet_has_a_column_for_each_class() -> None:
-    images, labels = np.stack([np.full((3, 2, 2), value) for value in (0.0, 0.2, 0.5, 1.0)]), np.array([1, 0, 1, 0])
-    sheet = contact_sheet(images, labels, 2, (0.1, 0.3, 0.6, 1))
-    assert sheet.shape == (5, 5, 4)
-    assert sheet[[0, 3, 0, 3], [0, 0, 3, 3], 0].tolist() == [0.2, 1, 0, 0.5]
-    assert (sheet[2] == [0.1, 0.3, 0.6, 1]).all() and (sheet[0, 0] == [0.2, 0.2, 0.2, 1]).all()
+def test_a_contact_sheet_has_a_column_for_each_class_and_a_gap_between_tiles() -> None:
+    images, labels = np.stack([np.full((3, 4, 4), value) for value in (0.0, 0.2, 0.5, 1.0)]), np.array([1, 0, 1, 0])
+    images[1, :, :2, 2:] = 0.3  # the upper right tile of the first image of class 0
+    ground = [0.1, 0.3, 0.6, 1]
+    sheet = contact_sheet(images, labels, 2, 2, tuple(ground))
+    assert sheet.shape == (12, 12, 4)
+    assert sheet[[0, 7, 0, 7], [0, 0, 7, 7], 0].tolist() == [0.2, 1, 0, 0.5]
+    assert sheet[:5, :5, 0].tolist() == [[0.2, 0.2, 0.1, 0.3, 0.3]] * 2 + [[0.1] * 5] + [[0.2, 0.2, 0.1, 0.2, 0.2]] * 2
+    assert (sheet[5:7] == ground).all() and (sheet[:, 5:7] == ground).all() and (sheet[0, 0] == [0.2, 0.2, 0.2, 1]).all()
+    assert contact_sheet(images, labels, 2, 1, tuple(ground)).shape == (10, 10, 4)
 
 
 def test_the_figure_shows_everything_in_both_schemes_and_says_it_in_words() -> None:
@@ -186,7 +190,7 @@ def test_the_figure_shows_everything_in_both_schemes_and_says_it_in_words() -> N
     assert left.svg(LIGHT).count(b"<image") == 2 and left.svg(LIGHT) == left.svg(LIGHT) != left.svg(DARK)
     assert "decides nothing" in shown.caption and "95\N{NO-BREAK SPACE}% intervals" in shown.caption
     assert len(shown.rows) == 1 + 3 * 3 * p.points and shown.rows[4] == ("dense", 0, "0.300", "0.320000", "16.000000")
-    assert "each cut into 2 x 2 tiles" in shown.caption and "channels" not in shown.caption
+    assert "each cut into its 2 x 2 tiles" in shown.caption and "channels" not in shown.caption
     assert "their range" in idea(*made(seeds=[0, 1])).caption and "no band" in idea(*made(seeds=[0])).caption
 
 

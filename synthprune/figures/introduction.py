@@ -48,7 +48,7 @@ def idea(p: Parameters, results: Mapping[str, Result]) -> Figure:
     faulty = left_out(p, results)
     out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
     cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
-    tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
+    tiles = f", each cut into its {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
     part = f" (first {FILTERS} channels, in and out)" if max(largest_layer(results)[1].shape[:2]) > FILTERS else ""
     caption = (f"{setting(p)} 1: the stored images, a column for each class{tiles}. 2: the layer with most weights{part}, a dot"
                f" for each weight; shares are of all prunable weights, masks of initialisation {p.seeds[0]}. 3 and 4: along the"
@@ -79,7 +79,7 @@ def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
     images, labels = results[SET].arrays["images"], results[SET].arrays["labels"]
     sheet = canvas.add_axes((0.02, 0.6, 0.96, 0.33))
     _title(sheet, "1  Make a few images")
-    picture = contact_sheet(images, labels, len(classes), to_rgba(style.grid))
+    picture = contact_sheet(images, labels, len(classes), p.synthetic_factor, to_rgba(style.grid))
     _show(sheet, picture)
     for place, title in enumerate(classes):
         sheet.text((place + 0.5) * picture.shape[1] / len(classes), 0, title, ha="center", va="bottom", fontsize=8)
@@ -117,19 +117,21 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int, ground: tuple[float, ...]) -> np.ndarray:
+def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int, factor: int, ground: tuple[float, ...]) -> np.ndarray:
     """Images (n, 1 or 3, h, w) in [0, 1] on a `ground` (RGBA) as one picture (rows, columns, RGBA), a column for each class.
 
-    The first `classes`, SHOWN images of each at most, and as many of each.
+    The first `classes`, SHOWN images of each at most. Two pixels lie between images, one between the `factor` x `factor`
+    tiles of an image.
     """
     columns = [images[labels == label][:SHOWN] for label in range(classes)]
-    height, width = images.shape[2:]
-    sheet = np.tile(np.array(ground), (len(columns[0]) * (height + 1) - 1, classes * (width + 1) - 1, 1))
+    side = images.shape[-1]
+    within = np.arange(side) + np.arange(side) * factor // side
+    step = side + factor + 1
+    sheet = np.tile(np.array(ground), (len(columns[0]) * step - 2, classes * step - 2, 1))
     for column, of_class in enumerate(columns):
         for row, image in enumerate(of_class):
-            colours = np.broadcast_to(np.clip(image, 0, 1), (3, height, width)).transpose(1, 2, 0)
-            top, left = row * (height + 1), column * (width + 1)
-            sheet[top:top + height, left:left + width] = np.dstack([colours, np.ones((height, width))])
+            colours = np.broadcast_to(np.clip(image, 0, 1), (3, side, side)).transpose(1, 2, 0)
+            sheet[np.ix_(row * step + within, column * step + within)] = np.dstack([colours, np.ones((side, side))])
     return sheet
 
 
