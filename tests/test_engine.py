@@ -27,7 +27,7 @@ def trainings(profile: str) -> list[specs.Trained]:
 
 def test_the_demo_never_compiles_and_the_paper_does_where_it_takes_long() -> None:
     assert not any(map(compiles, trainings("demo")))
-    long = [entry for entry in trainings("paper") if isinstance(entry.data, specs.Real)]
+    long = [entry for entry in trainings("paper") if isinstance(entry.data, specs.Real) and entry.dataset.name != "digits"]
     assert long and all(map(compiles, long))
 
 
