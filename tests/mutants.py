@@ -169,6 +169,13 @@ MUTANTS = [
            "int(title[1]), p.synthetic_factor)", "test_preliminaries.py -k kims_own"),
     Mutant("a file's name is believed", "experiments/preliminaries.py", '!= full.rsplit("@", maxsplit=1)[-1]:', '== "":',
            "test_preliminaries.py -k room_with_torch"),
+    Mutant("the introduction's error barrier taken midway", "experiments/introduction.py",
+           'barrier(pairs, "train_error", "highest")', 'barrier(pairs, "train_error", "midpoint")',
+           "test_introduction.py -k both_barriers"),
+    Mutant("weights of both masks counted as one's own", "experiments/introduction.py", '"synthetic": of.first - of.both',
+           '"synthetic": of.first', "test_introduction.py -k shares_count"),
+    Mutant("the colours of the two masks exchanged", "figures/introduction.py", "(first + 2 * second.astype(int))",
+           "(2 * first + second.astype(int))", "test_introduction.py -k has_the_colour"),
 ]
 
 

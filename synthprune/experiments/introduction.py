@@ -1,0 +1,179 @@
+"""Chapter 01: the idea from end to end, on small data. Paper: abstract and section 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import field_validator, model_validator
+
+from synthprune import specs, stats
+from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
+from synthprune.analysis.masks import overlaps, total
+from synthprune.experiments import settings
+from synthprune.experiments.discussion import masks
+from synthprune.experiments.make_synthetic_data import LEAST_PIXELS
+from synthprune.experiments.paths import accuracy, barrier, faults_of
+from synthprune.experiments.settings import METHODS, Settings, decides, field, retrained, subnetwork
+from synthprune.stats import Interval
+from synthprune.store import Result
+
+Network = Literal["dense", "synthetic", "imp"]
+NETWORKS: tuple[Network, ...] = ("dense", "synthetic", "imp")
+"""What is trained twice: the whole network, and the subnetworks of the two methods."""
+
+SET = "the synthetic set"
+
+EXERCISE = (1.0, 1.5, 2.0, 5.0, 2.0)
+"""Training error in percent at five points of an invented path, on which the two barriers tell different stories."""
+
+
+class Parameters(Settings):
+    chapter: ClassVar[str] = "01_introduction"
+
+    level: int = field("level to prune to (level n keeps 0.8^n of the weights)", ge=1, le=30)
+    orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
+    points: int = field("points on a path, both ends included (odd)", ge=3)
+
+    @field_validator("synthetic")
+    @classmethod
+    def _made_here(cls, value: str) -> str:
+        if value != "distilled":
+            raise ValueError("this chapter begins with making a set: leave it at distilled")
+        return value
+
+    @field_validator("pixels")
+    @classmethod
+    def _enough(cls, pixels: int) -> int:
+        if pixels < LEAST_PIXELS:
+            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
+        return pixels
+
+    @field_validator("points")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("must be odd, so that the midpoint is on the path")
+        return points
+
+    @model_validator(mode="after")
+    def _rewinds_in_time(self) -> Parameters:
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+        return self
+
+
+def setting(p: Parameters) -> str:
+    """What a run of this chapter is, in a paragraph of HTML."""
+    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how a"
+                                  " measurement is made.")
+    return (f"{settings.in_words(p)} Initialisations {_listed(p.seeds)}; masks of level {p.level}; every network trained in"
+            f" orders {_listed(p.orders)}.{note}")
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def mask_of(method: str) -> str:
+    """What the mask that a method finds is called in this chapter."""
+    return f"mask found by {method}"
+
+
+def name(network: Network, seed: int, pair: tuple[int, int]) -> str:
+    """What a path is called in this chapter."""
+    return f"{network}, initialisation {seed}, orders {pair[0]}-{pair[1]}"
+
+
+def requests(p: Parameters) -> dict[str, specs.Entry]:
+    """The synthetic set, the two masks of the first initialisation, and the paths of every network."""
+    wanted: dict[str, specs.Entry] = {SET: settings.synthetic_data(p)}
+    wanted |= {mask_of(method): subnetwork(p, method, p.seeds[0], p.level) for method in METHODS}
+    return wanted | {name(network, seed, pair): specs.Path(ends=tuple(_trained(p, network, seed, order) for order in pair),
+                                                           points=p.points)
+                     for network in NETWORKS for seed in p.seeds for pair in combinations(p.orders, 2)}
+
+
+def _trained(p: Parameters, network: Network, seed: int, order: int) -> specs.Trained:
+    return retrained(p, "imp", seed, 0, order) if network == "dense" else retrained(p, network, seed, p.level, order)
+
+
+def _pairs(p: Parameters, results: Mapping[str, Result], network: Network, seed: int) -> list[Result]:
+    return [results[name(network, seed, pair)] for pair in combinations(p.orders, 2)]
+
+
+def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """What may not enter a mean, and why."""
+    return [f"{key}: {', '.join(faults)}" for key, entry in requests(p).items()
+            if isinstance(entry, specs.Path) and (faults := faults_of(results[key]))]
+
+
+def curves(p: Parameters, results: Mapping[str, Result], network: Network, quantity: str) -> np.ndarray:
+    """(initialisations, points): `quantity` along the path, pairs of orders averaged; NaN where one is faulty.
+
+    Losses ("train_loss", "test_loss") in nats, errors ("train_error", "test_error") in percent.
+    """
+    scale = 100 if "error" in quantity else 1
+    values = np.full((len(p.seeds), p.points), math.nan)
+    for row, seed in enumerate(p.seeds):
+        pairs = _pairs(p, results, network, seed)
+        if not any(faults_of(path) for path in pairs):
+            values[row] = scale * np.mean([path.arrays[quantity] for path in pairs], 0)
+    return values
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network over its initialisations: accuracy in percent, the two barriers in nats and percentage points."""
+
+    network: Network
+    accuracy: Interval
+    midpoint_loss: Interval
+    highest_error: Interval
+    verdict: str
+
+
+def table(p: Parameters, results: Mapping[str, Result]) -> list[Row]:
+    """Test accuracy, the paper's barrier and Frankle et al.'s, and what they allow to say, network by network."""
+    rows = []
+    for network in NETWORKS:
+        of = [_pairs(p, results, network, seed) for seed in p.seeds]
+        error = stats.interval(np.array([100 * barrier(pairs, "train_error", "highest") for pairs in of]))
+        rows.append(Row(network, stats.interval(np.array([accuracy(pairs) for pairs in of])),
+                        stats.interval(np.array([barrier(pairs, "train_loss", "midpoint") for pairs in of])), error,
+                        stats.stability(error, decides(p), len(p.seeds))))
+    return rows
+
+
+def shares(results: Mapping[str, Result]) -> dict[str, float]:
+    """Percent of all prunable weights that are kept by "both" masks, by "synthetic" or "imp" alone, and by "neither"."""
+    of = total(overlaps(*(masks(results[mask_of(method)]) for method in METHODS)).values())
+    counts = {"both": of.both, "synthetic": of.first - of.both, "imp": of.second - of.both,
+              "neither": of.size - of.first - of.second + of.both}
+    return {kept: 100 * count / of.size for kept, count in counts.items()}
+
+
+def largest_layer(results: Mapping[str, Result]) -> tuple[str, np.ndarray, np.ndarray]:
+    """The layer with most weights, and what the synthetic and the IMP mask keep of it (bool, the shape of its weights)."""
+    first, second = (masks(results[mask_of(method)]) for method in METHODS)
+    layer = max(first, key=lambda layer: first[layer].size)
+    return layer, first[layer], second[layer]
+
+
+def check_barriers(midway: Any, highest: Any) -> str:
+    """What to say to the two barriers, in percentage points, that a reader finds on the path of `EXERCISE`."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (midway, highest)):
+        return "Give two numbers, in percentage points: the barrier midway, and the highest barrier."
+    path = np.array(EXERCISE)
+    if math.isclose(midway, path[len(path) // 2]) or math.isclose(highest, path.max()):
+        return "That is how high the path lies. A barrier is how much higher it lies than the mean of its two ends."
+    for where, given, right in (("midway", midway, midpoint_barrier(path)),
+                                ("at the highest point", highest, highest_barrier(path))):
+        if not math.isclose(given, right, abs_tol=0.01):
+            return f"The barrier {where} is {'higher' if given < right else 'lower'}: take the mean of the two ends off the path."
+    return ("Right. Judged by its middle this path hardly rises; its highest point lies beyond the line of"
+            f" {stats.STABLE_BELOW:g} points. That is why this book shows both barriers.")
