@@ -260,7 +260,7 @@ def _wall(todo: list[Entry]) -> str:
 
 
 def gpu_plan(asked: dict[str, dict[str, Entry]], gpu: str) -> Table:
-    """Operations, hours on a named GPU and memory of each chapter and of all, from exact counts: nothing is measured.
+    """Operations, hours on a named GPU and memory of each chapter and of all, by arithmetic: nothing is measured.
 
     Raises Problem for a GPU of unknown peak rate.
     """
@@ -276,7 +276,8 @@ def gpu_plan(asked: dict[str, dict[str, Entry]], gpu: str) -> Table:
         most = max(map(memory, of_each_shape.values()), default=0)
         rows.append((chapter, str(len(requests)), str(len(trainings)), f"{operations / 1e15:,.1f}",
                      f"{gpu_hours(operations, gpu):,.1f}", f"{most / 2**30:.1f}"))
-    return Table(title, ("chapter", "results", "trainings", "PFLOP", "GPU-hours", "GiB of the largest training"), rows)
+    return Table(title, ("chapter", "results", "trainings", "PFLOP", "GPU-hours", "GiB of the largest training"), rows,
+                 "Operations are counted exactly, but for Hessian diagonals, which are taken for as many passes as last as long.")
 
 
 def profile_words(record: dict[str, Any]) -> str:

@@ -164,6 +164,10 @@ MUTANTS = [
     Mutant("a stopped training decides its engine by its own length", "plan.py", "steps = entry.recipe.epochs *",
            "steps = (entry.stop_epoch or entry.recipe.epochs) *", "test_engine.py -k stops_early"),
     Mutant("instance norm's slope", "engine.py", "- x * bend", "+ x * bend", "test_engine.py -k rewritten"),
+    Mutant("the paper's network at half its width", "profiles/paper.yaml", "width: 128", "width: 64",
+           "test_paper_profile.py -k prunable_weights"),
+    Mutant("trainings behind a result left out of the plan", "chapter.py", "sum(map(flops, whole)), [",
+           "sum(map(flops, requests.values())), [", "test_paper_profile.py -k counted_by_hand"),
 ]
 
 
