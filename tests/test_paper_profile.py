@@ -64,8 +64,10 @@ def sort(entry: specs.Entry) -> tuple[Any, ...]:
             return *network, bool(subnetwork.level), entry.batch_norm, entry.aligned
         case specs.Plane():
             return *network, bool(subnetwork.level), len(entry.models)
-        case specs.Evaluation() | specs.Diagonal():
+        case specs.Evaluation():
             return *network, bool(subnetwork.level)
+        case specs.Diagonal():  # whose cost is that of the surviving weights: the dense network's would be the longest of all
+            return network
     raise AssertionError(f"say what makes one {entry.kind} differ from another")
 
 
@@ -100,8 +102,11 @@ class Less:
 
     def __call__(self, entry: specs.Entry) -> specs.Entry:
         few = self._less(entry, entry.dataset.name)
-        if isinstance(few, specs.Trained):
-            return few.model_copy(update={"order_seed": 0})  # so that rounds and retrainings are shared
+        match few:  # in one order where one will do, so that rounds, retrainings and what is measured share trainings
+            case specs.Trained():
+                return few.model_copy(update={"order_seed": 0})
+            case specs.Evaluation() | specs.Diagonal():
+                return few.model_copy(update={"of": few.of.model_copy(update={"order_seed": 0})})
         return few.at(2) if isinstance(entry, specs.Subnetwork) and entry.level > 1 else few
 
     def _less(self, value: Any, dataset: str) -> Any:
