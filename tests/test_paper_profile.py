@@ -22,7 +22,7 @@ from synthprune import cli, compute, criteria, engine, plan, specs
 from synthprune.costs import PEAK_TFLOPS
 from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
-from synthprune.data.synthetic import SyntheticSet, keep
+from synthprune.data.synthetic import SyntheticSet, keep, published
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters, read_profile
 from synthprune.home import home, write_whole
@@ -57,7 +57,7 @@ def sort(entry: specs.Entry) -> tuple[Any, ...]:
         case specs.Trained():
             origin = specs.origin(entry.data)
             way = (bool(subnetwork.level), _rewind(subnetwork.search), isinstance(entry.data, specs.Shuffled),
-                   specs.Published if isinstance(origin, specs.Awaited) else type(origin), getattr(origin, "factor", 1),
+                   specs.Published if isinstance(origin, specs.Awaited) else type(origin), _factor(origin, entry.dataset),
                    entry.recipe.model_copy(update={"epochs": 1}), entry.stop_epoch is None)
         case specs.Path():
             way = bool(subnetwork.level), entry.batch_norm, entry.aligned
@@ -70,6 +70,10 @@ def sort(entry: specs.Entry) -> tuple[Any, ...]:
         case _:
             raise AssertionError(f"say what makes one {entry.kind} differ from another")
     return entry.kind, subnetwork.architecture, *data, *way
+
+
+def _factor(data: specs.PruningData, dataset: specs.Dataset) -> int:
+    return published(data.name, dataset.name).factor if isinstance(data, specs.Published) else getattr(data, "factor", 1)
 
 
 def one_of_each(entries: list[specs.Entry]) -> list[specs.Entry]:
@@ -244,9 +248,9 @@ def test_trainings_take_their_steps_and_move_every_surviving_layer(solved: Solve
         for name, mask in masks.items():
             weights = torch.from_numpy(result.arrays[name])
             assert torch.isfinite(weights).all() and not weights[~mask].any(), (few, name)
-            # Weight decay alone moves a weight by some 1e-5 of itself.
-            moved = (weights - start[name])[mask].abs()
-            assert moved.max() > 1e-4 * start[name].abs().max(), (few, name)
+            # Weight decay alone would move all weights by one share of themselves.
+            moved = torch.cosine_similarity((weights - start[name])[mask].double(), start[name][mask].double(), dim=0)
+            assert abs(moved) < 0.9, (few, name)
 
 
 def test_what_is_measured_is_finite_and_of_the_length_asked_for(solved: Solved) -> None:
@@ -295,7 +299,8 @@ def test_a_compiled_step_of_the_papers_size_is_the_eager_one(tmp_path: Path, mon
         train(network, start, {}, data, Recipe(epochs=1, batch=64), order_seed=0, compiled=choice) for choice in (False, True))
     assert same == pytest.approx(losses, rel=1e-5)
     for name, value in eager.items():
-        assert torch.allclose(compiled[name], value, rtol=0, atol=1e-5 * float(value.abs().max())), name
+        step = float((value - start[name]).abs().max())
+        assert torch.allclose(compiled[name], value, rtol=0, atol=1e-3 * step + 1e-8), name
 
 
 # The plan.
