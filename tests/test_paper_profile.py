@@ -249,8 +249,8 @@ def test_trainings_take_their_steps_and_move_every_surviving_layer(solved: Solve
             weights = torch.from_numpy(result.arrays[name])
             assert torch.isfinite(weights).all() and not weights[~mask].any(), (few, name)
             # Weight decay alone would move all weights by one share of themselves.
-            moved = torch.cosine_similarity((weights - start[name])[mask].double(), start[name][mask].double(), dim=0)
-            assert abs(moved) < 0.9, (few, name)
+            along = torch.cosine_similarity((weights - start[name]).flatten(), start[name].flatten(), dim=0)
+            assert abs(along) < 0.5, (few, name)
 
 
 def test_what_is_measured_is_finite_and_of_the_length_asked_for(solved: Solved) -> None:
@@ -269,7 +269,7 @@ def test_what_is_measured_is_finite_and_of_the_length_asked_for(solved: Solved) 
                             "at_models/loss": (models,), "at_projections/loss": (models,)}
             case specs.Diagonal():
                 layers = prunable(compute._network(few.subnetwork))
-                expected = {"eigenvalue": (few.batches,), "trace": (few.batches,), "survivors/overall/std": (few.batches,)}
+                expected = {"eigenvalue": (few.batches,), "trace": (few.batches, 2), "survivors/overall/std": (few.batches,)}
                 expected |= {f"all/{layer}/mean": (few.batches,) for layer in layers}
         assert expected.items() <= shapes.items(), few
 
@@ -300,7 +300,7 @@ def test_a_compiled_step_of_the_papers_size_is_the_eager_one(tmp_path: Path, mon
     assert same == pytest.approx(losses, rel=1e-5)
     for name, value in eager.items():
         step = float((value - start[name]).abs().max())
-        assert torch.allclose(compiled[name], value, rtol=0, atol=1e-3 * step + 1e-8), name
+        assert torch.allclose(compiled[name], value, rtol=0, atol=0.01 * step), name
 
 
 # The plan.
