@@ -300,7 +300,8 @@ def test_a_compiled_step_of_the_papers_size_is_the_eager_one(tmp_path: Path, mon
     assert same == pytest.approx(losses, rel=1e-5)
     for name, value in eager.items():
         step = float((value - start[name]).abs().max())
-        assert torch.allclose(compiled[name], value, rtol=0, atol=0.01 * step), name
+        # A bias before a norm has no gradient but its rounding: hence the 1e-8.
+        assert torch.allclose(compiled[name], value, rtol=0, atol=0.01 * step + 1e-8), name
 
 
 # The plan.
