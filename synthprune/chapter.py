@@ -260,14 +260,14 @@ def _wall(todo: list[Entry]) -> str:
 
 
 def gpu_plan(asked: dict[str, dict[str, Entry]], gpu: str) -> Table:
-    """Operations, hours on a named GPU and memory of each chapter and of all, from exact counts: nothing is measured.
+    """Operations, hours on a named GPU and memory of each chapter and of all, by arithmetic: nothing is measured.
 
     Raises Problem for a GPU of unknown peak rate.
     """
     from synthprune.costs import gpu_assumption, gpu_hours
     from synthprune.plan import flops, memory
 
-    rows, everything = [], {}
+    title, rows, everything = f"What each chapter costs: {gpu_assumption(gpu)}", [], {}
     for chapter, requests in [*asked.items(), ("the whole book", everything)]:
         everything |= {f"{chapter}: {name}": entry for name, entry in requests.items()}
         whole = specs.closure(list(requests.values()))
@@ -276,8 +276,8 @@ def gpu_plan(asked: dict[str, dict[str, Entry]], gpu: str) -> Table:
         most = max(map(memory, of_each_shape.values()), default=0)
         rows.append((chapter, str(len(requests)), str(len(trainings)), f"{operations / 1e15:,.1f}",
                      f"{gpu_hours(operations, gpu):,.1f}", f"{most / 2**30:.1f}"))
-    return Table(f"What each chapter costs: {gpu_assumption(gpu)}",
-                 ("chapter", "results", "trainings", "PFLOP", "GPU-hours", "GiB of the largest training"), rows)
+    return Table(title, ("chapter", "results", "trainings", "PFLOP", "GPU-hours", "GiB of the largest training"), rows,
+                 "Operations are counted exactly, but for Hessian diagonals, which are taken for as many passes as last as long.")
 
 
 def profile_words(record: dict[str, Any]) -> str:

@@ -86,7 +86,7 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
 
     given = _given(profile, parameter)
     asked = {name: _requests(name, given) for name in ([chapter] if chapter else CHAPTERS)}
-    if gpu or profile == "paper":  # whose hours on this machine nobody would wait for
+    if gpu or given["profile"] == "paper":  # whose hours on this machine nobody would wait for
         table = gpu_plan(asked, gpu or "H100 SXM")
     else:
         table = plan_table(asked[chapter], open_store()) if chapter else book_plan(asked, open_store())

@@ -88,7 +88,8 @@ MUTANTS = [
     Mutant("staleness forgotten", "specs.py", "return version < versions().get(kind, version + 1)", "return False",
            "test_store.py -k stale"),
     Mutant("damage not noticed", "store.py", "!= expected:", "is None:", "test_store.py -k damage"),
-    Mutant("one initialisation decides", "stats.py", 'return "" if of.known else', 'return "" if True else', "test_stats.py -k one_init"),
+    Mutant("one initialisation decides", "stats.py", 'return "" if of.known else', 'return "" if True else',
+           "test_stats.py -k one_init"),
     Mutant("demo data decide", "stats.py", "if not decides:", "if False:", "test_stats.py -k demo_data"),
     Mutant("interval of a deviation, not of a mean", "stats.py", "finite.std(ddof=1) / np.sqrt(n)", "finite.std(ddof=1)",
            "test_stats.py -k covers"),
@@ -176,6 +177,10 @@ MUTANTS = [
            '"synthetic": of.first', "test_introduction.py -k shares_count"),
     Mutant("the colours of the two masks exchanged", "figures/introduction.py", "(first + 2 * second.astype(int))",
            "(2 * first + second.astype(int))", "test_introduction.py -k has_the_colour"),
+    Mutant("the paper's network at half its width", "profiles/paper.yaml", "width: 128", "width: 64",
+           "test_paper_profile.py -k prunable_weights"),
+    Mutant("trainings behind a result left out of the plan", "chapter.py", "sum(map(flops, whole)), [",
+           "sum(map(flops, requests.values())), [", "test_paper_profile.py -k counted_by_hand"),
 ]
 
 
