@@ -25,4 +25,4 @@ endif
 	touch .venv/ready
 
 clean:
-	rm -rf _build book/status.md book/scoreboard.md book/hero.md book/[01]*.md book/*.ipynb
+	rm -rf _build book/status.md book/scoreboard.md book/hero.md book/timings.md book/[01]*.md book/*.ipynb

@@ -69,7 +69,9 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
     # One process per core: a pool of compiling processes for each of them would be too many.
-    return torch.compile(function, dynamic=False, fullgraph=True, options={"compile_threads": 1})
+    # On a GPU a small step is over before the next can be launched, so steps are replayed as CUDA graphs.
+    options = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}
+    return torch.compile(function, dynamic=False, fullgraph=True, options=options)
 
 
 def rewritten(network: nn.Module) -> nn.Module:

@@ -34,7 +34,7 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
               for claim in ledger}
     _check_prose(root, judged)
     pages = {"scoreboard": claims.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
-             "hero": _hero(profile)}
+             "hero": _hero(profile), "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
     for chapter, reason in absent.items():
         (root / "book" / f"{chapter}.ipynb").unlink(missing_ok=True)
         pages[chapter] = absent_page(chapter, profile, reason)

@@ -29,7 +29,7 @@ def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = 
     request, Problem is raised.
 
     `workers`: 1 computes in this process, more starts that many local Dask processes, None chooses: a cluster only
-    where more than about a minute of work is missing. SYNTHPRUNE_SCHEDULER names a running cluster to use instead.
+    where more than about half a minute of work is missing. SYNTHPRUNE_SCHEDULER names a running cluster to use instead.
     Raises Problem, after everything that could be finished is stored, where an entry could not be computed.
     """
     lacking = unobtainable(requests, store)
@@ -84,7 +84,7 @@ def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
 def _worth_a_cluster(todo: list[Entry]) -> bool:
     from synthprune.plan import seconds
 
-    return (gpus() or cores()) > 1 and sum(map(seconds, todo)) > 60
+    return (gpus() or cores()) > 1 and sum(map(seconds, todo)) > 30
 
 
 def _in_process(todo: list[Entry], store: Store, report: Report) -> None:

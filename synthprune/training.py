@@ -129,6 +129,8 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
         if place == 0 or step == first_step:
             order = torch.from_numpy(generator(order_seed, "order", epoch).permutation(len(data))).to(device)
             rate = torch.tensor(recipe.lr_at(epoch), device=device)
+        if device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()
         index = order[place * recipe.batch:(place + 1) * recipe.batch]
         batch = _batch(data, index, recipe, generator(order_seed, "augment", step))
         # The last, smaller batch is a graph of its own: not worth compiling where it is one of many.
