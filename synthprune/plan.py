@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import json
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from synthprune import specs
+from synthprune import __version__, specs
+from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.data.facts import FACTS
 from synthprune.home import home, write_whole
 from synthprune.specs import Entry
@@ -17,12 +22,28 @@ PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
 
+FIXED = {specs.Distilled: 0.05, specs.Subnetwork: 0.01, specs.Trained: 0.05, specs.Evaluation: 0.03, specs.Path: 0.03,
+         specs.Plane: 0.05, specs.Diagonal: 0.1}
+"""Seconds that an entry of each kind takes whatever its size: reading its parents, building its network, storing it."""
+STARTING = 8
+"""Wall seconds until workers have started and imported what they compute with."""
+LEAST_SECONDS = 0.3
+"""How long a rate is measured at least, in seconds, after as much to warm up."""
+
+
 def seconds(entry: Entry) -> float:
-    """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rates of its network."""
-    visits, trains = visited(entry)
-    if not visits:
-        return 0.01
-    return visits / rate(_architecture(entry), entry.dataset, entry.recipe.batch if trains else None)
+    """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rate of its network."""
+    visits, _ = visited(entry)
+    return FIXED[type(entry)] + (visits / rate(probe(entry)) if visits else 0)
+
+
+def worthwhile_workers(entries: Iterable[Entry]) -> int:
+    """On how many workers `entries` are computed where nobody says: one, or, where they take more than about a minute,
+    one for each GPU or else each core. Only as many entries are looked at as decide it."""
+    from synthprune.machine import cores, gpus
+
+    most = gpus() or cores()
+    return most if most > 1 and any(total > 60 for total in itertools.accumulate(map(seconds, entries))) else 1
 
 
 def compiles(entry: Entry) -> bool:
@@ -32,6 +53,8 @@ def compiles(entry: Entry) -> bool:
     """
     from synthprune.engine import worth_compiling
 
+    if not isinstance(entry, specs.Trained | specs.Path | specs.Plane):
+        return False
     architecture, batch = _architecture(entry), 500
     steps = visited(entry)[0] / 3 / batch  # an evaluation costs a third of a step on as many images
     if isinstance(entry, specs.Trained):
@@ -48,22 +71,26 @@ def visited(entry: Entry) -> tuple[float, bool]:
 
 
 def _passed(entry: Entry) -> float:
-    (train, test), classes = images(entry.dataset), len(FACTS[entry.dataset.name].classes)
+    (train, test), classes, count = images(entry.dataset), len(FACTS[entry.dataset.name].classes), 0.0
     match entry:
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion="snip" | "synflow" as criterion)):
+            count = 3 * entry.search.per_class * classes if criterion == "snip" else SYNFLOW_ROUNDS * SYNFLOW_PASSES
         case specs.Evaluation():
-            return train + test
+            count = train + test
         case specs.Path():
-            return entry.points * (train + test + train * (entry.batch_norm == "recomputed"))
+            count = entry.points * (train + test + train * (entry.batch_norm == "recomputed"))
         case specs.Plane():
-            return (entry.side**2 + 2 * len(entry.models)) * entry.per_class * classes
+            count = (entry.side**2 + 2 * len(entry.models)) * entry.per_class * classes
         case specs.Diagonal():
-            return entry.batches * entry.batch * (_survivors(entry.subnetwork) * TAYLOR_SHARE + PRODUCTS)
+            count = entry.batches * entry.batch * (_survivors(entry.subnetwork) * TAYLOR_SHARE + PRODUCTS)
         case specs.Distilled():
             # Forward only over the real images, forward and backward over the synthetic ones.
-            return entry.steps * classes * (entry.real_batch + 3 * entry.ipc * entry.factor**2)
-    return 0
+            count = entry.steps * classes * (entry.real_batch + 3 * entry.ipc * entry.factor**2)
+    return count
 
 
+SYNFLOW_PASSES = 30
+"""What a round of SynFlow costs, in forward passes per image: one of ones, in float64 and by itself, forward and backward."""
 TAYLOR_SHARE = 0.05
 """What a surviving weight adds to a Hessian diagonal, in forward passes per image."""
 PRODUCTS = 240
@@ -134,7 +161,7 @@ def makespan(entries: Iterable[Entry], workers: int) -> float:
 def _architecture(entry: Entry) -> specs.Architecture:
     if isinstance(entry, specs.Distilled):
         return specs.Architecture(name="convnet3", width=entry.width, norm="instance")
-    return entry.subnetwork.architecture
+    return (entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork).architecture
 
 
 def _network(architecture: specs.Architecture, dataset: specs.Dataset):
@@ -166,46 +193,113 @@ def _flops_per_visit(architecture: specs.Architecture, dataset: specs.Dataset, t
     return count(_network(architecture, dataset), FACTS[dataset.name].channels, dataset.pixels)
 
 
+@dataclass(frozen=True)
+class Probe:
+    """What a rate depends on: a network, the shape of its data, and how it is run.
+
+    `images`: how many are trained on in an epoch, or evaluated, to measure it, in batches of `batch`.
+    """
+
+    architecture: specs.Architecture
+    dataset: str
+    pixels: int
+    images: int
+    batch: int
+    trains: bool
+    engine: str
+
+    def __str__(self) -> str:
+        a, does = self.architecture, "trained" if self.trains else "evaluated"
+        return (f"{a.name} of width {a.width} with {a.norm} norm, {does} on {self.images} images of {self.dataset} at"
+                f" {self.pixels} pixels in batches of {self.batch}, {self.engine}")
+
+
+def probe(entry: Entry) -> Probe:
+    """What to measure for `entry`. An epoch of few batches is measured as it is, its last and smaller batch included."""
+    from synthprune.engine import used
+
+    trains = isinstance(entry, specs.Trained)
+    batch = entry.recipe.batch if trains else 500
+    images = min(training_images(entry), 4 * batch) if trains else batch
+    return Probe(_architecture(entry), entry.dataset.name, entry.dataset.pixels, images, batch, trains, used(compiles(entry)))
+
+
 @functools.cache
-def rate(architecture: specs.Architecture, dataset: specs.Dataset, batch: int | None) -> float:
-    """Images per second on one core: trained in batches of `batch`, or evaluated (None). Measured once, then kept."""
+def rate(of: Probe) -> float:
+    """Images per second on one core. Measured once, then kept for this processor and these versions.
+
+    One line on stderr says that something is being measured, except in a notebook, where it would be part of the page.
+    """
     import torch
 
     from synthprune.machine import cpu, device
 
     file, on = home() / "rates.json", torch.cuda.get_device_name() if device().startswith("cuda") else cpu()
-    name = f"{on} torch {torch.__version__} {architecture.facts()} {dataset.name} {dataset.pixels} batch {batch}"
+    name = f"{on}, torch {torch.__version__}, synthprune {__version__}: {of}"
     try:
         known = json.loads(file.read_text())
     except (OSError, ValueError):  # none yet, or damaged: a rate is soon measured again
         known = {}
     if name not in known:
-        known[name] = round(_measure(architecture, dataset, batch), 1)
+        _announce()
+        known[name] = {"images_per_second": round(_measured(of), 1), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
         write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    return known[name]
+    return known[name]["images_per_second"]
 
 
-def _measure(architecture: specs.Architecture, dataset: specs.Dataset, batch: int | None) -> float:
-    import numpy as np
+@functools.cache
+def _announce() -> None:
+    if "ipykernel" not in sys.modules:
+        print("measuring how fast this machine computes: about ten seconds, longer where a network is compiled for the first"
+              " time; kept for the next time", file=sys.stderr)
+
+
+def _measured(of: Probe) -> float:
     import torch
+
+    from synthprune.machine import device, keep_freed_memory
+
+    threads = torch.get_num_threads()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    # Seconds of the processor, as others may have work for it too; a GPU's are those of the clock.
+    clock = time.perf_counter if device().startswith("cuda") else time.process_time
+    try:
+        return of.images / _per_round(_rounds(of), clock)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _per_round(work: Callable[[int], object], clock: Callable[[], float]) -> float:
+    """Seconds by `clock` for one of the rounds that `work` does as many of as it is told, after one to warm up."""
+    work(1)
+    rounds, took = 1, 0.0
+    while took < LEAST_SECONDS:
+        rounds *= 2
+        begun = clock()
+        work(rounds)
+        took = clock() - begun
+    return took / rounds
+
+
+def _rounds(of: Probe) -> Callable[[int], object]:
+    """Does so many epochs, or evaluations: on random images, since the zeros that all-black ones lead to are slower."""
+    import numpy as np
 
     from synthprune.data.datasets import facts
     from synthprune.machine import device
-    from synthprune.models import initial_state, network_with
-    from synthprune.training import Recipe, Resident, evaluate, train
+    from synthprune.models import initial_state, prunable
+    from synthprune.pruning import dense_masks
+    from synthprune.training import Evaluator, Recipe, Resident, train
 
-    known, threads = facts(dataset.name), torch.get_num_threads()
-    torch.set_num_threads(1)
-    few = np.zeros(((batch or 500) * 4, known.channels, dataset.pixels, dataset.pixels), np.uint8)
-    data = Resident.of(few, np.zeros(len(few), np.int64), known, device())
-    network = _network(architecture, dataset)
-    state, best = initial_state(network, 0), float("inf")
-    for _ in range(4):  # the first warms up; the fastest is what an undisturbed core does
-        begun = time.perf_counter()
-        if batch is None:
-            evaluate(network_with(network, state, device()), data)
-        else:
-            train(network, state, {}, data, Recipe(epochs=1, batch=batch), order_seed=0)
-        best = min(best, time.perf_counter() - begun)
-    torch.set_num_threads(threads)
-    return len(few) / best
+    known, compiled = facts(of.dataset), of.engine == "compiled"
+    images = np.random.default_rng(0).integers(0, 256, (of.images, known.channels, of.pixels, of.pixels), np.uint8)
+    data = Resident.of(images, np.arange(of.images) % len(known.classes), known, device())
+    network = _network(of.architecture, specs.Dataset(name=of.dataset, pixels=of.pixels))
+    state = initial_state(network, 0)
+    if of.trains:
+        masks = dense_masks(state, prunable(network))
+        return lambda rounds: train(network, state, masks, data, Recipe(epochs=rounds, batch=of.batch), order_seed=0,
+                                    compiled=compiled)
+    evaluator = Evaluator(network, data, compiled=compiled, batch=of.batch)
+    return lambda rounds: [evaluator.at(state) for _ in range(rounds)]

@@ -163,6 +163,10 @@ MUTANTS = [
     Mutant("a stopped training decides its engine by its own length", "plan.py", "steps = entry.recipe.epochs *",
            "steps = (entry.stop_epoch or entry.recipe.epochs) *", "test_engine.py -k stops_early"),
     Mutant("instance norm's slope", "engine.py", "- x * bend", "+ x * bend", "test_engine.py -k rewritten"),
+    Mutant("a busy machine taken for a slow one", "plan.py", "else time.process_time", "else time.perf_counter",
+           "test_plan.py -k others_do"),
+    Mutant("compiled work at the eager rate", "plan.py", "used(compiles(entry)))", "used(False))",
+           "test_plan.py -k engine_that_runs"),
 ]
 
 
