@@ -22,9 +22,12 @@ PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
 
-FIXED = {specs.Distilled: 0.05, specs.Subnetwork: 0.01, specs.Trained: 0.05, specs.Evaluation: 0.03, specs.Path: 0.03,
-         specs.Plane: 0.05, specs.Diagonal: 0.1}
-"""Seconds that an entry of each kind takes whatever its size: reading its parents, building its network, storing it."""
+FIXED = {specs.Distilled: 0.05, specs.Subnetwork: 0.005, specs.Trained: 0.03, specs.Evaluation: 0.06, specs.Path: 0.04,
+         specs.Plane: 0.05, specs.Diagonal: 0.6}
+"""Seconds that an entry of each kind (each batch of a Hessian diagonal) takes whatever its size: reading its parents, building
+networks, calling what computes, storing it."""
+SORTING = 1e-7
+"""Seconds for each weight among which those that stay are chosen."""
 STARTING = 8
 """Wall seconds until workers have started and imported what they compute with."""
 LEAST_SECONDS = 0.3
@@ -34,7 +37,18 @@ LEAST_SECONDS = 0.3
 def seconds(entry: Entry) -> float:
     """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rate of its network."""
     visits, _ = visited(entry)
-    return FIXED[type(entry)] + (visits / rate(probe(entry)) if visits else 0)
+    return _apart(entry) + (visits / rate(probe(entry)) if visits else 0)
+
+
+def _apart(entry: Entry) -> float:
+    """Seconds of `entry` in which no image passes."""
+    match entry:
+        case specs.Diagonal():
+            return FIXED[specs.Diagonal] * entry.batches
+        case specs.Subnetwork():
+            rounds = SYNFLOW_ROUNDS if getattr(entry.search, "criterion", "") == "synflow" else 1
+            return FIXED[specs.Subnetwork] + rounds * SORTING * _prunable(entry.architecture, entry.dataset)
+    return FIXED[type(entry)]
 
 
 def worthwhile_workers(entries: Iterable[Entry]) -> int:
@@ -74,7 +88,7 @@ def _passed(entry: Entry) -> float:
     (train, test), classes, count = images(entry.dataset), len(FACTS[entry.dataset.name].classes), 0.0
     match entry:
         case specs.Subnetwork(search=specs.AtInitialisation(criterion="snip" | "synflow" as criterion)):
-            count = 3 * entry.search.per_class * classes if criterion == "snip" else SYNFLOW_ROUNDS * SYNFLOW_PASSES
+            count = 3 * entry.search.per_class * classes if criterion == "snip" else 3 * SYNFLOW_ROUNDS
         case specs.Evaluation():
             count = train + test
         case specs.Path():
@@ -82,19 +96,32 @@ def _passed(entry: Entry) -> float:
         case specs.Plane():
             count = (entry.side**2 + 2 * len(entry.models)) * entry.per_class * classes
         case specs.Diagonal():
-            count = entry.batches * entry.batch * (_survivors(entry.subnetwork) * TAYLOR_SHARE + PRODUCTS)
+            count = entry.batches * entry.batch * (classes * CLASS_PASSES + _taylor(entry.subnetwork) + PRODUCT_PASSES)
         case specs.Distilled():
             # Forward only over the real images, forward and backward over the synthetic ones.
             count = entry.steps * classes * (entry.real_batch + 3 * entry.ipc * entry.factor**2)
     return count
 
 
-SYNFLOW_PASSES = 30
-"""What a round of SynFlow costs, in forward passes per image: one of ones, in float64 and by itself, forward and backward."""
-TAYLOR_SHARE = 0.05
-"""What a surviving weight adds to a Hessian diagonal, in forward passes per image."""
-PRODUCTS = 240
-"""What the leading eigenvalue and the trace add: about forty products with the Hessian, of six forward passes each."""
+# Of a Hessian diagonal, in forward passes per image.
+CLASS_PASSES = 5
+"""What each class takes."""
+TAYLOR_PASSES = 170
+"""What instance norms take of a dense network, for each channel of the images and one more (see `_taylor`)."""
+PRODUCT_PASSES = 500
+"""What the leading eigenvalue and the trace take: about forty products with the Hessian."""
+
+
+def _taylor(subnetwork: specs.Subnetwork) -> float:
+    """Forward passes per image for the curvature of instance norms; batch norms have none.
+
+    The first convolution's weights are the dear ones: channels * width of them, each a share 1 / width of a pass. Their
+    survivors were seen to be about the root of all survivors' share, for every width and level tried.
+    """
+    if subnetwork.architecture.norm != "instance" or subnetwork.architecture.name != "convnet3":
+        return 0
+    kept = (1 - subnetwork.search.fraction) ** subnetwork.level if subnetwork.level else 1
+    return TAYLOR_PASSES * (FACTS[subnetwork.dataset.name].channels + 1) * kept**0.5
 
 
 def images(dataset: specs.Dataset) -> tuple[int, int]:
@@ -178,11 +205,6 @@ def _prunable(architecture: specs.Architecture, dataset: specs.Dataset) -> int:
 
     network = _network(architecture, dataset)
     return sum(network.get_parameter(name).numel() for name in prunable(network))
-
-
-def _survivors(subnetwork: specs.Subnetwork) -> float:
-    kept = (1 - subnetwork.search.fraction) ** subnetwork.level if isinstance(subnetwork.search, specs.Search) else 1
-    return _prunable(subnetwork.architecture, subnetwork.dataset) * kept
 
 
 @functools.cache
