@@ -22,12 +22,12 @@ PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
 
-FIXED = {specs.Distilled: 0.05, specs.Subnetwork: 0.005, specs.Trained: 0.03, specs.Evaluation: 0.06, specs.Path: 0.04,
+FIXED = {specs.Distilled: 0.01, specs.Subnetwork: 0.003, specs.Trained: 0.03, specs.Evaluation: 0.06, specs.Path: 0.04,
          specs.Plane: 0.05, specs.Diagonal: 0.6}
-"""Seconds that an entry of each kind (each batch of a Hessian diagonal) takes whatever its size: reading its parents, building
-networks, calling what computes, storing it."""
-SORTING = 1e-7
-"""Seconds for each weight among which those that stay are chosen."""
+"""Seconds of an entry in which no image passes, whatever its size: reading its parents, building networks, calling what
+computes, storing it. For each step of distillation, round of a criterion, batch of a Hessian diagonal; else for the whole."""
+SORTING = 2e-8
+"""Seconds for each weight and round to choose those that stay."""
 STARTING = 8
 """Wall seconds until workers have started and imported what they compute with."""
 LEAST_SECONDS = 0.3
@@ -42,13 +42,16 @@ def seconds(entry: Entry) -> float:
 
 def _apart(entry: Entry) -> float:
     """Seconds of `entry` in which no image passes."""
+    fixed = FIXED[type(entry)]
     match entry:
-        case specs.Diagonal():
-            return FIXED[specs.Diagonal] * entry.batches
+        case specs.Distilled():
+            return fixed * entry.steps
         case specs.Subnetwork():
             rounds = SYNFLOW_ROUNDS if getattr(entry.search, "criterion", "") == "synflow" else 1
-            return FIXED[specs.Subnetwork] + rounds * SORTING * _prunable(entry.architecture, entry.dataset)
-    return FIXED[type(entry)]
+            return rounds * (fixed + SORTING * _prunable(entry.architecture, entry.dataset))
+        case specs.Diagonal():
+            return fixed * entry.batches
+    return fixed
 
 
 def worthwhile_workers(entries: Iterable[Entry]) -> int:

@@ -6,13 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from sweep import MADE, subnetwork, trained
 
-from synthprune import chapter, engine, machine, plan, specs
+from synthprune import chapter, engine, machine, plan, specs, training
 
 
 @pytest.fixture
@@ -51,9 +52,11 @@ def test_short_epochs_are_measured_as_they_are_and_long_ones_by_whole_batches() 
 def test_rates_differ_by_what_they_depend_on_alone() -> None:
     same = plan.probe(trained(0))
     assert plan.probe(trained(0, 7, epochs=9)) == plan.probe(trained(2, 1)) == same
-    assert len({str(plan.probe(entry)) for entry in (
-        trained(0), trained(0, norm="batch"), trained(0).model_copy(update={"data": MADE}), specs.Evaluation(of=trained(0)),
-        MADE)}) == 5
+    others = (trained(0, norm="batch"), trained(0).model_copy(update={"data": MADE}), specs.Evaluation(of=trained(0)))
+    assert len({str(plan.probe(entry)) for entry in (trained(0), *others)}) == 4
+    # Evaluated alike, whatever the training behind it: one rate for paths, planes and evaluations.
+    pair = specs.Path(ends=(trained(0, 0, epochs=9), trained(0, 1, epochs=9)))
+    assert plan.probe(pair) == plan.probe(specs.Evaluation(of=trained(0)))
 
 
 def test_a_rate_is_kept_until_versions_or_processor_change(measured: list[plan.Probe], home: Path,
@@ -107,15 +110,21 @@ def test_what_others_do_with_the_processor_is_not_counted(monkeypatch: pytest.Mo
     assert of.images / plan._measured(of) == pytest.approx(0.01, rel=0.5)
 
 
-@pytest.mark.parametrize("of", [trained(0), trained(0).model_copy(update={"data": MADE}), specs.Evaluation(of=trained(0))])
-def test_a_rate_is_that_of_the_work_itself(of: specs.Entry) -> None:
-    """Against a hundred epochs or evaluations timed here: far apart only if the images are counted wrongly."""
-    probe = plan.probe(of)
-    work = plan._rounds(probe)
-    work(1)
-    begun = time.process_time()
-    work(100)
-    assert plan._measured(probe) == pytest.approx(100 * probe.images / (time.process_time() - begun), rel=0.6)
+def test_a_round_passes_the_images_it_says_by_the_engine_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[int] = []
+    compiled: list[str] = []
+    forward, batch = training._pass, training._batch
+    monkeypatch.setattr(training, "_pass", lambda model, images, *rest: passed.append(len(images)) or forward(model, images, *rest))
+    monkeypatch.setattr(training, "_batch", lambda data, index, *rest: passed.append(len(index)) or batch(data, index, *rest))
+    monkeypatch.setattr(engine, "works", lambda: True)
+    monkeypatch.setattr(engine, "_compile", lambda function: compiled.append(function) or function)
+    for entry in (trained(0), trained(0).model_copy(update={"data": MADE}), specs.Evaluation(of=trained(0))):
+        probe = plan.probe(entry)
+        plan._rounds(probe)(3)
+        assert sum(passed) == 3 * probe.images and not compiled
+        plan._rounds(replace(probe, engine="compiled"))(1)
+        assert sum(passed) == 4 * probe.images and compiled
+        passed.clear(), compiled.clear()
 
 
 def test_warming_up_is_not_counted() -> None:
@@ -146,7 +155,22 @@ def test_masks_found_without_training_cost_their_scores(monkeypatch: pytest.Monk
 
     def at(criterion: str) -> float:
         search = specs.AtInitialisation(criterion=criterion, per_class=4)
-        return plan.seconds(subnetwork(2).model_copy(update={"search": search})) - plan.FIXED[specs.Subnetwork]
+        return plan.seconds(subnetwork(2).model_copy(update={"search": search}))
 
-    assert at("magnitude") == at("random") == 0
-    assert at("snip") == pytest.approx(3 * 4 * 10 / 1000) and at("synflow") > 0
+    once = at("magnitude")
+    assert 0 < once == at("random") == plan.seconds(subnetwork(1))
+    assert at("snip") == pytest.approx(once + 3 * 4 * 10 / 1000)
+    assert at("synflow") == pytest.approx(100 * once + 300 / 1000)
+
+
+def test_a_hessian_diagonal_costs_classes_survivors_and_products_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "rate", lambda of: 1000.0)
+
+    def of(level: int, norm: str = "instance", batches: int = 1) -> float:
+        return plan.seconds(specs.Diagonal(of=trained(level, norm=norm), batches=batches, batch=20))
+
+    flat = plan.FIXED[specs.Diagonal] + 20 * (10 * plan.CLASS_PASSES + plan.PRODUCT_PASSES) / 1000
+    assert of(0, "batch") == of(4, "batch") == pytest.approx(flat)
+    assert of(0) == pytest.approx(flat + 20 * 2 * plan.TAYLOR_PASSES / 1000)
+    assert of(4) - flat == pytest.approx((of(0) - flat) * 0.8**2)
+    assert of(4, batches=3) == pytest.approx(3 * of(4))
