@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -9,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from synthprune import __version__, specs
@@ -37,7 +38,7 @@ LEAST_SECONDS = 0.3
 def seconds(entry: Entry) -> float:
     """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rate of its network."""
     visits, _ = visited(entry)
-    return _apart(entry) + (visits / rate(probe(entry)) if visits else 0)
+    return _apart(entry) + (rate(probe(entry)).seconds(visits) if visits else 0)
 
 
 def _apart(entry: Entry) -> float:
@@ -249,9 +250,20 @@ def probe(entry: Entry) -> Probe:
     return Probe(_architecture(entry), entry.dataset.name, entry.dataset.pixels, images, batch, trains, used(compiles(entry)))
 
 
+@dataclass(frozen=True)
+class Rate:
+    """`images_per_second` on one core, `start_seconds` after the network is met: a compiled one is traced once more each time."""
+
+    images_per_second: float
+    start_seconds: float
+
+    def seconds(self, visits: float) -> float:
+        return self.start_seconds + visits / self.images_per_second
+
+
 @functools.cache
-def rate(of: Probe) -> float:
-    """Images per second on one core. Measured once, then kept for this processor and these versions.
+def rate(of: Probe) -> Rate:
+    """Measured once, then kept for this processor and these versions.
 
     One line on stderr says that something is being measured, except in a notebook, where it would be part of the page.
     """
@@ -267,19 +279,27 @@ def rate(of: Probe) -> float:
         known = {}
     if name not in known:
         _announce()
-        known[name] = {"images_per_second": round(_measured(of), 1), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+        known[name] = asdict(_measured(of)) | {"measured": datetime.now(UTC).isoformat(timespec="seconds")}
         write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    return known[name]["images_per_second"]
+    return Rate(known[name]["images_per_second"], known[name]["start_seconds"])
 
 
 @functools.cache
 def _announce() -> None:
     if "ipykernel" not in sys.modules:
-        print("measuring how fast this machine computes: about ten seconds, longer where a network is compiled for the first"
-              " time; kept for the next time", file=sys.stderr)
+        print("measuring how fast this machine computes: about ten seconds, and up to a minute for each network that is compiled"
+              " for the first time; kept for the next time", file=sys.stderr)
 
 
-def _measured(of: Probe) -> float:
+Look = Callable[[float], None]
+"""Told now and then how many images have passed."""
+
+
+class _Enough(Exception):
+    """Enough was seen."""
+
+
+def _measured(of: Probe) -> Rate:
     import torch
 
     from synthprune.machine import device, keep_freed_memory
@@ -290,25 +310,32 @@ def _measured(of: Probe) -> float:
     # Seconds of the processor, as others may have work for it too; a GPU's are those of the clock.
     clock = time.perf_counter if device().startswith("cuda") else time.process_time
     try:
-        return of.images / _per_round(_rounds(of), clock)
+        work = _work(of)
+        _timed(work, of.images, clock)  # warms up; what is compiled lies in the compiler's cache then, as for most of a run
+        return _timed(work, of.images, clock)
     finally:
         torch.set_num_threads(threads)
 
 
-def _per_round(work: Callable[[int], object], clock: Callable[[], float]) -> float:
-    """Seconds by `clock` for one of the rounds that `work` does as many of as it is told, after one to warm up."""
-    work(1)
-    rounds, took = 1, 0.0
-    while took < LEAST_SECONDS:
-        rounds *= 2
-        begun = clock()
-        work(rounds)
-        took = clock() - begun
-    return took / rounds
+def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) -> Rate:
+    """What `work`, which goes on until it is stopped, does from when `warm` images have passed until LEAST_SECONDS later."""
+    begun, seen = clock(), []
+
+    def look(passed: float) -> None:
+        if passed >= warm:
+            seen.append((passed, clock()))
+            if seen[-1][1] - seen[0][1] >= LEAST_SECONDS:
+                raise _Enough
+
+    with contextlib.suppress(_Enough):
+        work(look)
+    (first, then), (last, now) = seen[0], seen[-1]
+    rate = (last - first) / (now - then)
+    return Rate(rate, max(0.0, then - begun - first / rate))
 
 
-def _rounds(of: Probe) -> Callable[[int], object]:
-    """Does so many epochs, or evaluations: on random images, since the zeros that all-black ones lead to are slower."""
+def _work(of: Probe) -> Callable[[Look], None]:
+    """Trains, or evaluates, until it is stopped: on random images, as black ones may lead to numbers too small to be fast."""
     import numpy as np
 
     from synthprune.data.datasets import facts
@@ -322,9 +349,16 @@ def _rounds(of: Probe) -> Callable[[int], object]:
     data = Resident.of(images, np.arange(of.images) % len(known.classes), known, device())
     network = _network(of.architecture, specs.Dataset(name=of.dataset, pixels=of.pixels))
     state = initial_state(network, 0)
-    if of.trains:
-        masks = dense_masks(state, prunable(network))
-        return lambda rounds: train(network, state, masks, data, Recipe(epochs=rounds, batch=of.batch), order_seed=0,
-                                    compiled=compiled)
-    evaluator = Evaluator(network, data, compiled=compiled, batch=of.batch)
-    return lambda rounds: [evaluator.at(state) for _ in range(rounds)]
+
+    def trains(look: Look) -> None:
+        per_step = of.images / -(-of.images // of.batch)
+        train(network, state, dense_masks(state, prunable(network)), data, Recipe(epochs=10_000, batch=of.batch), order_seed=0,
+              checkpoint=lambda progress: look(progress.step * per_step), every_seconds=LEAST_SECONDS / 10, compiled=compiled)
+
+    def evaluates(look: Look) -> None:
+        evaluator = Evaluator(network, data, compiled=compiled, batch=of.batch)
+        for count in itertools.count(1):
+            evaluator.at(state)
+            look(count * of.images)
+
+    return trains if of.trains else evaluates

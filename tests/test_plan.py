@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from synthprune import chapter, engine, machine, plan, specs, training
 
 @pytest.fixture
 def measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[plan.Probe]:
-    """What was measured, in order; nothing really is, and every rate is 100."""
+    """What was measured, in order; nothing really is, and every rate is the same."""
     probes: list[plan.Probe] = []
-    monkeypatch.setattr(plan, "_measured", lambda of: probes.append(of) or 100.0)
+    monkeypatch.setattr(plan, "_measured", lambda of: probes.append(of) or plan.Rate(100.0, 0.5))
     for kept in (plan.rate, plan._announce):
         kept.cache_clear()
     yield probes
@@ -65,12 +65,12 @@ def test_a_rate_is_kept_until_versions_or_processor_change(measured: list[plan.P
 
     def again() -> int:
         plan.rate.cache_clear()  # as in another process
-        assert plan.rate(of) == 100
+        assert plan.rate(of) == plan.Rate(100.0, 0.5)
         return len(measured)
 
     assert (again(), again()) == (1, 1)
     (name, kept), = json.loads((home / "rates.json").read_text()).items()
-    assert kept.keys() == {"images_per_second", "measured"} and str(of) in name and "eager" in name
+    assert kept.keys() == {"images_per_second", "start_seconds", "measured"} and str(of) in name and "eager" in name
     monkeypatch.setattr(torch, "__version__", "99")
     assert (again(), again()) == (2, 2)
     monkeypatch.setattr(machine, "cpu", lambda: "another processor")
@@ -96,44 +96,54 @@ def test_one_line_says_that_rates_are_measured(measured: list[plan.Probe], capsy
 
 
 def test_what_others_do_with_the_processor_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rounds(of: plan.Probe) -> Callable[[int], None]:
-        def work(count: int) -> None:
-            for _ in range(count):
-                end = time.process_time() + 0.01
-                while time.process_time() < end:
-                    pass
-                time.sleep(0.03)
-        return work
+    def work(look: plan.Look) -> None:
+        for count in itertools.count(1):
+            end = time.process_time() + 0.01
+            while time.process_time() < end:
+                pass
+            time.sleep(0.03)
+            look(count * 200)
 
-    monkeypatch.setattr(plan, "_rounds", rounds)
-    of = plan.probe(trained(0))
-    assert of.images / plan._measured(of) == pytest.approx(0.01, rel=0.5)
+    monkeypatch.setattr(plan, "_work", lambda of: work)
+    assert plan._measured(plan.probe(trained(0))).images_per_second == pytest.approx(20_000, rel=0.5)
 
 
-def test_a_round_passes_the_images_it_says_by_the_engine_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starting_is_told_from_going_on() -> None:
+    now = [0.0]
+
+    def work(look: plan.Look) -> None:
+        now[0] += 3
+        for count in itertools.count(1):
+            now[0] += 1 if count == 2 else 0.01  # the second step is compiled for itself: the last, smaller batch of an epoch
+            look(count * 10)
+
+    found = plan._timed(work, 20, lambda: now[0])
+    assert found.images_per_second == pytest.approx(1000) and found.start_seconds == pytest.approx(3.99)
+    assert found.seconds(500) == pytest.approx(3.99 + 0.5)
+
+
+def test_the_images_it_says_pass_by_the_engine_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[int] = []
     compiled: list[str] = []
     forward, batch = training._pass, training._batch
-    monkeypatch.setattr(training, "_pass", lambda model, images, *rest: passed.append(len(images)) or forward(model, images, *rest))
-    monkeypatch.setattr(training, "_batch", lambda data, index, *rest: passed.append(len(index)) or batch(data, index, *rest))
+    monkeypatch.setattr(training, "_pass", lambda model, rows, *rest: passed.append(len(rows)) or forward(model, rows, *rest))
+    monkeypatch.setattr(training, "_batch", lambda data, rows, *rest: passed.append(len(rows)) or batch(data, rows, *rest))
     monkeypatch.setattr(engine, "works", lambda: True)
     monkeypatch.setattr(engine, "_compile", lambda function: compiled.append(function) or function)
+
+    def look(count: float) -> None:
+        if count >= 3 * probe.images and count % probe.images == 0:
+            assert count == sum(passed)
+            raise plan._Enough
+
+    monkeypatch.setattr(plan, "LEAST_SECONDS", 0)  # look at every step
     for entry in (trained(0), trained(0).model_copy(update={"data": MADE}), specs.Evaluation(of=trained(0))):
-        probe = plan.probe(entry)
-        plan._rounds(probe)(3)
-        assert sum(passed) == 3 * probe.images and not compiled
-        plan._rounds(replace(probe, engine="compiled"))(1)
-        assert sum(passed) == 4 * probe.images and compiled
-        passed.clear(), compiled.clear()
-
-
-def test_warming_up_is_not_counted() -> None:
-    now = [0.0]
-
-    def work(rounds: int) -> None:
-        now[0] += rounds * 0.01 + (100 if not now[0] else 0)
-
-    assert plan._per_round(work, lambda: now[0]) == pytest.approx(0.01)
+        for name in ("eager", "compiled"):
+            probe = replace(plan.probe(entry), engine=name)
+            with pytest.raises(plan._Enough):
+                plan._work(probe)(look)
+            assert bool(compiled) == (name == "compiled")
+            passed.clear(), compiled.clear()
 
 
 def test_workers_are_started_for_more_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +161,7 @@ def test_workers_are_started_for_more_than_a_minute(monkeypatch: pytest.MonkeyPa
 
 
 def test_masks_found_without_training_cost_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda of: 1000.0)
+    monkeypatch.setattr(plan, "rate", lambda of: plan.Rate(1000.0, 0.0))
 
     def at(criterion: str) -> float:
         search = specs.AtInitialisation(criterion=criterion, per_class=4)
@@ -164,7 +174,7 @@ def test_masks_found_without_training_cost_their_scores(monkeypatch: pytest.Monk
 
 
 def test_a_hessian_diagonal_costs_classes_survivors_and_products_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda of: 1000.0)
+    monkeypatch.setattr(plan, "rate", lambda of: plan.Rate(1000.0, 0.0))
 
     def of(level: int, norm: str = "instance", batches: int = 1) -> float:
         return plan.seconds(specs.Diagonal(of=trained(level, norm=norm), batches=batches, batch=20))
