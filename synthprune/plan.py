@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from synthprune import __version__, specs
@@ -38,7 +38,7 @@ LEAST_SECONDS = 0.3
 def seconds(entry: Entry) -> float:
     """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rate of its network."""
     visits, _ = visited(entry)
-    return _apart(entry) + (rate(probe(entry)).seconds(visits) if visits else 0)
+    return _apart(entry) + (visits / rate(probe(entry)) if visits else 0)
 
 
 def _apart(entry: Entry) -> float:
@@ -250,20 +250,9 @@ def probe(entry: Entry) -> Probe:
     return Probe(_architecture(entry), entry.dataset.name, entry.dataset.pixels, images, batch, trains, used(compiles(entry)))
 
 
-@dataclass(frozen=True)
-class Rate:
-    """`images_per_second` on one core, `start_seconds` after the network is met: a compiled one is traced once more each time."""
-
-    images_per_second: float
-    start_seconds: float
-
-    def seconds(self, visits: float) -> float:
-        return self.start_seconds + visits / self.images_per_second
-
-
 @functools.cache
-def rate(of: Probe) -> Rate:
-    """Measured once, then kept for this processor and these versions.
+def rate(of: Probe) -> float:
+    """Images per second on one core. Measured once, then kept for this processor and these versions.
 
     One line on stderr says that something is being measured, except in a notebook, where it would be part of the page.
     """
@@ -279,9 +268,9 @@ def rate(of: Probe) -> Rate:
         known = {}
     if name not in known:
         _announce()
-        known[name] = asdict(_measured(of)) | {"measured": datetime.now(UTC).isoformat(timespec="seconds")}
+        known[name] = {"images_per_second": round(_measured(of), 1), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
         write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    return Rate(known[name]["images_per_second"], known[name]["start_seconds"])
+    return known[name]["images_per_second"]
 
 
 @functools.cache
@@ -299,7 +288,7 @@ class _Enough(Exception):
     """Enough was seen."""
 
 
-def _measured(of: Probe) -> Rate:
+def _measured(of: Probe) -> float:
     import torch
 
     from synthprune.machine import device, keep_freed_memory
@@ -310,16 +299,15 @@ def _measured(of: Probe) -> Rate:
     # Seconds of the processor, as others may have work for it too; a GPU's are those of the clock.
     clock = time.perf_counter if device().startswith("cuda") else time.process_time
     try:
-        work = _work(of)
-        _timed(work, of.images, clock)  # warms up; what is compiled lies in the compiler's cache then, as for most of a run
-        return _timed(work, of.images, clock)
+        # A compiled step is several graphs: with images pasted in or without, of a whole batch or an epoch's last.
+        return _timed(_work(of), of.images * (8 if of.engine == "compiled" else 1), clock)
     finally:
         torch.set_num_threads(threads)
 
 
-def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) -> Rate:
-    """What `work`, which goes on until it is stopped, does from when `warm` images have passed until LEAST_SECONDS later."""
-    begun, seen = clock(), []
+def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) -> float:
+    """Images per second of `work`, which goes on until it is stopped, from when `warm` of them have passed."""
+    seen: list[tuple[float, float]] = []
 
     def look(passed: float) -> None:
         if passed >= warm:
@@ -330,8 +318,7 @@ def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) 
     with contextlib.suppress(_Enough):
         work(look)
     (first, then), (last, now) = seen[0], seen[-1]
-    rate = (last - first) / (now - then)
-    return Rate(rate, max(0.0, then - begun - first / rate))
+    return (last - first) / (now - then)
 
 
 def _work(of: Probe) -> Callable[[Look], None]:

@@ -349,7 +349,7 @@ def test_images_of_an_epoch_are_counted_as_the_network_sees_them(home: Path) -> 
 
 
 def test_seconds_follow_visits_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda probe: plan.Rate(100.0 if probe.trains else 1000.0, 0.0))
+    monkeypatch.setattr(plan, "rate", lambda probe: 100.0 if probe.trains else 1000.0)
 
     def seconds(entry: specs.Entry) -> float:
         return plan.seconds(entry) - plan.FIXED[type(entry)]
