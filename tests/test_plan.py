@@ -182,3 +182,6 @@ def test_a_hessian_diagonal_costs_classes_survivors_and_products_for_each_batch(
     assert of(0) == pytest.approx(flat + 20 * 2 * plan.TAYLOR_PASSES / 1000)
     assert of(4) - flat == pytest.approx((of(0) - flat) * 0.8**2)
     assert of(4, batches=3) == pytest.approx(3 * of(4))
+    found = trained(4)
+    like = found.subnetwork.model_copy(update={"search": specs.SameDensities(of=found.subnetwork.search, seed=0)})
+    assert plan.seconds(specs.Diagonal(of=found.model_copy(update={"subnetwork": like}), batches=1, batch=20)) == of(4)
