@@ -23,7 +23,7 @@ PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
 FIXED = {specs.Distilled: 0.01, specs.Subnetwork: 0.003, specs.Trained: 0.03, specs.Evaluation: 0.06, specs.Path: 0.04,
-         specs.Plane: 0.05, specs.Diagonal: 0.6}
+         specs.Plane: 0.05, specs.Diagonal: 0.5}
 """Seconds of an entry in which no image passes, whatever its size: reading its parents, building networks, calling what
 computes, storing it. For each step of distillation, round of a criterion, batch of a Hessian diagonal; else for the whole."""
 SORTING = 2e-8
