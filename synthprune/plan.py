@@ -7,6 +7,7 @@ import functools
 import heapq
 import itertools
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -30,8 +31,8 @@ SORTING = 2e-8
 """Seconds for each weight and round to choose those that stay."""
 STARTING = 8
 """Wall seconds until workers have started and imported what they compute with."""
-LEAST_SECONDS = 0.3
-"""How long a rate is measured at least, once what is measured has warmed up."""
+TURN_SECONDS = 0.05
+"""How long each of the ten turns lasts, at least, by which a rate is measured."""
 
 
 def seconds(entry: Entry) -> float:
@@ -299,26 +300,29 @@ def _measured(of: Probe) -> float:
     # Seconds of the processor, as others may have work for it too; a GPU's are those of the clock.
     clock = time.perf_counter if device().startswith("cuda") else time.process_time
     try:
-        # A compiled step is several graphs: with images pasted in or without, of a whole batch or an epoch's last.
-        return _timed(_work(of), of.images * (8 if of.engine == "compiled" else 1), clock)
+        return _timed(_work(of), of.images, clock)
     finally:
         torch.set_num_threads(threads)
 
 
 def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) -> float:
-    """Images per second of `work`, which goes on until it is stopped, from when `warm` of them have passed."""
+    """Images per second of `work`, which goes on until it is stopped: the median of ten turns, once `warm` images have passed.
+
+    A compiled step is several graphs (with images pasted in or without, of a whole batch or the last of an epoch), of which
+    some are met, and compiled, late; a mean would count that.
+    """
     seen: list[tuple[float, float]] = []
 
     def look(passed: float) -> None:
-        if passed >= warm:
-            seen.append((passed, clock()))
-            if seen[-1][1] - seen[0][1] >= LEAST_SECONDS:
-                raise _Enough
+        now = clock()
+        if passed >= warm and (not seen or now - seen[-1][1] >= TURN_SECONDS):
+            seen.append((passed, now))
+        if len(seen) > 10:
+            raise _Enough
 
     with contextlib.suppress(_Enough):
         work(look)
-    (first, then), (last, now) = seen[0], seen[-1]
-    return (last - first) / (now - then)
+    return statistics.median((b - a) / (now - then) for (a, then), (b, now) in itertools.pairwise(seen))
 
 
 def _work(of: Probe) -> Callable[[Look], None]:
@@ -340,7 +344,7 @@ def _work(of: Probe) -> Callable[[Look], None]:
     def trains(look: Look) -> None:
         per_step = of.images / -(-of.images // of.batch)
         train(network, state, dense_masks(state, prunable(network)), data, Recipe(epochs=10_000, batch=of.batch), order_seed=0,
-              checkpoint=lambda progress: look(progress.step * per_step), every_seconds=LEAST_SECONDS / 10, compiled=compiled)
+              checkpoint=lambda progress: look(progress.step * per_step), every_seconds=TURN_SECONDS, compiled=compiled)
 
     def evaluates(look: Look) -> None:
         evaluator = Evaluator(network, data, compiled=compiled, batch=of.batch)
