@@ -2,7 +2,7 @@
 
 One row for each kind of entry, for each chapter (with all it rests on) and for all together. What entries took are wall
 seconds, so the ratio is one of plans only where every worker had a core to itself; a training that was killed and resumed
-recorded its last part alone. Seconds, and those that unknown rates take to measure.
+recorded its last part alone. Takes seconds, and up to a minute more for each network that is compiled for the first time.
 """
 
 from __future__ import annotations
