@@ -16,7 +16,7 @@ from synthprune.experiments import experiment
 from synthprune.experiments.settings import Settings, decides, overrides, parameters
 from synthprune.figures import Stack, Table, Verdict
 from synthprune.home import sources
-from synthprune.machine import cores, revision
+from synthprune.machine import revision
 from synthprune.problems import Problem
 from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
@@ -209,6 +209,10 @@ KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "train
          "path": "paths", "plane": "planes", "diagonal": "Hessian diagonals"}
 
 
+PAGE_SECONDS, BOOK_SECONDS = 4, 60
+"""Wall seconds to make a chapter's page of stored results, and to make and compile those of the whole book."""
+
+
 def plan_table(requests: dict[str, Entry], store: Store) -> Table:
     """One row per kind of entry: stored, to compute, minutes on what this machine computes with."""
     lacking = unobtainable(requests, store)
@@ -235,8 +239,10 @@ def book_plan(asked: dict[str, dict[str, Entry]], store: Store) -> Table:
         todo = missing(can, store)
         everything |= {f"{chapter}: {name}": entry for name, entry in requests.items()}
         minutes = f"{sum(_costs(todo).values()):.1f}"
-        rows.append((chapter, str(len(requests)), str(len(lacking)), str(len(todo)), minutes, _wall(todo)))
-    return Table("What each chapter needs (minutes from rates measured on this machine; what it rests on is included)",
+        pages = PAGE_SECONDS if chapter in asked else BOOK_SECONDS
+        rows.append((chapter, str(len(requests)), str(len(lacking)), str(len(todo)), minutes, _wall(todo, pages)))
+    return Table("What each chapter needs (minutes from rates measured on this machine; what it rests on is included, and its"
+                 " page)",
                  ("chapter", "results", "of data not here", "to compute", "core-minutes", "minutes"), rows)
 
 
@@ -249,14 +255,16 @@ def _costs(todo: list[Entry]) -> dict[Entry, float]:
     return {entry: seconds(entry) / 60 for entry in todo}
 
 
-def _wall(todo: list[Entry]) -> str:
+def _wall(todo: list[Entry], pages: float = 0) -> str:
+    """Minutes until `todo` is computed, and `pages` seconds more."""
     if not todo:
-        return "0.0"
+        return f"{pages / 60:.1f}"
     from synthprune.machine import gpus
-    from synthprune.plan import makespan
+    from synthprune.plan import STARTING, makespan, worthwhile_workers
 
-    workers = gpus() or cores()
-    return f"{makespan(todo, workers) / 60:.1f} on {workers} {'GPUs' if gpus() else 'cores'}"
+    workers = worthwhile_workers(todo)
+    minutes = (makespan(todo, workers) + STARTING * (workers > 1) + pages) / 60
+    return f"{minutes:.1f} on {workers} {'GPU' if gpus() else 'core'}{'s' * (workers > 1)}"
 
 
 def gpu_plan(asked: dict[str, dict[str, Entry]], gpu: str) -> Table:

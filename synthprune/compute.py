@@ -335,14 +335,10 @@ def _part(arrays: Arrays, prefix: str) -> State:
     return _tensors({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
 
 
-def _may_compile(entry: Entry) -> bool:
-    return isinstance(entry, specs.Trained | specs.Path | specs.Plane)
-
-
 def _provenance(entry: Entry, seconds: float) -> Metrics:
     on = device()
     return {
-        "package": synthprune.__version__, "revision": revision(), "engine": used(_may_compile(entry) and compiles(entry)),
+        "package": synthprune.__version__, "revision": revision(), "engine": used(compiles(entry)),
         "torch": torch.__version__, "numpy": np.__version__,
         "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
         "python": platform.python_version(), "seconds": round(seconds, 3), "data": _data_fingerprint(entry.dataset),

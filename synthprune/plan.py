@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
+import itertools
 import json
+import statistics
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from synthprune import specs
+from synthprune import __version__, specs
+from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.data.facts import FACTS
 from synthprune.home import home, write_whole
 from synthprune.specs import Entry
@@ -16,13 +23,45 @@ from synthprune.specs import Entry
 PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
+FIXED = {specs.Distilled: 0.01, specs.Subnetwork: 0.003, specs.Trained: 0.03, specs.Evaluation: 0.06, specs.Path: 0.04,
+         specs.Plane: 0.05, specs.Diagonal: 0.5}
+"""Seconds of an entry in which no image passes, whatever its size: reading its parents, building networks, calling what
+computes, storing it. For each step of distillation, round of a criterion, batch of a Hessian diagonal; else for the whole."""
+SORTING = 2e-8
+"""Seconds for each weight and round to choose those that stay."""
+STARTING = 8
+"""Wall seconds until workers have started and imported what they compute with."""
+TURN_SECONDS = 0.05
+"""How long each of the ten turns lasts, at least, by which a rate is measured."""
+
 
 def seconds(entry: Entry) -> float:
-    """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rates of its network."""
-    visits, trains = visited(entry)
-    if not visits:
-        return 0.01
-    return visits / rate(_architecture(entry), entry.dataset, entry.recipe.batch if trains else None)
+    """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rate of its network."""
+    visits, _ = visited(entry)
+    return _apart(entry) + (visits / rate(probe(entry)) if visits else 0)
+
+
+def _apart(entry: Entry) -> float:
+    """Seconds of `entry` in which no image passes."""
+    fixed = FIXED[type(entry)]
+    match entry:
+        case specs.Distilled():
+            return fixed * entry.steps
+        case specs.Subnetwork():
+            rounds = SYNFLOW_ROUNDS if getattr(entry.search, "criterion", "") == "synflow" else 1
+            return rounds * (fixed + SORTING * _prunable(entry.architecture, entry.dataset))
+        case specs.Diagonal():
+            return fixed * entry.batches
+    return fixed
+
+
+def worthwhile_workers(entries: Iterable[Entry]) -> int:
+    """On how many workers `entries` are computed where nobody says: one, or, where they take more than about half a minute,
+    one for each GPU or else each core (starting them takes STARTING). Only as many entries are looked at as decide it."""
+    from synthprune.machine import cores, gpus
+
+    most = gpus() or cores()
+    return most if most > 1 and any(total > 30 for total in itertools.accumulate(map(seconds, entries))) else 1
 
 
 def compiles(entry: Entry) -> bool:
@@ -32,6 +71,8 @@ def compiles(entry: Entry) -> bool:
     """
     from synthprune.engine import worth_compiling
 
+    if not isinstance(entry, specs.Trained | specs.Path | specs.Plane):
+        return False
     architecture, batch = _architecture(entry), 500
     steps = visited(entry)[0] / 3 / batch  # an evaluation costs a third of a step on as many images
     if isinstance(entry, specs.Trained):
@@ -48,26 +89,44 @@ def visited(entry: Entry) -> tuple[float, bool]:
 
 
 def _passed(entry: Entry) -> float:
-    (train, test), classes = images(entry.dataset), len(FACTS[entry.dataset.name].classes)
+    (train, test), classes, count = images(entry.dataset), len(FACTS[entry.dataset.name].classes), 0.0
     match entry:
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion="snip" | "synflow" as criterion)):
+            count = 3 * entry.search.per_class * classes if criterion == "snip" else 3 * SYNFLOW_ROUNDS
         case specs.Evaluation():
-            return train + test
+            count = train + test
         case specs.Path():
-            return entry.points * (train + test + train * (entry.batch_norm == "recomputed"))
+            count = entry.points * (train + test + train * (entry.batch_norm == "recomputed"))
         case specs.Plane():
-            return (entry.side**2 + 2 * len(entry.models)) * entry.per_class * classes
+            count = (entry.side**2 + 2 * len(entry.models)) * entry.per_class * classes
         case specs.Diagonal():
-            return entry.batches * entry.batch * (_survivors(entry.subnetwork) * TAYLOR_SHARE + PRODUCTS)
+            count = entry.batches * entry.batch * (classes * CLASS_PASSES + _taylor(entry.subnetwork) + PRODUCT_PASSES)
         case specs.Distilled():
             # Forward only over the real images, forward and backward over the synthetic ones.
-            return entry.steps * classes * (entry.real_batch + 3 * entry.ipc * entry.factor**2)
-    return 0
+            count = entry.steps * classes * (entry.real_batch + 3 * entry.ipc * entry.factor**2)
+    return count
 
 
-TAYLOR_SHARE = 0.05
-"""What a surviving weight adds to a Hessian diagonal, in forward passes per image."""
-PRODUCTS = 240
-"""What the leading eigenvalue and the trace add: about forty products with the Hessian, of six forward passes each."""
+# Of a Hessian diagonal, in forward passes per image.
+CLASS_PASSES = 5
+"""What each class takes."""
+TAYLOR_PASSES = 170
+"""What instance norms take of a dense network, for each channel of the images and one more (see `_taylor`)."""
+PRODUCT_PASSES = 500
+"""What the leading eigenvalue and the trace take: about forty products with the Hessian."""
+
+
+def _taylor(subnetwork: specs.Subnetwork) -> float:
+    """Forward passes per image for the curvature of instance norms; batch norms have none.
+
+    The first convolution's weights are the dear ones: channels * width of them, each a share 1 / width of a pass. Their
+    survivors are about the root of all survivors' share (measured at widths 16, 32 and 64, levels 4 and 9).
+    """
+    if subnetwork.architecture.norm != "instance" or subnetwork.architecture.name != "convnet3":
+        return 0
+    search = getattr(subnetwork.search, "of", subnetwork.search)  # random masks keep as many as those they are like
+    kept = (1 - search.fraction) ** subnetwork.level if subnetwork.level else 1
+    return TAYLOR_PASSES * (FACTS[subnetwork.dataset.name].channels + 1) * kept**0.5
 
 
 def images(dataset: specs.Dataset) -> tuple[int, int]:
@@ -134,7 +193,7 @@ def makespan(entries: Iterable[Entry], workers: int) -> float:
 def _architecture(entry: Entry) -> specs.Architecture:
     if isinstance(entry, specs.Distilled):
         return specs.Architecture(name="convnet3", width=entry.width, norm="instance")
-    return entry.subnetwork.architecture
+    return (entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork).architecture
 
 
 def _network(architecture: specs.Architecture, dataset: specs.Dataset):
@@ -153,11 +212,6 @@ def _prunable(architecture: specs.Architecture, dataset: specs.Dataset) -> int:
     return sum(network.get_parameter(name).numel() for name in prunable(network))
 
 
-def _survivors(subnetwork: specs.Subnetwork) -> float:
-    kept = (1 - subnetwork.search.fraction) ** subnetwork.level if isinstance(subnetwork.search, specs.Search) else 1
-    return _prunable(subnetwork.architecture, subnetwork.dataset) * kept
-
-
 @functools.cache
 def _flops_per_visit(architecture: specs.Architecture, dataset: specs.Dataset, trains: bool) -> int:
     from synthprune.tracing import forward_flops, training_flops
@@ -166,46 +220,136 @@ def _flops_per_visit(architecture: specs.Architecture, dataset: specs.Dataset, t
     return count(_network(architecture, dataset), FACTS[dataset.name].channels, dataset.pixels)
 
 
+@dataclass(frozen=True)
+class Probe:
+    """What a rate depends on: a network, the shape of its data, and how it is run.
+
+    `images`: how many are trained on in an epoch, or evaluated, to measure it, in batches of `batch`.
+    """
+
+    architecture: specs.Architecture
+    dataset: str
+    pixels: int
+    images: int
+    batch: int
+    trains: bool
+    engine: str
+
+    def __str__(self) -> str:
+        a, does = self.architecture, "trained" if self.trains else "evaluated"
+        return (f"{a.name} of width {a.width} with {a.norm} norm, {does} on {self.images} images of {self.dataset} at"
+                f" {self.pixels} pixels in batches of {self.batch}, {self.engine}")
+
+
+def probe(entry: Entry) -> Probe:
+    """What to measure for `entry`. An epoch of few batches is measured as it is, its last and smaller batch included."""
+    from synthprune.engine import used
+
+    trains = isinstance(entry, specs.Trained)
+    batch = entry.recipe.batch if trains else 500
+    images = min(training_images(entry), 4 * batch) if trains else batch
+    return Probe(_architecture(entry), entry.dataset.name, entry.dataset.pixels, images, batch, trains, used(compiles(entry)))
+
+
 @functools.cache
-def rate(architecture: specs.Architecture, dataset: specs.Dataset, batch: int | None) -> float:
-    """Images per second on one core: trained in batches of `batch`, or evaluated (None). Measured once, then kept."""
+def rate(of: Probe) -> float:
+    """Images per second on one core. Measured once, then kept for this processor and these versions.
+
+    One line on stderr says that something is being measured, except in a notebook, where it would be part of the page.
+    """
     import torch
 
     from synthprune.machine import cpu, device
 
     file, on = home() / "rates.json", torch.cuda.get_device_name() if device().startswith("cuda") else cpu()
-    name = f"{on} torch {torch.__version__} {architecture.facts()} {dataset.name} {dataset.pixels} batch {batch}"
+    name = f"{on}, torch {torch.__version__}, synthprune {__version__}: {of}"
     try:
         known = json.loads(file.read_text())
     except (OSError, ValueError):  # none yet, or damaged: a rate is soon measured again
         known = {}
     if name not in known:
-        known[name] = round(_measure(architecture, dataset, batch), 1)
+        _announce()
+        known[name] = {"images_per_second": round(_measured(of), 1), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
         write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    return known[name]
+    return known[name]["images_per_second"]
 
 
-def _measure(architecture: specs.Architecture, dataset: specs.Dataset, batch: int | None) -> float:
-    import numpy as np
+@functools.cache
+def _announce() -> None:
+    if "ipykernel" not in sys.modules:
+        print("measuring how fast this machine computes: about ten seconds, and up to a minute for each network that is compiled"
+              " for the first time; kept for the next time", file=sys.stderr)
+
+
+Look = Callable[[float], None]
+"""Told now and then how many images have passed."""
+
+
+class _Enough(Exception):
+    """Enough was seen."""
+
+
+def _measured(of: Probe) -> float:
     import torch
+
+    from synthprune.machine import device, keep_freed_memory
+
+    threads = torch.get_num_threads()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    # Seconds of the processor, as others may have work for it too; a GPU's are those of the clock.
+    clock = time.perf_counter if device().startswith("cuda") else time.process_time
+    try:
+        return _timed(_work(of), of.images, clock)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) -> float:
+    """Images per second of `work`, which goes on until it is stopped: the median of ten turns, once `warm` images have passed.
+
+    A compiled step is several graphs (with images pasted in or without, of a whole batch or the last of an epoch), of which
+    some are met, and compiled, late; a mean would count that.
+    """
+    seen: list[tuple[float, float]] = []
+
+    def look(passed: float) -> None:
+        now = clock()
+        if passed >= warm and (not seen or now - seen[-1][1] >= TURN_SECONDS):
+            seen.append((passed, now))
+        if len(seen) > 10:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        work(look)
+    return statistics.median((b - a) / (now - then) for (a, then), (b, now) in itertools.pairwise(seen))
+
+
+def _work(of: Probe) -> Callable[[Look], None]:
+    """Trains, or evaluates, until it is stopped: on random images, as black ones may lead to numbers too small to be fast."""
+    import numpy as np
 
     from synthprune.data.datasets import facts
     from synthprune.machine import device
-    from synthprune.models import initial_state, network_with
-    from synthprune.training import Recipe, Resident, evaluate, train
+    from synthprune.models import initial_state, prunable
+    from synthprune.pruning import dense_masks
+    from synthprune.training import Evaluator, Recipe, Resident, train
 
-    known, threads = facts(dataset.name), torch.get_num_threads()
-    torch.set_num_threads(1)
-    few = np.zeros(((batch or 500) * 4, known.channels, dataset.pixels, dataset.pixels), np.uint8)
-    data = Resident.of(few, np.zeros(len(few), np.int64), known, device())
-    network = _network(architecture, dataset)
-    state, best = initial_state(network, 0), float("inf")
-    for _ in range(4):  # the first warms up; the fastest is what an undisturbed core does
-        begun = time.perf_counter()
-        if batch is None:
-            evaluate(network_with(network, state, device()), data)
-        else:
-            train(network, state, {}, data, Recipe(epochs=1, batch=batch), order_seed=0)
-        best = min(best, time.perf_counter() - begun)
-    torch.set_num_threads(threads)
-    return len(few) / best
+    known, compiled = facts(of.dataset), of.engine == "compiled"
+    images = np.random.default_rng(0).integers(0, 256, (of.images, known.channels, of.pixels, of.pixels), np.uint8)
+    data = Resident.of(images, np.arange(of.images) % len(known.classes), known, device())
+    network = _network(of.architecture, specs.Dataset(name=of.dataset, pixels=of.pixels))
+    state = initial_state(network, 0)
+
+    def trains(look: Look) -> None:
+        per_step = of.images / -(-of.images // of.batch)
+        train(network, state, dense_masks(state, prunable(network)), data, Recipe(epochs=10_000, batch=of.batch), order_seed=0,
+              checkpoint=lambda progress: look(progress.step * per_step), every_seconds=TURN_SECONDS, compiled=compiled)
+
+    def evaluates(look: Look) -> None:
+        evaluator = Evaluator(network, data, compiled=compiled, batch=of.batch)
+        for count in itertools.count(1):
+            evaluator.at(state)
+            look(count * of.images)
+
+    return trains if of.trains else evaluates

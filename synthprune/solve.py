@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from synthprune.machine import cores, gpus, keep_freed_memory
+from synthprune.machine import gpus, keep_freed_memory
 from synthprune.problems import Problem
 from synthprune.specs import Entry, Real, Trained, describe
 from synthprune.store import Busy, Result, Store, StoreProblem
@@ -39,10 +39,11 @@ def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = 
     todo = missing(requests, store)
     if todo:
         from synthprune.compute import require_networks
+        from synthprune.plan import worthwhile_workers
 
         require_networks(todo)
         address = os.environ.get("SYNTHPRUNE_SCHEDULER")
-        count = workers or (gpus() or cores() if not address and _worth_a_cluster(todo) else 1)
+        count = workers or (1 if address else worthwhile_workers(todo))
         if address or count > 1:
             _on_cluster(todo, store, address, count, report)
         else:
@@ -79,12 +80,6 @@ def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
         if reason:
             reasons[entry] = reason
     return {name: reasons[entry] for name, entry in requests.items() if entry in reasons}
-
-
-def _worth_a_cluster(todo: list[Entry]) -> bool:
-    from synthprune.plan import seconds
-
-    return (gpus() or cores()) > 1 and sum(map(seconds, todo)) > 30
 
 
 def _in_process(todo: list[Entry], store: Store, report: Report) -> None:

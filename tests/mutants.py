@@ -182,6 +182,10 @@ MUTANTS = [
            "test_paper_profile.py -k prunable_weights"),
     Mutant("trainings behind a result left out of the plan", "chapter.py", "sum(map(flops, whole)), [",
            "sum(map(flops, requests.values())), [", "test_paper_profile.py -k counted_by_hand"),
+    Mutant("a busy machine taken for a slow one", "plan.py", "else time.process_time", "else time.perf_counter",
+           "test_plan.py -k others_do"),
+    Mutant("compiled work at the eager rate", "plan.py", "used(compiles(entry)))", "used(False))",
+           "test_plan.py -k engine_that_runs"),
 ]
 
 

@@ -349,17 +349,22 @@ def test_images_of_an_epoch_are_counted_as_the_network_sees_them(home: Path) -> 
 
 
 def test_seconds_follow_visits_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda architecture, dataset, batch: 100.0 if batch else 1000.0)
-    assert plan.seconds(trained(0, epochs=6)) == 6 * 200 / 100
-    assert plan.seconds(trained(0, epochs=6).model_copy(update={"stop_epoch": 2})) == 2 * 200 / 100
-    assert plan.seconds(trained(2, rewind=2, epochs=6)) == 4 * 200 / 100
+    monkeypatch.setattr(plan, "rate", lambda probe: 100.0 if probe.trains else 1000.0)
+
+    def seconds(entry: specs.Entry) -> float:
+        return plan.seconds(entry) - plan.FIXED[type(entry)]
+
+    assert seconds(trained(0, epochs=6)) == pytest.approx(6 * 200 / 100)
+    assert seconds(trained(0, epochs=6).model_copy(update={"stop_epoch": 2})) == pytest.approx(2 * 200 / 100)
+    assert seconds(trained(2, rewind=2, epochs=6)) == pytest.approx(4 * 200 / 100)
     tests = len(load(DIGITS.name, DIGITS.train_per_class, DIGITS.pixels).test_labels)
     for batch_norm, passes in (("interpolated", 1), ("recomputed", 2)):
         path = specs.Path(ends=(trained(0, 0), trained(0, 1)), points=5, batch_norm=batch_norm)
-        assert plan.seconds(path) == 5 * (passes * 200 + tests) / 1000
+        assert seconds(path) == pytest.approx(5 * (passes * 200 + tests) / 1000)
     plane = specs.Plane(models=tuple(trained(0, order) for order in range(3)), side=4, per_class=7)
-    assert plan.seconds(plane) == (4 * 4 + 2 * 3) * 7 * 10 / 1000
-    assert plan.seconds(specs.Evaluation(of=trained(0))) == (200 + tests) / 1000
+    assert seconds(plane) == pytest.approx((4 * 4 + 2 * 3) * 7 * 10 / 1000)
+    assert seconds(specs.Evaluation(of=trained(0))) == pytest.approx((200 + tests) / 1000)
+    assert plan.seconds(subnetwork(1)) < 0.01
 
 
 def test_images_are_counted_without_the_data_as_with_them() -> None:
