@@ -1,4 +1,5 @@
-"""The exact Hessian diagonal against one Hessian-vector product per weight: `python -m benchmarks.hessian`.
+"""The exact Hessian diagonal against one Hessian-vector product per weight: `python -m benchmarks.hessian`,
+into RESULTS.md.
 
 ConvNet-3, width 128, 32 pixels, batch 64, 87 % sparsity. CPU seconds of one thread, the two taken in turn, eight images of
 the diagonal against a share of 50 products over the whole batch, so that other work on the machine weighs on both. Then the
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.table import Row, record
 from synthprune.analysis.hessian import hessian_diagonal
 from synthprune.models import Masks, State, build, initial_state, network_with, prunable
 from synthprune.pruning import apply_masks, dense_masks, prune_by_magnitude, sparsity
@@ -53,25 +55,23 @@ def main() -> None:
     rng = generator(0, "benchmark/hessian")
     images = torch.from_numpy(rng.standard_normal((64, 3, 32, 32)).astype("float32"))
     labels = torch.from_numpy(rng.integers(0, 10, 64))
-    print(f"ConvNet-3 width 128, 32 pixels, batch 64, sparsity {sparsity(masks):.1%} ({survivors} weights), "
-          f"torch {torch.__version__}, one thread")
 
     model = network_with(network, apply_masks(state, masks)).eval()
     # The graph of the gradient is kept: the fastest way to many products.
     weights, gradient = gradients(model, names, images, labels)
     vectors = [torch.from_numpy(rng.standard_normal(weight.shape).astype("float32")) for weight in weights]
     parts: list[dict[str, Tensor]] = []
-    exact = products = 0.0
+    exact, products = [], []
     rounds = len(images) // 8
     for few_images, few_labels, share in zip(images.split(8), labels.split(8), torch.arange(PRODUCTS).chunk(rounds),
                                              strict=True):
-        exact += cpu_seconds(lambda i=few_images, y=few_labels: parts.append(hessian_diagonal(network, state, masks, i, y)))
-        for _ in share:
-            products += cpu_seconds(lambda: torch.autograd.grad(gradient, weights, vectors, retain_graph=True))
-    each = products / PRODUCTS
-    print(f"exact diagonal                      {exact:10.1f} s")
-    print(f"one Hessian-vector product          {each:10.2f} s, mean of {PRODUCTS}")
-    print(f"one product per surviving weight    {each * survivors:10.0f} s, {each * survivors / exact:.0f} times the diagonal's")
+        exact.append(cpu_seconds(lambda i=few_images, y=few_labels: parts.append(hessian_diagonal(network, state, masks, i, y))))
+        products.append(sum(cpu_seconds(lambda: torch.autograd.grad(gradient, weights, vectors, retain_graph=True))
+                            for _ in share) / len(share))
+    rows = [Row(f"exact Hessian diagonal of {survivors:,} weights, {sparsity(masks):.0%} sparsity, width 128, batch 64",
+                "a product with the Hessian for each weight", "at least 300 times less",
+                [product * survivors / (rounds * few) for few, product in zip(exact, products, strict=True)], "times less"),
+            Row("the same, alone", "", "within 600 on two cores", [sum(exact)], "CPU-seconds")]
 
     weights, gradient = gradients(model.double(), names, images.double(), labels)
     for name, weight, slope in zip(names, weights, gradient, strict=True):
@@ -81,8 +81,9 @@ def main() -> None:
         for index in [int(value.abs().argmax()), *rng.choice(alive, SAMPLES - 1, replace=False)]:
             row, = torch.autograd.grad(slope.flatten()[index], weight, retain_graph=True)
             worst = max(worst, abs(float(row.flatten()[index]) - float(value[index])))
-        print(f"difference from float64, {SAMPLES} weights of {name:22}{worst / float(value.abs().max()):.1e} "
-              "of the layer's largest entry")
+        rows.append(Row(f"its difference from float64, {SAMPLES} weights of {name}", "the layer's largest entry", "at most 1e-5",
+                        [worst / float(value.abs().max())]))
+    record("python -m benchmarks.hessian", rows)
 
 
 if __name__ == "__main__":
