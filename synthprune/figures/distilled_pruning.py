@@ -287,6 +287,11 @@ def shortfall_table(p: Parameters, results: Mapping[str, Result]) -> Table:
                   "finding the mask on it, not on the real set", "the first less the second"), rows)
 
 
+def tables(p: Parameters, results: Mapping[str, Result]) -> Stack:
+    """Every accuracy with its interval, and what the synthetic set costs."""
+    return Stack([("", accuracy_table(p, results)), ("", shortfall_table(p, results))])
+
+
 def cost_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """What a mask of the highest level takes, by every count: in this run, and by the paper's own settings."""
     level, paper = p.sparse[-1], paper_setting()
