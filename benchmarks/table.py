@@ -12,7 +12,13 @@ import torch
 from synthprune.machine import cores, cpu
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-HEAD = "# Timings\n\nMade by the commands named; medians, in brackets the least and the most. Not part of the tests.\n"
+HEAD = """# Timings
+
+Each table was made by the command above it, on a machine with nothing else to do.
+Medians, and in brackets the least and the most.
+Ratios are taken turn by turn, so that they say more than seconds, which are one machine's.
+Nothing here was measured on a GPU; `python -m benchmarks.gpu` prints the same table there.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Row:
     unit: str = ""
 
     def __str__(self) -> str:
-        told = f"**{statistics.median(self.values):.3g}** ({min(self.values):.3g} to {max(self.values):.3g})"
+        spread = f" ({min(self.values):.3g} to {max(self.values):.3g})" if len(self.values) > 1 else ""
+        told = f"**{statistics.median(self.values):.3g}**{spread}"
         return f"| {self.what} | {self.against} | {self.target} | {told} {self.unit} | {len(self.values)} |"
 
 

@@ -21,7 +21,7 @@ def chromium() -> str:
 
 
 # Each visit is a fresh profile that sets mathematics; on two cores a whole book takes longer than a test usually may.
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_every_page_stands_in_a_browser_without_a_network(built_book: Path, chromium: str) -> None:
     pages = pages_of(built_book)
     assert {"index.html", "genindex.html", "search.html"} <= {page.name for page in pages}
