@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar, get_args
@@ -14,7 +14,7 @@ from synthprune import specs, stats
 from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
 from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, retrained
+from synthprune.experiments.settings import METHODS, Method, Settings, demo_note, field, joined, retrained
 from synthprune.stats import Measure
 from synthprune.store import Result
 
@@ -56,19 +56,12 @@ class Parameters(Settings):
             raise ValueError("levels go from 1 to 30; the dense network is always there")
         return sorted(levels)
 
-    @field_validator("points")
-    @classmethod
-    def _odd(cls, points: int) -> int:
-        if points % 2 == 0:
-            raise ValueError("must be odd, so that the midpoint is on the path")
-        return points
-
     @model_validator(mode="after")
     def _consistent(self) -> Parameters:
         unknown = [method for method in self.low_only if method not in self.methods]
         if unknown:
             raise ValueError(f"low_only names '{unknown[0]}', which is not among the methods")
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs, *self.lengths):
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.lengths, default=self.epochs):
             raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
         return self
 
@@ -79,14 +72,9 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " measurement works.")
-    return (f"{settings.in_words(p)} Initialisations {_listed(p.seeds)}; levels {_listed(p.levels)}; orders {_listed(p.orders)}."
+    note = demo_note(p, "they show how the measurement works")
+    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; levels {joined(p.levels)}; orders {joined(p.orders)}."
             f" Scans at level {p.levels[0]}, from initialisation {p.seeds[0]}.{note}")
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,17 @@ from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, t
 from synthprune.costs import Cost, criterion_cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, decoded_images, field, retrained, subnetwork
+from synthprune.experiments.settings import (
+    METHODS,
+    Method,
+    Settings,
+    decoded_images,
+    demo_note,
+    field,
+    joined,
+    retrained,
+    subnetwork,
+)
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result, Store
 
@@ -55,12 +65,11 @@ PAIRS = (("synthetic", "imp"), ("synthetic", "magnitude"), ("imp", "magnitude"),
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
     more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " comparison works.")
+    note = demo_note(p, "they show how the comparison works")
     again = (f" Up to level {p.second_level} a second search of each method sees its data in order {p.second_seed}."
              if p.second_level else "")
-    return (f"{settings.in_words(p)}{more} Initialisations {', '.join(map(str, p.seeds))}; levels"
-            f" {', '.join(map(str, p.levels))}; searches in order {p.search_seed}.{again}{note}")
+    return (f"{settings.in_words(p)}{more} Initialisations {joined(p.seeds)}; levels"
+            f" {joined(p.levels)}; searches in order {p.search_seed}.{again}{note}")
 
 
 def name(p: Parameters, method: str, level: int, seed: int) -> str:

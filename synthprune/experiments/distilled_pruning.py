@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
@@ -18,9 +18,10 @@ from synthprune.experiments.paths import faults_of
 from synthprune.experiments.settings import (
     Method,
     Settings,
-    decides,
     decoded_images,
+    demo_note,
     field,
+    joined,
     parameters,
     recipe,
     retrained,
@@ -52,12 +53,6 @@ class Parameters(Settings):
         """The levels without 0, the dense network, which belongs to no method."""
         return [level for level in self.levels if level]
 
-    @model_validator(mode="after")
-    def _rewinds_in_time(self) -> Parameters:
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
-        return self
-
 
 SHOWN: tuple[Method, ...] = ("imp", "synthetic", "random", "magnitude", "snip", "synflow")
 """Figure 2's two methods and the authors' random masks; then, ours, what can be had without any training."""
@@ -69,15 +64,10 @@ LOW, HIGH, EXTREME = 4, 8, 11
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
     more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " comparison works.")
-    return (f"{settings.in_words(p)}{more} Initialisations {_listed(p.seeds)}; pruning levels {_listed(p.sparse)} beside the"
+    note = demo_note(p, "they show how the comparison works")
+    return (f"{settings.in_words(p)}{more} Initialisations {joined(p.seeds)}; pruning levels {joined(p.sparse)} beside the"
             f" dense network; each is trained in {len(p.orders)} order{'' if len(p.orders) == 1 else 's'}"
-            f" ({_listed(p.orders)}), the searches in order {p.search_seed}.{note}")
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
+            f" ({joined(p.orders)}), the searches in order {p.search_seed}.{note}")
 
 
 def name(p: Parameters, method: str, level: int, seed: int, order: int) -> str:

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from synthprune import specs, stats
 from synthprune.experiments import settings
 from synthprune.experiments.paths import faults_of
-from synthprune.experiments.settings import METHODS, Settings, decides, field, retrained
+from synthprune.experiments.settings import METHODS, Settings, demo_note, field, joined, retrained
 from synthprune.experiments.stability import LOW
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -63,10 +63,9 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " measurement works.")
-    return (f"{settings.in_words(p)} Initialisations {', '.join(map(str, p.seeds))}; pruning levels"
-            f" {', '.join(map(str, p.levels))} and the dense network, after training in order {p.order}; the searches in order"
+    note = demo_note(p, "they show how the measurement works")
+    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; pruning levels"
+            f" {joined(p.levels)} and the dense network, after training in order {p.order}; the searches in order"
             f" {p.search_seed}. Hessians on {p.hessian_batches} batches of {p.hessian_batch} training images, not augmented."
             f"{note}")
 

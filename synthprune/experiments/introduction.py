@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
@@ -18,7 +18,7 @@ from synthprune.experiments import settings
 from synthprune.experiments.discussion import masks
 from synthprune.experiments.make_synthetic_data import LEAST_PIXELS
 from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import METHODS, Settings, decides, field, retrained, subnetwork
+from synthprune.experiments.settings import METHODS, Settings, decides, demo_note, field, joined, retrained, subnetwork
 from synthprune.stats import Interval
 from synthprune.store import Result
 
@@ -53,30 +53,12 @@ class Parameters(Settings):
             raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
         return pixels
 
-    @field_validator("points")
-    @classmethod
-    def _odd(cls, points: int) -> int:
-        if points % 2 == 0:
-            raise ValueError("must be odd, so that the midpoint is on the path")
-        return points
-
-    @model_validator(mode="after")
-    def _rewinds_in_time(self) -> Parameters:
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
-        return self
-
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how a"
-                                  " measurement is made.")
-    return (f"{settings.in_words(p)} Initialisations {_listed(p.seeds)}; masks of level {p.level}; every network trained in"
-            f" orders {_listed(p.orders)}.{note}")
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
+    note = demo_note(p, "they show how a measurement is made")
+    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; masks of level {p.level}; every network trained in"
+            f" orders {joined(p.orders)}.{note}")
 
 
 def mask_of(method: str) -> str:

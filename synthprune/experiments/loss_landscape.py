@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.barriers import highest_barrier
 from synthprune.experiments import settings
 from synthprune.experiments.paths import faults_of
-from synthprune.experiments.settings import Settings, decides, field, retrained
+from synthprune.experiments.settings import Settings, demo_note, field, joined, retrained
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -34,13 +34,6 @@ class Parameters(Settings):
     side: int = field("points along a side of a map (the paper: 10,000 points in all, so 100)", ge=2)
     map_per_class: int = field("training images per class on which a map's loss is measured", ge=1)
 
-    @field_validator("points")
-    @classmethod
-    def _odd(cls, points: int) -> int:
-        if points % 2 == 0:
-            raise ValueError("must be odd, so that the midpoint is on the path")
-        return points
-
     @model_validator(mode="after")
     def _three_of_the_four(self) -> Parameters:
         if len(set(self.three)) < 3 or not set(self.three) <= set(self.orders):
@@ -50,12 +43,11 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how a map is"
-                                  " made.")
+    note = demo_note(p, "they show how a map is made")
     return (f"{settings.in_words(p)} Sparse networks at pruning level {p.level}; each network is trained in the orders"
-            f" {', '.join(map(str, p.orders))}, the searches in order {p.search_seed}. Maps: initialisation {p.seeds[0]},"
+            f" {joined(p.orders)}, the searches in order {p.search_seed}. Maps: initialisation {p.seeds[0]},"
             f" {p.side}&nbsp;×&nbsp;{p.side} points, {p.map_per_class} training images per class. Paths and distances:"
-            f" initialisations {', '.join(map(str, p.seeds))}.{note}")
+            f" initialisations {joined(p.seeds)}.{note}")
 
 
 def plane_name(p: Parameters, kind: Kind, seed: int, orders: list[int]) -> str:
@@ -244,7 +236,7 @@ def check_shortened(answer: Any, p: Parameters, results: Mapping[str, Result]) -
     except (TypeError, ValueError):
         given = ()
     if len(set(given)) != 2:
-        return f"Put two of the orders {', '.join(map(str, p.orders))} in brackets, as answer = ({p.orders[0]}, {p.orders[1]})."
+        return f"Put two of the orders {joined(p.orders)} in brackets, as answer = ({p.orders[0]}, {p.orders[1]})."
     shown, true = dense.shown_distances, dense.distances
     shortened = {pair: shown[pair] / true[pair] for pair in combinations(range(4), 2)}
     words = f"{true[given]:.2f} apart in truth, {shown[given]:.2f} on the map, {100 * shortened[given]:.0f} % of it"

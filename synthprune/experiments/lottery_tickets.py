@@ -12,7 +12,7 @@ from synthprune import specs, stats
 from synthprune.experiments import settings
 from synthprune.experiments.distilled_pruning import mean_accuracy
 from synthprune.experiments.paths import faults_of
-from synthprune.experiments.settings import Settings, architecture, dataset, decides, field, recipe, search
+from synthprune.experiments.settings import Settings, architecture, dataset, demo_note, field, joined, recipe, search
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -61,9 +61,8 @@ def title(p: Parameters, trial: str) -> str:
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " comparison works.")
-    return (f"{settings.in_words(p)} Initialisations {', '.join(map(str, p.seeds))}; levels 1 to {p.last_level} beside"
+    note = demo_note(p, "they show how the comparison works")
+    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; levels 1 to {p.last_level} beside"
             f" the dense network. The synthetic start is the synthetic subnetwork of level {p.start_level}; k &gt; 0 is k ="
             f" {p.rewind_epoch}. All trainings are in order {p.search_seed}.{note}")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from synthprune import specs
 from synthprune.costs import Cost, search_cost
@@ -17,9 +17,10 @@ from synthprune.experiments.paths import faults_of
 from synthprune.experiments.settings import (
     Method,
     Settings,
-    decides,
     decoded_images,
+    demo_note,
     field,
+    joined,
     retrained,
     subnetwork,
 )
@@ -57,18 +58,11 @@ class Parameters(Settings):
             raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
         return pixels
 
-    @model_validator(mode="after")
-    def _rewind_within(self) -> Parameters:
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
-        return self
-
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how a set is"
-                                  " made and used.")
-    return (f"{settings.in_words(p)} Initialisations {', '.join(map(str, p.seeds))}; masks of level {p.level}; retrained in order"
+    note = demo_note(p, "they show how a set is made and used")
+    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; masks of level {p.level}; retrained in order"
             f" {p.order}.{note}")
 
 

@@ -16,7 +16,17 @@ from synthprune import specs, stats
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
 from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, overrides, parameters, retrained
+from synthprune.experiments.settings import (
+    METHODS,
+    Method,
+    Settings,
+    demo_note,
+    field,
+    joined,
+    overrides,
+    parameters,
+    retrained,
+)
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -36,19 +46,10 @@ class Parameters(Settings):
     def _sized(cls, sets: list[str]) -> list[str]:
         return checked_sets(sets)
 
-    @field_validator("points")
-    @classmethod
-    def _odd(cls, points: int) -> int:
-        if points % 2 == 0:
-            raise ValueError("must be odd, so that the midpoint is on the path")
-        return points
-
     @model_validator(mode="after")
     def _in_order(self) -> Parameters:
         if self.low_level >= self.high_level:
             raise ValueError(f"low_level={self.low_level} is not below high_level={self.high_level}")
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
         return self
 
     @property
@@ -60,9 +61,8 @@ def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
     others = f" Other synthetic sets: {html.escape(', '.join(p.other_sets))}." if p.other_sets else ""
     more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " comparison works.")
-    return (f"{settings.in_words(p)}{others}{more} Initialisations {', '.join(map(str, p.seeds))}; levels {p.low_level} and"
+    note = demo_note(p, "they show how the comparison works")
+    return (f"{settings.in_words(p)}{others}{more} Initialisations {joined(p.seeds)}; levels {p.low_level} and"
             f" {p.high_level}; each subnetwork is trained in {len(p.orders)} orders.{note}")
 
 

@@ -19,7 +19,16 @@ from synthprune.experiments import settings
 from synthprune.experiments.distilled_pruning import mean_accuracy
 from synthprune.experiments.overview import checked_sets, set_words, with_each_set
 from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import Settings, decides, decoded_images, field, matched_epochs, retrained, subnetwork
+from synthprune.experiments.settings import (
+    Settings,
+    decoded_images,
+    demo_note,
+    field,
+    joined,
+    matched_epochs,
+    retrained,
+    subnetwork,
+)
 from synthprune.home import home
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
@@ -58,13 +67,6 @@ class Parameters(Settings):
     def _sized(cls, sets: list[str]) -> list[str]:
         return checked_sets(sets)
 
-    @field_validator("points")
-    @classmethod
-    def _odd(cls, points: int) -> int:
-        if points % 2 == 0:
-            raise ValueError("must be odd, so that the midpoint is on the path")
-        return points
-
     @model_validator(mode="after")
     def _as_in_its_file(self) -> Parameters:
         """Random images could not match a set whose size and decode are other than said."""
@@ -80,11 +82,10 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how sets and"
-                                  " stability are measured.")
+    note = demo_note(p, "they show how sets and stability are measured")
     sets = "; ".join(set_words(one) for one in with_each_set(p))
     return (f"{settings.in_words(p)} Synthetic sets: {sets}. Stability is tested in {', '.join(p.scenes)}, in"
-            f" {len(p.orders)} orders each. Initialisations {', '.join(map(str, p.seeds))}.{note}")
+            f" {len(p.orders)} orders each. Initialisations {joined(p.seeds)}.{note}")
 
 
 # What is asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_origin
@@ -85,6 +85,19 @@ class Settings(BaseModel):
         if len(set(values)) != len(values) or min(values) < 0:
             raise ValueError("must be distinct and not negative")
         return values
+
+    @field_validator("points", check_fields=False)
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("must be odd, so that the midpoint is on the path")
+        return points
+
+    @model_validator(mode="after")
+    def _rewinds_in_time(self) -> Settings:
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+        return self
 
     @field_validator("rewind")
     @classmethod
@@ -326,6 +339,15 @@ def in_scene(p: Settings, scene: str) -> Settings:
 def decides(p: Settings) -> bool:
     """Whether results of these settings may speak for or against the paper: the digits never do."""
     return p.profile != "demo" and p.dataset != "digits"
+
+
+def demo_note(p: Settings, instead: str) -> str:
+    """What to say, in HTML, of data that decide nothing: that they do, and what they show `instead`; else nothing."""
+    return "" if decides(p) else f" <strong>Demonstration data decide nothing about the paper:</strong> {instead}."
+
+
+def joined(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def in_words(p: Settings) -> str:

@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
 from synthprune.experiments.paths import BARRIERS, faults_of
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, retrained
+from synthprune.experiments.settings import METHODS, Method, Settings, decides, demo_note, field, joined, retrained
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -35,30 +35,12 @@ class Parameters(Settings):
             raise ValueError("levels go from 0 (dense) to 30 (0.1 % of the weights left)")
         return sorted(levels)
 
-    @field_validator("points")
-    @classmethod
-    def _odd(cls, points: int) -> int:
-        if points % 2 == 0:
-            raise ValueError("must be odd, so that the midpoint is on the path")
-        return points
-
-    @model_validator(mode="after")
-    def _rewinds_in_time(self) -> Parameters:
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
-        return self
-
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = "" if decides(p) else (" <strong>Demonstration data decide nothing about the paper:</strong> they show how the"
-                                  " measurement works.")
-    return (f"{settings.in_words(p)} Initialisations {_listed(p.seeds)}; pruning levels {_listed(p.levels)}; each subnetwork is"
-            f" trained in {len(p.orders)} orders ({_listed(p.orders)}), the searches in order {p.search_seed}.{note}")
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
+    note = demo_note(p, "they show how the measurement works")
+    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; pruning levels {joined(p.levels)}; each subnetwork is"
+            f" trained in {len(p.orders)} orders ({joined(p.orders)}), the searches in order {p.search_seed}.{note}")
 
 
 def name(p: Parameters, method: Method, level: int, seed: int, pair: tuple[int, int], batch_norm: str = "interpolated") -> str:
