@@ -276,7 +276,8 @@ def rate(of: Probe) -> float:
 
 @functools.cache
 def _announce() -> None:
-    if "ipykernel" not in sys.modules:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
         print("measuring how fast this machine computes: about ten seconds, and up to a minute for each network that is compiled"
               " for the first time; kept for the next time", file=sys.stderr)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -90,7 +91,8 @@ def test_one_line_says_that_rates_are_measured(measured: list[plan.Probe], capsy
     plan._announce.cache_clear()
     plan.seconds(trained(0))  # known by now
     assert capsys.readouterr().err == ""
-    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
     plan.seconds(trained(0, norm="batch"))
     assert len(measured) == 3 and capsys.readouterr() == ("", "")
 
