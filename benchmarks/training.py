@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,6 +178,18 @@ def step_rows(bench: Bench, targets: tuple[str, str, str]) -> list[Row]:
     ]
 
 
+def held(bench: Bench, points: int) -> int:
+    """The most memory, in MB, of a process of its own that walks a path of so many points."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_walk, bench, points).result()
+
+
+def _walk(bench: Bench, points: int) -> int:
+    states = [initial_state(bench.network, seed) for seed in range(2)]
+    path_losses(bench.network, *states, bench.masks, bench.data, bench.data, points=points, compiled=True)
+    return peak_memory()
+
+
 def evaluation_rows(bench: Bench, points: int) -> list[Row]:
     """A path on train and test images, and a plane, against as many compiled forward passes alone; cost and memory by points.
 
@@ -200,7 +214,6 @@ def evaluation_rows(bench: Bench, points: int) -> list[Row]:
     long = 4 * (points - 1) + 1
     times = in_turns({"forward": lambda: bench.per_batch(forward), "path": lambda: bench.per_batch(path(points)) / 2,
                       "plane": lambda: bench.per_batch(lambda: plane.losses(weights))})
-    before = peak_memory()
     longer = in_turns({"path": lambda: bench.per_batch(path(points)), "long": lambda: bench.per_batch(path(long))}, 5)
     alone = "compiled forward passes alone (throughput)"
     name = f"ConvNet-3 width {bench.width}, {bench.pixels} px, {len(data):,} images"
@@ -209,5 +222,6 @@ def evaluation_rows(bench: Bench, points: int) -> list[Row]:
         Row(f"plane, {name}", alone, "at least .9", ratios(times["forward"], times["plane"])),
         Row(f"cost of a point, path of {long} points, {name}", f"path of {points}", "1",
             [ratio * points / long for ratio in ratios(longer["long"], longer["path"])]),
-        Row(f"memory added by a path of {long} points, {name}", f"path of {points}", "0", [float(peak_memory() - before)], "MB"),
+        Row(f"peak memory of a path of {long} points, {name}", f"path of {points}", "1",
+            [held(bench, long) / held(bench, points)]),
     ]

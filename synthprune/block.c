@@ -8,7 +8,8 @@
 #include <math.h>
 #include <stdint.h>
 
-static inline float positive(float y) { return y > 0 ? y : 0; }
+/* What is not a number stays so: a diverged training must not look sound. */
+static inline float positive(float y) { return y < 0 ? 0 : y; }
 
 /* pooled (images, rows/2, columns/2, channels); mean and r (images, channels), which backward needs. */
 void forward(const float *restrict x, const float *restrict gain, const float *restrict shift, float eps, int64_t images,
@@ -74,13 +75,12 @@ void backward(const float *restrict g, const float *restrict x, const float *res
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < columns; j++) {
                 const int inside = i / 2 < rows / 2 && j / 2 < wide;
-                const float share = inside ? 0.25f : 0;
                 const float *restrict q = x + i * line + j * channels;
                 const float *restrict of = inside ? g + (i / 2 * wide + j / 2) * channels : g;
                 float *restrict out = dx + i * line + j * channels;
                 for (int64_t c = 0; c < channels; c++) {
                     const float scale = gain[c] * r[c], offset = shift[c] - mean[c] * scale;
-                    out[c] = scale * ((q[c] * scale + offset > 0 ? share * of[c] : 0) - flat[c] - (q[c] - mean[c]) * along[c]);
+                    out[c] = scale * ((inside && q[c] * scale + offset > 0 ? 0.25f * of[c] : 0) - flat[c] - (q[c] - mean[c]) * along[c]);
                 }
             }
         x += pixels * channels, dx += pixels * channels, g += quads * channels, mean += channels, r += channels;

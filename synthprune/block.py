@@ -6,10 +6,13 @@ about ten of them over the convolution's output and its gradient, this makes thr
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
+import platform
+import shlex
 import shutil
 import subprocess
 from importlib.resources import files
@@ -18,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from synthprune.home import home
 from synthprune.machine import cpu
@@ -31,8 +35,9 @@ FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shar
 def library() -> ctypes.CDLL:
     """The built C functions; built once for each processor, compiler and source. Raises Problem where no compiler works."""
     source = (files("synthprune") / "block.c").read_bytes()
-    compiler = os.environ.get("CC") or next(filter(shutil.which, ("gcc", "clang", "cc")), "cc")
-    name = hashlib.sha256(b"\n".join([source, cpu().encode(), compiler.encode(), *map(str.encode, FLAGS)])).hexdigest()[:16]
+    compiler = shlex.split(os.environ.get("CC") or next(filter(shutil.which, ("gcc", "clang", "cc")), "cc"))
+    told = "\n".join([cpu(), _instructions(), *compiler, *FLAGS])
+    name = hashlib.sha256(source + told.encode()).hexdigest()[:16]
     built = home() / "compiled" / f"block-{name}.so"
     if not built.exists():
         _build(compiler, source, built)
@@ -43,17 +48,26 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def _build(compiler: str, source: bytes, built: Path) -> None:
-    part = built.with_name(f"{built.stem}.{os.getpid()}.part")
+def _instructions() -> str:
+    """What the processor can do, where the system says so: processors of one name may differ, in a virtual machine above all."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    return ""
+
+
+def _build(compiler: list[str], source: bytes, built: Path) -> None:
+    part = built.with_name(f"{built.stem}.{platform.node()}.{os.getpid()}.part")
     try:
         built.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([compiler, *FLAGS, "-x", "c", "-", "-o", str(part), "-lm"], input=source, check=True, capture_output=True)
+        subprocess.run([*compiler, *FLAGS, "-x", "c", "-", "-o", part, "-lm"], input=source, check=True, capture_output=True)
         part.replace(built)
     except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode(errors="replace").strip().splitlines()[0]
-        raise Problem(f"{compiler} cannot build block.c: {reason}") from None
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        raise Problem(f"{compiler[0]} cannot build block.c: {(said or [f'exit status {error.returncode}'])[0]}") from None
     except OSError as error:
-        raise Problem(f"{compiler} cannot build block.c: {error.strerror or error}") from None
+        raise Problem(f"{compiler[0]} cannot build block.c: {error.strerror or error}") from None
 
 
 _OPERATIONS = torch.library.Library("synthprune", "DEF")
@@ -77,6 +91,8 @@ def _room_backward(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _forward(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     n, c, rows, columns = x.shape
+    if x.dtype != torch.float32 or min(rows, columns) < 2:
+        raise Problem(f"{rows} x {columns} pixels in {x.dtype} cannot be pooled here: they must be float32, 2 x 2 at least")
     made, given = _room(x), (x.contiguous(memory_format=torch.channels_last), gain.contiguous(), shift.contiguous())
     library().forward(*(t.data_ptr() for t in given), eps, n, rows, columns, c, *(t.data_ptr() for t in made))
     return made
@@ -118,5 +134,6 @@ class _Block(torch.autograd.Function):
         return pooled
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         return *torch.ops.synthprune.block_backward(g, *ctx.saved_tensors), None

@@ -151,7 +151,7 @@ class Run:
     def verdicts(self) -> Stack:
         """A box for each claim of the ledger that this chapter decides."""
         judged = judgements(self.chapter, self.parameters, self.results)
-        quotes = {claim.id: claim.quote for claim in claims.load()}
+        quotes = {claim.id: claim.plain for claim in claims.load()}
         return Stack([("", Verdict(j.state, f"{j.words.capitalize()}: {name}", f"\N{LEFT DOUBLE QUOTATION MARK}{quotes[name]}"
                                    f"\N{RIGHT DOUBLE QUOTATION MARK} {j.evidence}")) for name, j in judged.items()])
 

@@ -136,6 +136,11 @@ class Claim(_Part):
         return {key: value for key, value in raw.items() if key != "measure"} | parts
 
     @property
+    def plain(self) -> str:
+        """The quote without the marks of LaTeX, which the paper's text has around its formulas."""
+        return self.quote.replace("$", "").replace("\\%", "%")
+
+    @property
     def measures(self) -> list[str]:
         """The names of the measures that decide, each once, in the order of the conditions."""
         return list(dict.fromkeys(condition.measure for condition in (*self.given, *self.holds, *self.fails)))
@@ -229,7 +234,8 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
     Raises Problem where a chapter offers a measure in another unit than the ledger's.
     """
     if not decides:
-        return Judgement(claim=claim.id, state="open", words=DEMO, evidence="They show how the measurement works.")
+        return Judgement(claim=claim.id, state="open", words=DEMO,
+                         evidence="The demonstration data show how the measurement works.")
     chosen = _chosen(claim, measured.get(claim.chapter, f"{claim.chapter} was not run"), profile)
     if isinstance(chosen, str):
         return Judgement(claim=claim.id, state="open", words=NOT_RUN, evidence=chosen)
@@ -335,10 +341,11 @@ def recorded(profile: str) -> dict[str, Judgement]:
 def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], reference: Mapping[str, Judgement]) -> str:
     """MyST Markdown: every claim by section, in the paper's words, with this run's verdict and the reference run's."""
     counts = Counter(judgements[claim.id].words for claim in claims)
-    header = ("claim", "the paper, and what counts", "this run", "reference run", "chapter")
+    header = ("claim", "the paper, and what counts", "this run", "reference run")
     lines = ["# Scoreboard", "",
-             f"The paper's {len(claims)} checkable statements, and what the measurements allow to say of each.",
+             f"{len(claims)} checkable statements of the paper, and what the measurements allow to say of each.",
              "The criteria were fixed before the numbers; verdicts follow from them and are typed by nobody.",
+             "A claim's name leads to the chapter that decides it.",
              f"This run: {', '.join(f'{times} *{words}*' for words, times in counts.most_common())}.", "",
              '<div class="wide"><div class="table-scroll" tabindex="0" role="region" aria-label="Every claim with its verdict">',
              "<table>", f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead>"]
@@ -346,17 +353,16 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
         title = section if section[0].isalpha() else f"Section {section}"
         lines.append(f'<tbody><tr><th scope=rowgroup colspan={len(header)}>{html.escape(title)}</th></tr>')
         for claim in group:
-            lines.append(f'<tr id="claim-{claim.id}"><th scope=row>{claim.id}</th>'
-                         f'<td class="text"><q>{html.escape(claim.quote)}</q><p>{html.escape(claim.says)}</p></td>'
+            lines.append(f'<tr id="claim-{claim.id}"><th scope=row class="key">{_linked(claim)}</th>'
+                         f'<td class="text"><q>{html.escape(claim.plain)}</q><p>{html.escape(claim.says)}</p></td>'
                          f'<td class="text">{_cell(judgements[claim.id])}</td>'
-                         f'<td class="text">{_cell(reference[claim.id]) if claim.id in reference else "none yet"}</td>'
-                         f"<td>{_linked(claim.chapter)}</td></tr>")
+                         f'<td class="text">{_cell(reference[claim.id]) if claim.id in reference else "none yet"}</td></tr>')
         lines.append("</tbody>")
     return "\n".join([*lines, "</table></div></div>", ""])
 
 
-def _linked(chapter: str) -> str:
-    return f'<a href="{chapter}.html">{chapter}</a>' if chapter in CHAPTERS else chapter
+def _linked(claim: Claim) -> str:
+    return f'<a href="{claim.chapter}.html">{claim.id}</a>' if claim.chapter in CHAPTERS else claim.id
 
 
 def _cell(judgement: Judgement) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +16,11 @@ from torch import Tensor, nn
 
 from synthprune.block import Block, library
 from synthprune.home import home
+from synthprune.machine import tell
 
 # Eager seconds that compiling saves per image and value of a full-size feature map, and the least worth having: below it
 # start-up eats the gain (a cached step starts in about 3 s, a new one in 20 to 50 s, once per machine). Both engines were
-# timed on ConvNet-3 at width 32 and 128, 16 and 32 pixels: 8 to 14 ns; `python -m benchmarks.cpu` measures it again.
+# timed on ConvNet-3 at width 32 and 128, 16 and 32 pixels; `python -m benchmarks.cpu` measures it again.
 SAVED_SECONDS = 12e-9
 LEAST_SECONDS = 10.0
 
@@ -46,8 +46,8 @@ def works() -> bool:
         library()
         return bool(_compile(_double)(torch.ones(())) == 2)
     except Exception as error:  # noqa: BLE001  whatever a broken tool chain raises
-        reason = str(error).strip().splitlines()[0]
-        print(f"compiling does not work here, so everything is computed eagerly: {reason}", file=sys.stderr)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        tell(f"compiling does not work here, so everything is computed eagerly: {reason}")
         return False
 
 
@@ -75,11 +75,9 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rewritten(network: nn.Module) -> nn.Module:
-    """`network` itself; on a CPU every instance norm, ReLU and 2 x 2 pooling in a row has become one operation (see block).
-
-    Parameters, names and mathematics stay. (Measured on the step of ConvNet-3: a tenth to a quarter less time.)
-    """
-    if any(parameter.device.type != "cpu" for parameter in network.parameters()):
+    """`network` itself; on a CPU, where compiling works, every instance norm, ReLU and 2 x 2 pooling in a row has become one
+    operation (see block). Parameters, names and mathematics stay."""
+    if not works() or any(parameter.device.type != "cpu" for parameter in network.parameters()):
         return network
     for module in network.modules():
         if isinstance(module, nn.Sequential):

@@ -7,6 +7,7 @@ import functools
 import os
 import platform
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,13 @@ def device() -> str:
     import torch
 
     return os.environ.get("SYNTHPRUNE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def tell(line: str) -> None:
+    """Print a line to stderr, except in a notebook's kernel, where it would become part of a page."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
+        print(line, file=sys.stderr)
 
 
 def keep_freed_memory() -> None:

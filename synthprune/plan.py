@@ -8,7 +8,6 @@ import heapq
 import itertools
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from synthprune import __version__, specs
 from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.data.facts import FACTS
 from synthprune.home import home, write_whole
+from synthprune.machine import tell
 from synthprune.specs import Entry
 
 PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
@@ -276,10 +276,8 @@ def rate(of: Probe) -> float:
 
 @functools.cache
 def _announce() -> None:
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if not hasattr(shell, "kernel"):
-        print("measuring how fast this machine computes: about ten seconds, and up to a minute for each network that is compiled"
-              " for the first time; kept for the next time", file=sys.stderr)
+    tell("measuring how fast this machine computes: about ten seconds, and up to a minute for each network that is compiled for"
+         " the first time; kept for the next time")
 
 
 Look = Callable[[float], None]

@@ -385,3 +385,9 @@ def test_judgements_are_kept_as_they_were(tmp_path: Path, monkeypatch: pytest.Mo
     file.write_text("{}{")
     with pytest.raises(Problem, match=r"claims\.json holds no judgements"):
         claims.recorded("laptop")
+
+
+def test_pages_show_quotes_without_marks_of_latex() -> None:
+    shown = [claim.plain for claim in BY_ID.values()]
+    assert not any("$" in quote or "\\" in quote for quote in shown)
+    assert any("(k = 0) alone" in quote for quote in shown) and any("(> 90%)" in quote for quote in shown)

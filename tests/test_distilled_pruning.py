@@ -235,9 +235,9 @@ def test_the_setting_is_said() -> None:
 
 def test_the_exercise_knows_right_from_wrong() -> None:
     p, results = made(LAPTOP, plain)
-    right = (60 * 157) / (1000 * 2)  # 10,000 images in batches of 64; 100 images are two batches
+    right = (60 * 209) / (1000 * 3)  # 10,000 images in batches of 48; 100 images are three batches
     assert check_steps(right, p, results).startswith("Right")
-    assert check_steps(round(right, 1), p, results).startswith("Right") and check_steps("4.71", p, results).startswith("Right")
+    assert check_steps(round(right, 1), p, results).startswith("Right") and check_steps("4.18", p, results).startswith("Right")
     for answer, words in ((1 / right, "Upside down"), (6, "image visits"), (99, "Not yet"), (None, "Give one number"),
                           ("many", "Give one number"), ([1, 2], "Give one number"), (math.nan, "Not yet")):
         assert words in check_steps(answer, p, results)

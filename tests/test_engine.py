@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from synthprune import engine, specs
+from synthprune import block, engine, specs
 from synthprune.block import Block
 from synthprune.data.facts import facts
 from synthprune.experiments import CHAPTERS, experiment
@@ -50,19 +54,60 @@ def test_only_facts_decide() -> None:
     assert not engine.worth_compiling("convnet3", 32, 16, 64, 100)
 
 
-def test_where_no_compiler_works_everything_is_eager_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch,
-                                                                         capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(function: object) -> object:
-        raise RuntimeError("no C++ compiler\nand much more")
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """Compilers are tried anew, here and afterwards."""
+    for kept in (engine.works, block.library):
+        kept.cache_clear()
+    yield
+    for kept in (engine.works, block.library):
+        kept.cache_clear()
 
-    monkeypatch.setattr(engine, "_compile", broken)
-    engine.works.cache_clear()
-    try:
-        assert engine.used(True) == engine.used(False) == "eager" and engine.compiled(len) is len
-        said = capsys.readouterr().err
-        assert said == "compiling does not work here, so everything is computed eagerly: no C++ compiler\n"
-    finally:
+
+def test_where_no_compiler_works_everything_is_eager_and_one_line_says_so(
+        forgetful: None, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler -m64")
+    data = Resident.of(np.zeros((10, 1, 16, 16), np.uint8), np.arange(10), facts("digits"), "cpu")
+    network = build("convnet3", channels=1, pixels=16, classes=10, width=4, norm="instance")
+    start = initial_state(network, 0)
+    (eager, _), (asked, _) = (train(network, start, {}, data, Recipe(epochs=1, batch=10), order_seed=0, compiled=choice)
+                              for choice in (False, True))
+    assert engine.used(True) == engine.used(False) == "eager" and all(torch.equal(asked[key], eager[key]) for key in eager)
+    assert Evaluator(network, data, compiled=True).at(eager) == Evaluator(network, data).at(eager)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "computed eagerly: no-such-compiler cannot build block.c" in said
+
+
+def test_where_torch_cannot_compile_the_reason_is_its_own(forgetful: None, monkeypatch: pytest.MonkeyPatch,
+                                                          capsys: pytest.CaptureFixture[str]) -> None:
+    for error, reason in ((RuntimeError("no C++ compiler\nand much more"), "no C++ compiler"), (KeyError(), "KeyError")):
+        monkeypatch.setattr(engine, "_compile", Mock(side_effect=error))
         engine.works.cache_clear()
+        assert not engine.works()
+        assert capsys.readouterr().err == f"compiling does not work here, so everything is computed eagerly: {reason}\n"
+
+
+def test_a_compiler_may_be_given_with_flags(forgetful: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    monkeypatch.setenv("CC", f"{compiler} -DUNUSED")
+    assert block.library().forward and len(list((home / "compiled").iterdir())) == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_a_number_stays_so(bad: float) -> None:
+    """A diverged training must not come out as a sound one."""
+    if not engine.works():
+        pytest.skip("no C compiler works here: there is nothing to rewrite with")
+    plain = nn.Sequential(nn.GroupNorm(3, 3), nn.ReLU(), nn.AvgPool2d(2))
+    images = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype("float32"))
+    images[1, 2, 3, 3] = bad
+    wanted, images = plain(images), images.requires_grad_()
+    found = engine.rewritten(plain)(images)
+    assert torch.equal(found.isnan(), wanted.isnan()) and found[1, 2].isnan().all() and torch.allclose(found[0], wanted[0])
+    found.sum().backward()
+    assert images.grad[1, 2].isnan().all() and images.grad[0].isfinite().all()
 
 
 @pytest.mark.parametrize("size", [(6, 6), (7, 5), (2, 2), (16, 18)])

@@ -191,14 +191,14 @@ def test_nonsense_is_refused_in_words(given: dict, words: str) -> None:
 
 
 def test_the_exercise_knows_right_wrong_and_nothing() -> None:
-    """Orders 2 and 3 are 1.5 apart, nearly all of it across the plane."""
+    """Orders 2 and 4 are 1.5 apart, nearly all of it across the plane."""
     corners = np.array([[-2, 0, 0], [2, 0, 0], [0.1, 1, 0.75], [-0.1, 1, -0.75]])
     p, results = made(LAPTOP, some, {"dense": corners})
-    right = check_shortened((3, 2), p, results)
+    right = check_shortened((4, 2), p, results)
     assert right.startswith("Right: 1.51 apart in truth, 0.20 on the map, 13 %") and "leads 1.50 out" in right
     assert check_shortened((0, 1), p, results).startswith("Not these two (4.00 apart in truth, 4.00 on the map, 100 %")
     for nonsense in (None, 3, "12", (1, 1), (0, 7), (0, 1, 2), {}):
-        assert check_shortened(nonsense, p, results).startswith("Put two of the orders 0, 1, 2, 3")
+        assert check_shortened(nonsense, p, results).startswith("Put two of the orders 0, 1, 2, 4")
     assert "no map" in check_shortened((0, 1), p, {})
 
 

@@ -18,6 +18,7 @@ from synthprune.experiments.lottery_tickets import (
     accuracies,
     beside_dense,
     check_margin,
+    later_than_imp,
     measured_trials,
     measures,
     name,
@@ -188,3 +189,13 @@ def test_the_exercise_knows_right_from_wrong() -> None:
     assert check_margin(0, p, results).startswith("Right")
     results[name(p, "start", 8, 1)] = evaluation(70.0, diverged=True)
     assert "no accuracy" in check_margin(0, p, results)
+
+
+def test_nothing_comes_later_than_the_last_level_run() -> None:
+    """Where IMP's sparsest ticket stands at the last level, it may have sparser ones: no difference to it can be told."""
+    p, results = made(LAPTOP | {"last_level": 3, "start_level": 2}, plain)
+    assert ticket_levels(p, results, "k0").tolist() == [3, 3, 3]
+    assert np.isnan(later_than_imp(p, results, "start")).all()
+    assert measures(p, results)["ticket_level_synthetic_start_minus_k0"].intervals[SCENE].n == 0
+    table = ticket_table(p, results)
+    assert table.rows[0][1].startswith("3 (last level run), 3 (last") and "sparser tickets" in table.note

@@ -14,6 +14,7 @@ from synthprune.claims import load
 from synthprune.experiments.settings import METHODS, overrides, parameters
 from synthprune.experiments.stability import (
     Parameters,
+    check_images,
     curves,
     differences,
     measured_scenes,
@@ -22,6 +23,7 @@ from synthprune.experiments.stability import (
     requests,
     setting,
     table,
+    training_images,
 )
 from synthprune.problems import Problem
 from synthprune.store import Result
@@ -41,7 +43,8 @@ def made(given: dict, height: Callable[[str, int, int, int], float]) -> tuple[Pa
                     curve = np.full(p.points, 0.1)
                     curve[3 + 2 * k] += height(method if level else "dense", level, seed, k)
                     key = name(p, method, level, seed, pair)
-                    results[key] = Result(key, dict.fromkeys(QUANTITIES, curve), {"collapsed": [], "diverged": False}, {})
+                    metrics = {"collapsed": [], "diverged": False, "train_images": 1438}
+                    results[key] = Result(key, dict.fromkeys(QUANTITIES, curve), metrics, {})
     assert results.keys() == requests(p).keys()
     return p, results
 
@@ -132,3 +135,13 @@ def test_front_page_tables_say_what_was_measured() -> None:
     assert "Nothing to draw" in hero(p, lost).panels[0].alt and "Nothing to draw" in surfaces(p, lost).panels[0].alt
     assert surfaces(p, lost)._repr_html_().count("<img") == 6
     assert {row[-1] for row in barrier_table(p, lost).rows} == {"cannot be told (3 of 3 left out)"}
+
+
+def test_the_exercise_knows_right_from_wrong() -> None:
+    p, results = made({"profile": "demo", "scenes": ["convnet3-digits"]}, lambda *_: 0.0)
+    assert training_images(p, results) == 1438
+    assert check_images(29, p, results).startswith("Right: 29 of 1438 images are 2.02")  # 2 % of 1438 are 28.76
+    assert check_images(28, p, results).startswith("Just too few")
+    for answer, words in ((2, "Not yet"), (None, "Give a whole number"), (28.76, "Give a whole number"), (True, "Give a whole")):
+        assert words in check_images(answer, p, results)
+    assert "no answer here" in check_images(29, p, {})

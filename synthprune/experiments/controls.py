@@ -58,9 +58,9 @@ class Parameters(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Parameters:
-        unknown = [method for method in self.low_only if method not in self.methods]
+        unknown = [method for method in self.low_only if method not in get_args(Method)]
         if unknown:
-            raise ValueError(f"low_only names '{unknown[0]}', which is not among the methods")
+            raise ValueError(f"low_only names '{unknown[0]}', which is none of {', '.join(get_args(Method))}")
         if self.rewind.isdecimal() and int(self.rewind) >= min(self.lengths, default=self.epochs):
             raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
         return self
@@ -184,7 +184,7 @@ def check_source(answer: str | None, p: Parameters, results: Mapping[str, Result
     if not rises:
         return "No control was measured here."
     if not isinstance(answer, str) or answer not in rises:
-        return f"Name one of the controls: {', '.join(rises)}."
+        return "Name one of the controls: " + ", ".join(f'"{name}"' for name in rises) + "."
     least = min(rises, key=rises.__getitem__)
     if answer == least:
         return f"Yes: {least} rises by {rises[least]:.2f} points, the least. Is it also the most accurate?"

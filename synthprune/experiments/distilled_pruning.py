@@ -212,12 +212,17 @@ def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[st
         yield "shortfall_training_minus_pruning", level, short.training - short.pruning
 
 
+EXERCISE_BATCH = 48
+"""Images per step in the exercise: not the run's own, whose ratio the page shows."""
+
+
 def check_steps(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
-    """What to say to the ratio of SGD steps, IMP over synthetic, that a reader worked out: first scene, highest level."""
+    """What to say to the ratio of SGD steps in batches of EXERCISE_BATCH, IMP over synthetic, that a reader worked out: first
+    scene, highest level."""
     if not measured_scenes(p, results):
         return "This run has no results, so the question has no answer here: try another scene."
-    scene = measured_scenes(p, results)[0]
-    images, level = real_images(scene, results), scene.sparse[-1]
+    first = measured_scenes(p, results)[0]
+    images, scene, level = real_images(first, results), first.model_copy(update={"batch": EXERCISE_BATCH}), first.sparse[-1]
     right = ratios(scene, results, level)
     try:
         given = float(answer)

@@ -133,6 +133,15 @@ def ticket_levels(p: Parameters, results: Mapping[str, Result], trial: str, marg
     return np.where(np.isfinite(accuracies(p, results, trial, 0)), highest, np.nan)
 
 
+def later_than_imp(p: Parameters, results: Mapping[str, Result], trial: str) -> np.ndarray:
+    """(initialisations,): by how many levels the sparsest ticket of `trial` comes after IMP's.
+
+    NaN where IMP's stands at the last level run: it may have sparser ones, so nothing can be later.
+    """
+    imp = ticket_levels(p, results, "k0")
+    return np.where(imp == p.last_level, np.nan, ticket_levels(p, results, trial) - imp)
+
+
 def surest_ticket(p: Parameters, results: Mapping[str, Result], trial: str) -> int | None:
     """The highest level whose whole interval of accuracy beside dense lies above minus MARGIN; None where no level's does.
 
@@ -150,7 +159,7 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     """What the claim ledger asks of this chapter, where its trials were measured; see book/claims.yml."""
     trials, found = measured_trials(p, results), {}
     if {"k0", "start"} <= set(trials):
-        later = ticket_levels(p, results, "start") - ticket_levels(p, results, "k0")
+        later = later_than_imp(p, results, "start")
         found["ticket_level_synthetic_start_minus_k0"] = Measure({p.scene: stats.interval(later)}, "levels", len(p.seeds))
     if {"late", "start"} <= set(trials):
         found["accuracy_k3_minus_synthetic_start"] = Measure(

@@ -332,12 +332,18 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
             for per_class, of in kim(p, results).items()}
 
 
+def test_images(p: Parameters, results: Mapping[str, Result]) -> int:
+    """How many test images the networks trained on the first set were evaluated on; 0 where none was."""
+    case = next(iter(worths(p, results)), None)
+    return results[on_set(case.p, p.seeds[0])].metrics["test_images"] if case else 0
+
+
 def check_images(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
     """What to say to how many more test images, a reader thinks, the first set gets right than random real images do."""
     case = next(iter(worths(p, results)), None)
     if case is None or not np.isfinite(case.gain).all():
         return "This run has no accuracy on every initialisation, so the question has no answer here: try another set."
-    images = results[on_set(case.p, p.seeds[0])].metrics["test_images"]
+    images = test_images(p, results)
     right = float(case.gain.mean()) / 100 * images
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not np.isfinite(answer):
         return "Give a number of images."

@@ -268,7 +268,8 @@ def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
 
 
 def search(p: Settings, method: Method) -> specs.Search | specs.AtInitialisation | specs.SameDensities:
-    """How masks of `method` are found under these settings. Raises Problem where steps must match an unknown number."""
+    """How masks of `method` are found under these settings. Raises Problem where steps must match an unknown number,
+    or a search would rewind beyond its end."""
     if method in ("magnitude", "snip", "synflow", "random"):
         return specs.AtInitialisation(criterion=method, seed=p.search_seed)
     if method in ("like synthetic", "like imp"):
@@ -282,6 +283,8 @@ def search(p: Settings, method: Method) -> specs.Search | specs.AtInitialisation
         epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, _real_images(p))
     if method == "synthetic, steps of imp":
         epochs = matched_epochs(p, _real_images(p), p.epochs, decoded_images(p))
+    if p.rewind.isdecimal() and int(p.rewind) >= epochs:
+        raise Problem(f"rewind={p.rewind} is not before the last of the {epochs} epochs of the search '{method}'")
     return specs.Search(data=data, recipe=recipe(p, epochs), seed=p.search_seed,
                         rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
 

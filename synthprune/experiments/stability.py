@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator
@@ -223,3 +224,24 @@ def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[st
         yield "error_barrier_change_synthetic", p.scene, error("synthetic", high) - error("synthetic", low)
         loss = {level: ends(of["synthetic"].at(level, "train_loss")) for level in (low, high)}
         yield "train_loss_change_synthetic", p.scene, loss[high] - loss[low]
+
+
+def training_images(p: Parameters, results: Mapping[str, Result]) -> int:
+    """How many training images the first scene's paths were measured on; 0 where there are none."""
+    return next((results[name].metrics["train_images"] for scene in measured_scenes(p, results) for name in paths(scene)), 0)
+
+
+def check_images(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
+    """What to say to the smallest number of images by which, a reader thinks, a path rises too much to be called stable."""
+    images = training_images(p, results)
+    if not images:
+        return "This run has no paths, so the question has no answer here: try another scene."
+    right = math.ceil(stats.STABLE_BELOW / 100 * images)
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        return "Give a whole number of images."
+    if answer == right:
+        return (f"Right: {right} of {images} images are {100 * right / images:.2f} percentage points. In the table a barrier is a"
+                " mean over paths and initialisations, so there it need not be a whole number of images.")
+    if answer == right - 1:
+        return f"Just too few: {answer} images are {100 * answer / images:.2f} points, which is still below the line."
+    return "Not yet: stable means that the rise stays below two percentage points. What share of all images is that?"

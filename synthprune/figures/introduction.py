@@ -84,7 +84,7 @@ def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
     for place, title in enumerate(classes):
         sheet.text((place + 0.5) * picture.shape[1] / len(classes), 0, title, ha="center", va="bottom", fontsize=8)
     fraction = settings.search(p, "synthetic").fraction
-    words = (f"train on these {len(images)}, prune {100 * fraction:.0f} % of what is left,\nreturn to the start:"
+    words = (f"train on the {len(images)}, prune {100 * fraction:.0f} % of what is left,\nreturn to the start:"
              f" {count(p.level, 'round')}\n(IMP: the same on {_real_images(p, results)} real images)")
     canvas.text(0.2, 0.53, words, fontsize=9, va="center")
     arrow = {"arrowstyle": "-|>", "color": style.text, "linewidth": 1.4, "mutation_scale": 14}
@@ -265,8 +265,8 @@ def conclusion(p: Parameters, results: Mapping[str, Result]) -> Verdict:
         return Verdict("open", "One level of one network",
                        f"{measured} The claim is about several networks and data sets: chapter 4 puts it to the ledger.")
     return Verdict("open", claims.DEMO.capitalize(),
-                   f"{measured} Handwritten digits are too easy, and the initialisations too few, to speak for or against the"
-                   " paper: the numbers show how a measurement is made. Chapter 4 puts the claim to the ledger.")
+                   f"{measured} Data and initialisations of the demonstration are too easy and too few to speak for or against"
+                   " the paper: the numbers show how a measurement is made. Chapter 4 puts the claim to the ledger.")
 
 
 def verdict_words() -> Table:

@@ -58,7 +58,8 @@ def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
                     f"Surface of the same numbers as a height. {_alt(each, _title(p, each.kind))}") for each in shown.values()]
     caption = (f"{_begin(p)} The maps above as surfaces, in the form of the paper's figure 5. Height and colour both show the"
                f" training loss, on one logarithmic scale; dots mark the networks' projections at the surface's height, also"
-               f" where it hides them.{_left_out(p, results)}")
+               f" where it hides them. Each surface spans its own range of distance: read slopes from the maps, not from here."
+               f"{_left_out(p, results)}")
     rows = [("network", "order", "x", "y", "loss_on_map"),
             *((kind, order, *place, loss) for kind, of in shown.items()
               for order, place, loss in zip(of.orders, of.places, of.map_loss, strict=True))]

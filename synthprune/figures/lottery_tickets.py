@@ -14,6 +14,7 @@ from synthprune.experiments.lottery_tickets import (
     Parameters,
     accuracies,
     beside_dense,
+    later_than_imp,
     left_out,
     measured_trials,
     surest_ticket,
@@ -102,14 +103,21 @@ def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     measured = measured_trials(p, results)
     for trial in measured:
         of, sure = ticket_levels(p, results, trial), surest_ticket(p, results, trial)
-        later = of - ticket_levels(p, results, "k0") if trial != "k0" and "k0" in measured else None
+        later = later_than_imp(p, results, trial) if trial != "k0" and "k0" in measured else None
         rows.append((f"{title(p, trial)}{' (matching, no ticket)' if trial == 'late' else ''}",
-                     listed([f"{level:.0f}" if np.isfinite(level) else "dense diverged" for level in of]),
+                     listed([_level(p, level) for level in of]),
                      "" if later is None else stats.interval(later).text(1),
                      "at none" if sure is None else f"{sure} ({sparsity(sure)})"))
     return Table(f"The highest level that reaches the dense network less {MARGIN} points of test accuracy",
                  ("trial", f"on {_initialisations(p)}", "later than IMP, k = 0, levels", "with its whole interval"), rows,
-                 f"0: at no level. Differences: {interval_words(p)}.{_narrow(p)}")
+                 f"0: at no level. A trial that reaches the line at the last level run may have sparser tickets; no difference to"
+                 f" such a level can be told. Differences: {interval_words(p)}.{_narrow(p)}")
+
+
+def _level(p: Parameters, level: float) -> str:
+    if not np.isfinite(level):
+        return "dense diverged"
+    return f"{level:.0f}{' (last level run)' if level == p.last_level else ''}"
 
 
 def _narrow(p: Parameters) -> str:

@@ -14,7 +14,7 @@ from synthprune import stats
 from synthprune.experiments.overview import Comparison, Parameters, comparisons, not_run, set_words
 from synthprune.experiments.settings import decides
 from synthprune.figures import MARKERS, Figure, Panel, Style, Table
-from synthprune.figures.words import count, interval_words, level_words, minus
+from synthprune.figures.words import count, interval_words, level_words, minus, scene_title
 from synthprune.stats import Interval
 from synthprune.store import Result
 
@@ -30,7 +30,8 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
     views = (_View("ratios, synthetic over IMP", "loss-barrier ratio", "test-accuracy ratio", (1, 1),
                    lambda c: (_Bar.of(c.ratio("loss"), c.ratios("loss")) if c.orders else _NO_PLACE,
                               _Bar.of(c.ratio("accuracy"), c.ratios("accuracy")))),
-             _View("differences, synthetic less IMP", "loss barrier (nats)", "test accuracy (points)", (0, 0),
+             _View("differences, synthetic less IMP", "difference of loss barriers (nats)",
+                   "difference of test accuracies (points)", (0, 0),
                    lambda c: (_Bar.of(c.difference("loss"), c.differences("loss")),
                               _Bar.of(c.difference("accuracy"), c.differences("accuracy")))))
     panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
@@ -40,7 +41,8 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
                " the filled marker is its stored images per class, and a marker's area grows with the logarithm of the"
                " compression ratio (real images per stored image). Left of the IMP marker the synthetic subnetwork has the lower"
                " barrier; on grey stand points whose ratio of barriers is not defined, or does not order them because IMP's"
-               f" barrier is below zero. {bars.get(len(p.seeds), 'Bars: 95&nbsp;% intervals, cut off at the frame.')}"
+               " barrier is below zero; there the place from left to right means nothing."
+               f" {bars.get(len(p.seeds), 'Bars: 95&nbsp;% intervals, cut off at the frame.')}"
                f"{_absent(p, results, found)}")
     return Figure(panels, caption, _rows(found), "07_overview")
 
@@ -162,9 +164,9 @@ class _View:
             area = 30 + 30 * np.log10(max(c.compression, 1))
             axes.errorbar(*place, xerr=x.reach, yerr=y.reach, color=colour, elinewidth=1, alpha=0.6, fmt="none", zorder=2)
             axes.scatter(*place, s=area, marker=shape, edgecolor=colour, facecolor=colour if high else "none", linewidth=1.4,
-                         label=c.p.scene if high else None, zorder=3)
+                         label=scene_title(c.p) if high else None, zorder=3)
             if high:
-                axes.annotate(str(c.p.synthetic_per_class), place, (6, 4), textcoords="offset points", fontsize=8)
+                axes.annotate(str(c.p.synthetic_per_class), place, (8, 6), textcoords="offset points", fontsize=8)
         if np.isfinite(self.of(pair[0])[0].value) == np.isfinite(self.of(pair[1])[0].value):
             axes.plot(*zip(*places, strict=True), color=colour, linestyle=":", linewidth=1.4, zorder=2)
 
