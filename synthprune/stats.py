@@ -51,6 +51,16 @@ def interval(values: np.ndarray, coverage: float = 0.95) -> Interval:
     return Interval(float(finite.mean()), float(finite.mean()) - half, float(finite.mean()) + half, n)
 
 
+def bounds(values: np.ndarray) -> tuple[float, float]:
+    """What a bar spans: the interval of the mean; of fewer than three values, whose interval says nothing, their range.
+
+    values (initialisations,), one at least finite; those not finite are left out.
+    """
+    finite = values[np.isfinite(values)]
+    of = interval(finite)
+    return (float(finite.min()), float(finite.max())) if len(finite) < 3 else (of.low, of.high)
+
+
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, low and high (points,) of curves (initialisations, points), point by point; NaN bounds below 2 curves."""
     each = [interval(column) for column in np.asarray(values).T]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from synthprune import stats
 from synthprune.stats import Interval, band, direction, interval, ratio, stability, untold
 
 
@@ -79,3 +80,9 @@ def test_an_interval_that_may_not_decide_says_why() -> None:
     assert untold(interval(np.array([1.0, np.nan, 3.0])), 3) == "1 of 3 left out"
     assert untold(interval(np.array([1.0])), 1) == "1 initialisation"
     assert untold(ratio(np.ones(3), np.array([-1.0, 0.5, 1.0])), 3) == "not defined"
+
+
+def test_a_bar_spans_the_interval_or_of_two_their_range() -> None:
+    assert stats.bounds(np.array([1.0, 3.0])) == (1, 3) and stats.bounds(np.array([2.0])) == (2, 2)
+    of = stats.interval(np.array([1.0, 2, 6]))
+    assert stats.bounds(np.array([1.0, np.nan, 2, 6])) == (of.low, of.high)

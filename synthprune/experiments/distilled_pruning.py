@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of
+from synthprune.experiments.paths import faults_of, mean_accuracy
 from synthprune.experiments.settings import (
     Method,
     Settings,
@@ -98,13 +97,6 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
     """The scenes that could be measured: those whose data are here."""
     return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
-
-
-def mean_accuracy(evaluations: Sequence[Result]) -> float:
-    """Mean test accuracy of some evaluations, percent; NaN where one is faulty."""
-    if any(faults_of(one) for one in evaluations):
-        return math.nan
-    return float(100 * (1 - np.mean([one.arrays["test_error"] for one in evaluations])))
 
 
 def accuracies(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> np.ndarray:

@@ -9,16 +9,23 @@ from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import field_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
 from synthprune.analysis.masks import overlaps, total
 from synthprune.experiments import settings
 from synthprune.experiments.discussion import masks
-from synthprune.experiments.make_synthetic_data import LEAST_PIXELS
 from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import METHODS, Settings, decides, demo_note, field, joined, retrained, subnetwork
+from synthprune.experiments.settings import (
+    METHODS,
+    Distilling,
+    decides,
+    demo_note,
+    field,
+    joined,
+    retrained,
+    subnetwork,
+)
 from synthprune.stats import Interval
 from synthprune.store import Result
 
@@ -32,26 +39,12 @@ EXERCISE = (1.0, 1.5, 2.0, 5.0, 2.0)
 """Training error in percent at five points of an invented path, on which the two barriers tell different stories."""
 
 
-class Parameters(Settings):
+class Parameters(Distilling):
     chapter: ClassVar[str] = "01_introduction"
 
     level: int = field("level to prune to (level n keeps 0.8^n of the weights)", ge=1, le=30)
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
-
-    @field_validator("synthetic")
-    @classmethod
-    def _made_here(cls, value: str) -> str:
-        if value != "distilled":
-            raise ValueError("this chapter begins with making a set: leave it at distilled")
-        return value
-
-    @field_validator("pixels")
-    @classmethod
-    def _enough(cls, pixels: int) -> int:
-        if pixels < LEAST_PIXELS:
-            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
-        return pixels
 
 
 def setting(p: Parameters) -> str:

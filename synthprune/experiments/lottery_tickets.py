@@ -10,8 +10,7 @@ from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
 from synthprune.experiments import settings
-from synthprune.experiments.distilled_pruning import mean_accuracy
-from synthprune.experiments.paths import faults_of
+from synthprune.experiments.paths import faults_of, mean_accuracy
 from synthprune.experiments.settings import Settings, architecture, dataset, demo_note, field, joined, recipe, search
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure

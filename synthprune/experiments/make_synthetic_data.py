@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator
 
 from synthprune import specs
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of
+from synthprune.experiments.paths import faults_of, mean_accuracy
 from synthprune.experiments.settings import (
+    Distilling,
     Method,
-    Settings,
     decoded_images,
     demo_note,
     field,
     joined,
     retrained,
     subnetwork,
+    trained_on,
 )
 from synthprune.store import Result, Store
 
@@ -32,31 +32,14 @@ SETS: tuple[Method, ...] = ("synthetic", "coreset")
 SOURCES: tuple[Method, ...] = (*SETS, "imp")
 """What masks are found on: these, and all the real images."""
 
-LEAST_PIXELS = 16
-"""Three poolings of the distilling network leave one number per channel of smaller images."""
-
 START, END = "the set before distillation", "the set after distillation"
 
 
-class Parameters(Settings):
+class Parameters(Distilling):
     chapter: ClassVar[str] = "11_make_synthetic_data"
 
     level: int = field("level to prune to (level n keeps 0.8^n of the weights)", ge=1, le=30)
     order: int = field("data order of the trainings on real data", ge=0)
-
-    @field_validator("synthetic")
-    @classmethod
-    def _made_here(cls, value: str) -> str:
-        if value != "distilled":
-            raise ValueError("this chapter distils a set of its own: leave it at distilled")
-        return value
-
-    @field_validator("pixels")
-    @classmethod
-    def _enough(cls, pixels: int) -> int:
-        if pixels < LEAST_PIXELS:
-            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
-        return pixels
 
 
 def setting(p: Parameters) -> str:
@@ -64,11 +47,6 @@ def setting(p: Parameters) -> str:
     note = demo_note(p, "they show how a set is made and used")
     return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; masks of level {p.level}; retrained in order"
             f" {p.order}.{note}")
-
-
-def trained_on(p: Parameters, method: Method, seed: int) -> specs.Evaluation:
-    """The dense network trained on a set alone: the first round of the search on that set, so that it costs nothing more."""
-    return specs.Evaluation(of=subnetwork(p, method, seed, 1).round)
 
 
 def alone(method: Method, seed: int) -> str:
@@ -95,14 +73,10 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 def accuracies(p: Parameters, results: Mapping[str, Result]) -> dict[str, dict[str, np.ndarray]]:
     """Test accuracy, percent (initialisations,), NaN where one is faulty: {"alone" or "pruned": {method: values}}."""
     def of(name: Any, methods: tuple[str, ...]) -> dict[str, np.ndarray]:
-        return {method: np.array([_accuracy(results[name(method, seed)]) for seed in p.seeds]) for method in methods
+        return {method: np.array([mean_accuracy([results[name(method, seed)]]) for seed in p.seeds]) for method in methods
                 if all(name(method, seed) in results for seed in p.seeds)}
 
     return {"alone": of(alone, SETS), "pruned": of(pruned, ("dense", *SOURCES))}
-
-
-def _accuracy(result: Result) -> float:
-    return math.nan if faults_of(result) else 100 * (1 - float(result.arrays["test_error"]))
 
 
 def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:

@@ -34,3 +34,10 @@ def accuracy(pairs: Sequence[Result]) -> float:
     if any(faults_of(path) for path in pairs):
         return float("nan")
     return float(100 * (1 - np.mean([ends(path.arrays["test_error"]) for path in pairs])))
+
+
+def mean_accuracy(evaluations: Sequence[Result]) -> float:
+    """Mean test accuracy of some evaluations, percent; NaN where one is faulty."""
+    if any(faults_of(one) for one in evaluations):
+        return float("nan")
+    return float(100 * (1 - np.mean([one.arrays["test_error"] for one in evaluations])))

@@ -16,9 +16,8 @@ from synthprune import specs, stats
 from synthprune.data.facts import FACTS
 from synthprune.data.images import fingerprint
 from synthprune.experiments import settings
-from synthprune.experiments.distilled_pruning import mean_accuracy
 from synthprune.experiments.overview import checked_sets, set_words, with_each_set
-from synthprune.experiments.paths import accuracy, barrier, faults_of
+from synthprune.experiments.paths import accuracy, barrier, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
     Settings,
     decoded_images,
@@ -27,7 +26,7 @@ from synthprune.experiments.settings import (
     joined,
     matched_epochs,
     retrained,
-    subnetwork,
+    trained_on,
 )
 from synthprune.home import home
 from synthprune.problems import Problem
@@ -100,10 +99,10 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
         if isinstance(made := settings.synthetic_data(one), specs.Distilled):
             wanted[the_set(one)] = made
         for seed in p.seeds:
-            wanted |= {on_set(one, seed): _first_round(one, "synthetic", seed),
-                       on_random(one, seed): _first_round(one, "coreset", seed)}
+            wanted |= {on_set(one, seed): trained_on(one, "synthetic", seed),
+                       on_random(one, seed): trained_on(one, "coreset", seed)}
     other = other_decode(p)
-    return wanted | {on_random(other, seed): _first_round(other, "coreset", seed) for seed in p.seeds}
+    return wanted | {on_random(other, seed): trained_on(other, "coreset", seed) for seed in p.seeds}
 
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
@@ -111,11 +110,6 @@ def paths(p: Parameters) -> dict[str, specs.Entry]:
     return {path_name(p, seed, pair): specs.Path(
         ends=tuple(retrained(p, "imp", seed, 0, order) for order in pair), points=p.points)
         for seed in p.seeds for pair in combinations(p.orders, 2)}
-
-
-def _first_round(p: Parameters, method: settings.Method, seed: int) -> specs.Evaluation:
-    """The dense network trained on a set alone: the first round of the search on it, so that nothing is trained twice."""
-    return specs.Evaluation(of=subnetwork(p, method, seed, 1).round)
 
 
 def other_decode(p: Parameters) -> Parameters:

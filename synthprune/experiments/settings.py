@@ -123,6 +123,28 @@ class Settings(BaseModel):
         return value
 
 
+LEAST_PIXELS = 16
+"""Three poolings of the distilling network leave one number per channel of smaller images."""
+
+
+class Distilling(Settings):
+    """The fields of a chapter whose synthetic set is made on the spot."""
+
+    @field_validator("synthetic")
+    @classmethod
+    def _made_here(cls, value: str) -> str:
+        if value != "distilled":
+            raise ValueError("this chapter makes a set of its own: leave it at distilled")
+        return value
+
+    @field_validator("pixels")
+    @classmethod
+    def _enough(cls, pixels: int) -> int:
+        if pixels < LEAST_PIXELS:
+            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
+        return pixels
+
+
 def _list(name: str, value: str | float) -> list[Any]:
     """`[0,1]`, `0,1` or a single item, as a list."""
     try:
@@ -308,6 +330,11 @@ def retrained(p: Settings, method: Method, init_seed: int, level: int, order_see
     """The subnetwork trained on the real data, in one order."""
     return specs.Trained(subnetwork=subnetwork(p, method, init_seed, level), data=specs.Real(),
                          recipe=recipe(p, p.epochs), order_seed=order_seed)
+
+
+def trained_on(p: Settings, method: Method, seed: int) -> specs.Evaluation:
+    """The dense network trained on a set alone: the first round of the search on that set, so that it costs nothing more."""
+    return specs.Evaluation(of=subnetwork(p, method, seed, 1).round)
 
 
 def overrides(p: Settings) -> dict[str, Any]:

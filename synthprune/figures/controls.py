@@ -61,10 +61,9 @@ def dots(style: Style, rows: Sequence[tuple[str, Sequence[np.ndarray]]], title: 
             finite, colour = values[np.isfinite(values)], style.colour(method)
             if not len(finite):
                 continue
-            of_mean, at = stats.interval(finite), place + 0.24 * (n - (len(groups) - 1) / 2)
-            bounds = (finite.min(), finite.max()) if len(finite) < 3 else (of_mean.low, of_mean.high)
-            axes.plot(bounds, (at, at), color=colour, linewidth=1.4)
-            axes.plot(of_mean.mean, at, marker=MARKERS.get(method, "o"), color=colour, linestyle="none",
+            at = place + 0.24 * (n - (len(groups) - 1) / 2)
+            axes.plot(stats.bounds(values), (at, at), color=colour, linewidth=1.4)
+            axes.plot(finite.mean(), at, marker=MARKERS.get(method, "o"), color=colour, linestyle="none",
                       markerfacecolor="none" if n else colour)
     axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
     axes.set_yticklabels([LABELS[method] for method, _ in rows], fontsize=9)

@@ -96,8 +96,7 @@ class _Bar:
     @classmethod
     def of(cls, interval: Interval, values: np.ndarray) -> _Bar:
         if interval.n == 2 and np.isfinite(interval.mean):
-            finite = values[np.isfinite(values)]
-            return cls(interval.mean, float(finite.min()), float(finite.max()))
+            return cls(interval.mean, *stats.bounds(values))
         return cls(interval.mean, interval.low, interval.high)
 
     @property

@@ -316,10 +316,9 @@ def _dots(style: Style, rows: Sequence[tuple[str, Sequence[Dot]]], title: str, z
             finite, at = dot.values[np.isfinite(dot.values)], place + 0.24 * (n - (len(row) - 1) / 2)
             if not len(finite):
                 continue
-            mean, colour = stats.interval(finite), dot.colour(style)
-            ends = (finite.min(), finite.max()) if len(finite) < 3 else (mean.low, mean.high)
-            axes.plot(ends, (at, at), color=colour, linewidth=1.4)
-            axes.plot(mean.mean, at, marker=dot.marker, color=colour, linestyle="none",
+            colour = dot.colour(style)
+            axes.plot(stats.bounds(dot.values), (at, at), color=colour, linewidth=1.4)
+            axes.plot(finite.mean(), at, marker=dot.marker, color=colour, linestyle="none",
                       markerfacecolor=colour if dot.filled else "none")
     axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
     axes.set_yticklabels([label for label, _ in rows], fontsize=9)
