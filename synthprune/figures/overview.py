@@ -30,8 +30,7 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
     views = (_View("ratios, synthetic over IMP", "loss-barrier ratio", "test-accuracy ratio", (1, 1),
                    lambda c: (_Bar.of(c.ratio("loss"), c.ratios("loss")) if c.orders else _NO_PLACE,
                               _Bar.of(c.ratio("accuracy"), c.ratios("accuracy")))),
-             _View("differences, synthetic less IMP", "difference of loss barriers (nats)",
-                   "difference of test accuracies (points)", (0, 0),
+             _View("differences, synthetic less IMP", "loss-barrier difference (nats)", "accuracy difference (points)", (0, 0),
                    lambda c: (_Bar.of(c.difference("loss"), c.differences("loss")),
                               _Bar.of(c.difference("accuracy"), c.differences("accuracy")))))
     panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
