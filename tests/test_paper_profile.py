@@ -339,8 +339,8 @@ def test_the_plan_of_a_chapter_is_that_counted_by_hand(home: Path) -> None:
     """Chapter 05: five initialisations, three kinds of ConvNet-3 at level 4, each trained in four orders on CIFAR-10."""
     first, second, third, last = 32**2 * 128 * 27, 16**2 * 128 * 1152, 8**2 * 128 * 1152, 2048 * 10
     forward, step = 2 * (first + second + third + last), 2 * (2 * first + 3 * (second + third + last))
-    # The first round of IMP is the dense training in the search's order, 3, which is among the four.
-    real, synthetic = 5 * (3 * 4 + 3), 5 * 4
+    # The searches train in an order of their own, so that all four rounds of IMP come beside the twelve trainings.
+    real, synthetic = 5 * (3 * 4 + 4), 5 * 4
     visits = real * 300 * 50_000 + synthetic * 1000 * 400
     paths = 3 * 5 * 6 * 11 * 60_000
     planes = 3 * ((100**2 + 2 * 4) + 4 * (2**2 + 2 * 4) + (100**2 + 2 * 3)) * 5000
