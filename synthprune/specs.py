@@ -80,6 +80,7 @@ class Coreset(Value):
 class Distilled(Entry):
     """A synthetic set of our own making: distribution matching on `dataset`. Images (classes * ipc, c, h, h)."""
 
+    version: ClassVar[int] = 2
     dataset: Dataset
     ipc: Positive
     factor: Positive
@@ -232,7 +233,7 @@ class Subnetwork(Entry):
 class Trained(Entry):
     """A subnetwork trained on `data` in the order of `order_seed`: a retraining, or a round of a search, alike."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     light: ClassVar[bool] = False
     subnetwork: Subnetwork
     data: PruningData

@@ -42,13 +42,17 @@ class Resident:
 
     def batch(self, index: Tensor | slice) -> Tensor:
         """Normalised float32 images (n, c, h, h) of the rows in `index`."""
-        return _normalised(self.images[index], self.mean, self.std)
+        return _normalised(self._rows(index), self.mean, self.std)
 
     def augmented(self, index: Tensor, rng: np.random.Generator) -> Tensor:
         """The same, each image augmented as is usual for this data set."""
         if self.augmentation == "photo":
-            return _normalised(photo(_floats(self.images[index]), rng), self.mean, self.std)
+            return _normalised(photo(_floats(self._rows(index)), rng), self.mean, self.std)
         return diffaug(self.batch(index), rng, flip=self.flip)
+
+    def _rows(self, index: Tensor | slice) -> Tensor:
+        # Of whole images, index_select is an order of magnitude faster than an index in brackets.
+        return self.images[index] if isinstance(index, slice) else self.images.index_select(0, index)
 
 
 def _floats(images: Tensor) -> Tensor:
@@ -56,7 +60,8 @@ def _floats(images: Tensor) -> Tensor:
 
 
 def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    return (_floats(images) - mean) / std
+    white = 255.0 if images.dtype == torch.uint8 else 1.0
+    return (images.float() - white * mean).div_(white * std)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy import ndimage
 
-from synthprune.data.augment import GEOMETRIES, cutmix, diffaug
+from synthprune.data.augment import cutmix, diffaug
 from synthprune.seeds import generator
 
+GEOMETRIES = ("crop", "scale", "rotate")
 NEUTRAL_SCALE = (1 - 1 / 1.2) / (1.2 - 1 / 1.2)
 NEUTRAL = {"crop": 0.5, "scale": NEUTRAL_SCALE, "rotate": 0.5}
 

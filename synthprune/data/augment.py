@@ -6,12 +6,14 @@ parameters per image. All of it acts on normalised images, so the zero that fill
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GEOMETRIES = ("crop", "scale", "rotate")
+Numbers = np.ndarray | float
 
 
 def diffaug(images: Tensor, rng: np.random.Generator, *, flip: bool, shared: bool = False) -> Tensor:
@@ -20,64 +22,74 @@ def diffaug(images: Tensor, rng: np.random.Generator, *, flip: bool, shared: boo
     `flip`: also mirror with probability 1/2. `shared`: one draw for the whole batch instead of one per image, as
     matching real with synthetic images needs.
     """
-    draws = rng.random((6, 1 if shared else len(images)))
-    geometry = GEOMETRIES[int(rng.integers(3))]
-    drawn = torch.from_numpy(draws).to(images.device, images.dtype)
-    if shared:
-        drawn = drawn.expand(-1, len(images))
-    mirror, brightness, saturation, contrast, u, v = drawn
-    mirrored = mirror < (0.5 if flip else 0.0)
-    images = _colour(images, brightness, saturation, contrast)
-    return (_shift if geometry == "crop" else _scale if geometry == "scale" else _rotate)(images, u, v, mirrored)
+    mirror, brightness, saturation, contrast, u, v = rng.random((6, 1 if shared else len(images)))
+    matrix = GEOMETRIES[int(rng.integers(3))](u, v, images.shape[-1])
+    matrix[0] *= np.where(mirror < (0.5 if flip else 0), -1, 1)  # before it is moved
+    return _moved(_coloured(images, brightness - 0.5, 2 * saturation, contrast + 0.5), matrix)
 
 
-def _colour(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Add U(-.5, .5); scale about the channel mean by U(0, 2); scale about the image mean by U(.5, 1.5).
+# What is drawn is made into one matrix of each image before it comes to the device: there, few and large operations are left.
 
-    With b, s, c those three, all in one: c s x + c (1 - s) grey + (1 - c) level + b, of the x that came in.
+
+def _coloured(images: Tensor, b: np.ndarray, s: np.ndarray, c: np.ndarray) -> Tensor:
+    """Add b; scale about the channel mean by s; scale about the image mean by c.
+
+    All in one: c s x + c (1 - s) grey + (1 - c) level + b, of the x that came in.
     """
-    b, s, c = (w[:, None, None, None] for w in (brightness - 0.5, 2 * saturation, contrast + 0.5))
-    grey = images.mean(1, keepdim=True)
-    level = grey.mean((2, 3), keepdim=True)
-    return torch.addcmul(c * (1 - s) * grey + ((1 - c) * level + b), images, c * s)
+    channels = images.shape[1]
+    mixing = np.multiply.outer(c * s, np.eye(channels)) + (c * (1 - s) / channels)[:, None, None]
+    mixing, rest, b = (images.new_tensor(values) for values in (mixing, 1 - c, b))
+    moved = torch.addcmul(b, rest, images.mean((1, 2, 3)))[:, None, None]
+    return torch.baddbmm(moved, mixing.expand(len(images), -1, -1), images.flatten(2)).view(images.shape)
 
 
-def _shift(images: Tensor, u: Tensor, v: Tensor, mirrored: Tensor, ratio: float = 0.125) -> Tensor:
-    """Mirror where said, then move by whole pixels, up to an eighth of the side per axis, zeros behind it."""
-    n, _, side, _ = images.shape
-    reach = int(ratio * side + 0.5)
-    # A draw just below 1 is 1 in float32.
-    down, right = (torch.floor(w * (2 * reach + 1)).long().clamp(max=2 * reach)[:, None] for w in (u, v))
-    padded = F.pad(images, (reach, reach, reach, reach))
-    steps = torch.arange(side, device=images.device)
-    rows, columns = down + steps, right + steps
-    columns = torch.where(mirrored[:, None], side + 2 * reach - 1 - columns, columns)
-    batch = torch.arange(n, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+def _crop(u: np.ndarray, v: np.ndarray, side: int) -> np.ndarray:
+    """Move by whole pixels, up to an eighth of the side per axis."""
+    reach = int(side / 8 + 0.5)
+    down, right = (np.floor(w * (2 * reach + 1)) - reach for w in (u, v))
+    return _matrix(u, xx=1, yy=1, x=right * (2 / side), y=down * (2 / side))
 
 
-def _scale(images: Tensor, u: Tensor, v: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror where said, then scale by U(1/1.2, 1.2) per axis."""
+def _scale(u: np.ndarray, v: np.ndarray, _: int) -> np.ndarray:
+    """Scale by U(1/1.2, 1.2) per axis."""
     low, high = 1 / 1.2, 1.2
-    zero = torch.zeros_like(u)
-    return _warp(images, (low + u * (high - low), zero, zero, low + v * (high - low)), mirrored)
+    return _matrix(u, xx=low + u * (high - low), yy=low + v * (high - low))
 
 
-def _rotate(images: Tensor, u: Tensor, _: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror where said, then rotate by U(-15, 15) degrees."""
-    angle = (u - 0.5) * 2 * np.deg2rad(15)
-    cosine, sine = angle.cos(), angle.sin()
-    return _warp(images, (cosine, -sine, sine, cosine), mirrored)
+def _rotate(u: np.ndarray, *_: object) -> np.ndarray:
+    """Rotate by U(-15, 15) degrees."""
+    angle = np.deg2rad(30 * u - 15)
+    return _matrix(u, xx=np.cos(angle), xy=-np.sin(angle), yx=np.sin(angle), yy=np.cos(angle))
 
 
-def _warp(images: Tensor, matrix: tuple[Tensor, Tensor, Tensor, Tensor], mirrored: Tensor) -> Tensor:
-    """Look up every pixel where the matrices (n,) xx, xy, yx, yy send it, about the centre; bilinear, zeros outside."""
-    sign = 1 - 2 * mirrored.to(images.dtype)
-    xx, xy, yx, yy = matrix
-    zero = torch.zeros_like(xx)
-    theta = torch.stack([sign * xx, sign * xy, zero, yx, yy, zero], 1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+GEOMETRIES = (_crop, _scale, _rotate)
+
+
+def _matrix(like: np.ndarray, *, xx: Numbers, yy: Numbers, xy: Numbers = 0, yx: Numbers = 0, x: Numbers = 0,
+            y: Numbers = 0) -> np.ndarray:
+    """(2, 3, n): the pixel at (X, Y), -1 to 1 about the centre, comes from (xx X + xy Y + x, yx X + yy Y + y)."""
+    made = np.empty((6, len(like)))
+    for row, values in zip(made, (xx, xy, x, yx, yy, y), strict=True):
+        row[:] = values
+    return made.reshape(2, 3, -1)
+
+
+def _moved(images: Tensor, matrix: np.ndarray) -> Tensor:
+    """Take every pixel from where `matrix` says; bilinear, zeros outside."""
+    n, _, side, _ = images.shape
+    places = images.new_tensor(matrix.transpose(0, 2, 1)) @ images.new_tensor(_pixels(side))
+    grid = places.view(2, -1, side, side).movedim(0, -1).expand(n, -1, -1, -1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+@functools.cache
+def _pixels(side: int) -> np.ndarray:
+    """(3, side²): X and Y of every pixel, -1 to 1 about the centre, and 1.
+
+    Exact where the side is a power of two: a move by whole pixels then interpolates nothing.
+    """
+    steps = (2 * np.arange(side) + 1) / side - 1
+    return np.stack([np.tile(steps, side), np.repeat(steps, side), np.ones(side**2)])
 
 
 def cutmix(images: Tensor, labels: Tensor, rng: np.random.Generator, probability: float) -> tuple[Tensor, Tensor, float]:
@@ -94,6 +106,6 @@ def cutmix(images: Tensor, labels: Tensor, rng: np.random.Generator, probability
     top, left = np.maximum(centre - cut // 2, 0)
     bottom, right = np.minimum(centre + cut // 2, side)
     partner = torch.from_numpy(rng.permutation(len(images))).to(images.device)
-    images = images.clone()
-    images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
-    return images, labels[partner], 1 - float((bottom - top) * (right - left)) / side**2
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right].index_select(0, partner)
+    return mixed, labels[partner], 1 - float((bottom - top) * (right - left)) / side**2
