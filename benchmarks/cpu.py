@@ -16,11 +16,11 @@ from synthprune.machine import keep_freed_memory
 
 STEPS = [
     # width, pixels, batch, batches a turn; targets against convolutions, against the plain loop, of everything else
-    ((128, 32, 64, 3), ("at most 1.25", "at least 1.6", "under 5 %")),
-    ((128, 32, 256, 1), ("at most 1.25", "at least 1.6", "")),
-    ((32, 32, 64, 8), ("at most 1.6", "at least 2", "")),
-    ((32, 32, 256, 2), ("at most 1.6", "at least 2", "")),
-    ((32, 16, 64, 20), ("", "", "")),
+    ((128, 32, 64, 4), ("at most 1.25", "at least 1.6", "under 5 %")),
+    ((128, 32, 256, 2), ("at most 1.25", "at least 1.6", "")),
+    ((32, 32, 64, 40), ("at most 1.6", "at least 2", "")),
+    ((32, 32, 256, 10), ("at most 1.6", "at least 2", "")),
+    ((32, 16, 64, 80), ("", "", "")),
 ]
 EVALUATIONS = [((32, 16, 500, 8), 11), ((128, 32, 500, 2), 3)]
 """Laptop and paper sizes; images in batches of 500, points."""

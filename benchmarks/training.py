@@ -162,18 +162,22 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
 
 
 def step_rows(bench: Bench, targets: tuple[str, str, str]) -> list[Row]:
-    """The step against its convolutions, against the plain loop, its share of everything else, and against eager."""
-    times = in_turns({"step": bench.step(), "convolutions": bench.convolutions(), "plain": bench.plain(), "bare": bench.bare(),
-                      "eager": bench.step(compiled=False)})
+    """The step against its convolutions, and how much of it is what; against the plain loop, and against eager.
+
+    In turns of their own: what allocates as the plain loop and the eager step do leaves memory that slows the others.
+    """
+    parts = in_turns({"step": bench.step(), "convolutions": bench.convolutions(), "bare": bench.bare()}, 9)
+    wholes = in_turns({"step": bench.step(), "plain": bench.plain(), "eager": bench.step(compiled=False)})
     values = bench.batch * bench.width * bench.pixels**2
-    rest, saved = ([a - b for a, b in zip(times[one], times[other], strict=True)]
-                   for one, other in (("step", "bare"), ("eager", "step")))
+    rest, saved = ([a - b for a, b in zip(longer, shorter, strict=True)]
+                   for longer, shorter in ((parts["step"], parts["bare"]), (wholes["eager"], wholes["step"])))
     return [
-        Row(f"step, {bench.name}", "its convolutions alone", targets[0], ratios(times["step"], times["convolutions"])),
-        Row(f"images per second, {bench.name}", "a plain loop", targets[1], ratios(times["plain"], times["step"])),
-        Row(f"not forward, backward or update, {bench.name}", "the step", targets[2],
-            [100 * share for share in ratios(rest, times["step"])], "%"),
-        Row(f"eager step, {bench.name}", "the step", "", ratios(times["eager"], times["step"])),
+        Row(f"step, {bench.name}", "its convolutions alone", targets[0], ratios(parts["step"], parts["convolutions"])),
+        Row(f"forward, backward and update, {bench.name}", "the same", "", ratios(parts["bare"], parts["convolutions"])),
+        Row(f"everything else in the step, {bench.name}", "the step", targets[2],
+            [100 * share for share in ratios(rest, parts["step"])], "%"),
+        Row(f"images per second, {bench.name}", "a plain loop", targets[1], ratios(wholes["plain"], wholes["step"])),
+        Row(f"eager step, {bench.name}", "the step", "", ratios(wholes["eager"], wholes["step"])),
         Row(f"saved by compiling, {bench.name}", "image and feature value", "", [1e9 * s / values for s in saved], "ns"),
     ]
 
