@@ -52,7 +52,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         turns = [Path(name) / str(turn) for turn in range(TURNS)]
         long = [[seconds(trainings(8, LONG), folder, workers) for workers in (1, 2)] for folder in turns]
-        short = [[seconds(trainings(count, SHORT, first), folder, 2) for count, first in ((8, 100), (64, 200))] for folder in turns]
+        short = [[seconds(trainings(count, SHORT, first), folder, 2) for count, first in ((8, 100), (64, 200))]
+                 for folder in turns]
     one, few = (statistics.median(first for first, _ in pairs) / 8 for pairs in (long, short))
     record("python -m benchmarks.sweep", [
         Row(f"8 equal trainings of {one:.0f} s on two workers", "one after the other", "at least 1.85",

@@ -151,9 +151,14 @@ class Run:
     def verdicts(self) -> Stack:
         """A box for each claim of the ledger that this chapter decides."""
         judged = judgements(self.chapter, self.parameters, self.results)
-        quotes = {claim.id: claim.plain for claim in claims.load()}
-        return Stack([("", Verdict(j.state, f"{j.words.capitalize()}: {name}", f"\N{LEFT DOUBLE QUOTATION MARK}{quotes[name]}"
-                                   f"\N{RIGHT DOUBLE QUOTATION MARK} {j.evidence}")) for name, j in judged.items()])
+        ledger = {claim.id: claim for claim in claims.load()}
+
+        def box(name: str, found: claims.Judgement) -> Verdict:
+            claim = ledger[name]
+            quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{claim.plain}\N{RIGHT DOUBLE QUOTATION MARK}"
+            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{quoted} {found.evidence}", claim.says)
+
+        return Stack([("", box(name, found)) for name, found in judged.items()])
 
     def provenance(self) -> Provenance:
         """Where this page's numbers come from, as a line for readers and a record for the book."""

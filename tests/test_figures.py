@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from synthprune import figures
-from synthprune.figures import DARK, LIGHT, Figure, Panel, Style, Table
+from synthprune.figures import DARK, LIGHT, Figure, Panel, Style, Table, Verdict
 
 
 def draw(style: Style) -> Canvas:
@@ -37,6 +37,12 @@ def test_the_same_data_give_the_same_bytes() -> None:
 def test_a_table_escapes_and_heads_its_rows() -> None:
     shown = Table("a < b", ("name", "value"), [("x", "1 > 0")])._repr_html_()
     assert "<th scope=row>x</th><td>1 &gt; 0</td>" in shown and "a &lt; b" in shown
+
+
+def test_a_verdict_box_says_what_counts_where_it_is_told() -> None:
+    box = Verdict("holds", "Holds: a", "x < y", "at most 1 & no more")._repr_html_()
+    assert "x &lt; y" in box and "<details><summary>What counts</summary><p>at most 1 &amp; no more</p></details>" in box
+    assert "details" not in Verdict("holds", "Holds: a", "x")._repr_html_()
 
 
 def test_a_slider_is_for_live_kernels_and_a_still_figure_for_pages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,15 +126,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be concluded, in a box: `state` is "holds", "fails" or "open"; title and text are plain text."""
+    """What may be concluded, in a box: `state` is "holds", "fails" or "open"; the rest is plain text.
+
+    `criterion`: what counts for and against, shown when asked for.
+    """
 
     state: str
     title: str
     text: str
+    criterion: str = ""
 
     def _repr_html_(self) -> str:
-        return (f'<div class="verdict verdict--{self.state}" role="note"><p class="verdict__title">{html.escape(self.title)}</p>'
-                f"<p>{html.escape(self.text)}</p></div>")
+        title, text, criterion = map(html.escape, (self.title, self.text, self.criterion))
+        counts = f"<details><summary>What counts</summary><p>{criterion}</p></details>" if criterion else ""
+        return (f'<div class="verdict verdict--{self.state}" role="note"><p class="verdict__title">{title}</p>'
+                f"<p>{text}</p>{counts}</div>")
 
 
 @dataclass(frozen=True)

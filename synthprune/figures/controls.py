@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
@@ -13,7 +14,8 @@ from synthprune.data.facts import FACTS
 from synthprune.experiments.controls import SCANS, Measured, Parameters, measured
 from synthprune.experiments.settings import METHODS
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
-from synthprune.figures.words import interval_words, level_words, minus, setting, sparsity
+from synthprune.figures.drawings import Dot, dots
+from synthprune.figures.words import band_words, interval_words, level_words, minus, setting, sparsity
 from synthprune.store import Result
 
 QUANTITIES = {"accuracy": "test accuracy, %", "error": "training-error barrier, points"}
@@ -29,11 +31,11 @@ def sources(p: Parameters, results: Mapping[str, Result]) -> Figure:
     rows = [("dense", [0]), *((method, p.levels_of(method)) for method in _by_accuracy(p, of))]
     panels = []
     for quantity, title in QUANTITIES.items():
-        shown = [(method, [getattr(of["", method, level], quantity) for level in levels if ("", method, level) in of])
-                 for method, levels in rows]
+        shown = [(LABELS[method], [Dot(getattr(of["", method, level], quantity), method, filled=level == levels[0])
+                                   for level in levels if ("", method, level) in of]) for method, levels in rows]
         line = stats.STABLE_BELOW if quantity == "error" else None
-        panels.append(Panel(lambda style, shown=shown, title=title, line=line: dots(style, shown, title, line),
-                            _dots_alt(of, rows, quantity)))
+        drawing = functools.partial(dots, rows=shown, title=title, zero=quantity == "error", line=line)
+        panels.append(Panel(drawing, _dots_alt(of, rows, quantity)))
     caption = (f"{setting(p)} One row for each way to find a mask; filled: level {p.levels[0]}, hollow: higher levels."
                f" Dotted: two points, below which a network is called stable."
                f" {level_words(p.levels)}{band_words(p.seeds)}{_left_out(of)}")
@@ -46,39 +48,6 @@ def sources(p: Parameters, results: Mapping[str, Result]) -> Figure:
 def _by_accuracy(p: Parameters, of: Found) -> list[str]:
     here = [method for method in p.methods if ("", method, p.levels[0]) in of]
     return sorted(here, key=lambda method: -np.nan_to_num(stats.interval(of["", method, p.levels[0]].accuracy).mean, nan=-1))
-
-
-def dots(style: Style, rows: Sequence[tuple[str, Sequence[np.ndarray]]], title: str, line: float | None = None) -> Canvas:
-    """A row for each method, and in it a mean for each array (initialisations,): filled for the first, hollow for the others.
-
-    Bars as `band_words` says. `line`: a dotted one, beside that at zero. NaN is left out.
-    """
-    height = 0.34 * len(rows) + 1.1
-    canvas = Canvas(figsize=(4.2, height))
-    axes = canvas.add_axes((0.5, 0.9 / height, 0.46, 1 - 1.15 / height))
-    for place, (method, groups) in enumerate(rows):
-        for n, values in enumerate(groups):
-            finite, colour = values[np.isfinite(values)], style.colour(method)
-            if not len(finite):
-                continue
-            at = place + 0.24 * (n - (len(groups) - 1) / 2)
-            axes.plot(stats.bounds(values), (at, at), color=colour, linewidth=1.4)
-            axes.plot(finite.mean(), at, marker=MARKERS.get(method, "o"), color=colour, linestyle="none",
-                      markerfacecolor="none" if n else colour)
-    axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
-    axes.set_yticklabels([LABELS[method] for method, _ in rows], fontsize=9)
-    if line is not None:
-        axes.axvline(0, color=style.text, linewidth=0.8, zorder=1)
-        axes.axvline(line, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
-    return canvas
-
-
-def band_words(seeds: Sequence[int]) -> str:
-    """What the bars of `dots` are: ' Bars: ...', or nothing where there are none."""
-    if len(seeds) < 2:
-        return ""
-    shade = "the range of the two initialisations" if len(seeds) == 2 else "the 95\N{NO-BREAK SPACE}% interval of the mean"
-    return f" Bars: {shade}."
 
 
 def _dots_alt(of: Found, rows: list[tuple[str, list[int]]], quantity: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
@@ -23,18 +22,15 @@ from synthprune.experiments.discussion import (
     sizes,
 )
 from synthprune.experiments.settings import METHODS
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
-from synthprune.figures.words import count, interval_words, level_words, minus, scene_title, setting, sparsity
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
+from synthprune.figures.drawings import in_each
+from synthprune.figures.words import count, interval_words, level_words, minus, setting, sparsity
 from synthprune.store import Result, Store
 
 SIZE = (3.6, 3.7)
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-
-def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result], *more: Any) -> Stack:
-    """`show` for each scene that was measured, one below the other."""
-    shown = measured_scenes(p, results)
-    return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results, *more)) for scene in shown])
+in_scenes = in_each(measured_scenes)
 
 
 def where(p: Parameters, results: Mapping[str, Result]) -> Figure:

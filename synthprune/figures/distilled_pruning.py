@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +30,7 @@ from synthprune.experiments.distilled_pruning import (
 )
 from synthprune.experiments.settings import METHODS, Method, Settings, decoded_images, search
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
+from synthprune.figures.drawings import in_each
 from synthprune.figures.words import count, interval_words, minus, scene_title, setting, sparsity
 from synthprune.store import Result
 
@@ -42,11 +42,7 @@ START = "\N{GREEK SMALL LETTER THETA}\N{SUBSCRIPT ZERO}"
 NOTHING = "no value: every one collapsed or diverged"
 TICKS, NAMED = 6, 6
 
-
-def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result]) -> Stack:
-    """`show` for each scene that was measured, one below the other."""
-    shown = measured_scenes(p, results)
-    return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results)) for scene in shown])
+in_scenes = in_each(measured_scenes)
 
 
 # The algorithm.

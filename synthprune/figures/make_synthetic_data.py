@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
 from synthprune.data.facts import FACTS
@@ -24,13 +24,10 @@ from synthprune.experiments.make_synthetic_data import (
     seconds,
 )
 from synthprune.experiments.settings import decoded_images
-from synthprune.figures import LABELS, Figure, Panel, Style, Table
-from synthprune.figures.controls import band_words, dots
-from synthprune.figures.words import interval_words, level_words, minus, setting
+from synthprune.figures import LABELS, Figure, Panel, Table
+from synthprune.figures.drawings import ON_A_SHEET, Dot, dots, sheet
+from synthprune.figures.words import band_words, interval_words, level_words, minus, setting
 from synthprune.store import Result, Store
-
-SHOWN = 10
-"""Classes on a contact sheet."""
 
 WHAT = {"alone": "trained on the set alone", "pruned": "mask from the set, trained on real data"}
 
@@ -38,32 +35,27 @@ WHAT = {"alone": "trained on the set alone", "pruned": "mask from the set, train
 def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The first stored image of each class, before and after distillation."""
     change, classes = moved(p, results), FACTS[p.dataset].classes
-    panels = [Panel(lambda style, name=name, title=title: _sheet(style, p, results[name], title), _sheet_alt(p, title, change))
+    panels = [Panel(lambda style, name=name, title=title: sheet(style, first_of_each(results[name]), classes, title),
+                    _sheet_alt(p, title, change))
               for name, title in ((START, "random real images"), (END, f"after {p.distillation_steps} steps"))
               if name in results]
     cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
     tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
-    some = f" The first {SHOWN} of {len(classes)} classes." if len(classes) > SHOWN else ""
+    some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
     caption = (f"{setting(p)} The first stored image of each class (of {p.synthetic_per_class}){tiles}:"
                f" where distillation begins, and where it ends. Images: {FACTS[p.dataset].title}.{some}")
     rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in zip(classes, change, strict=True))]
     return Figure(panels, caption, rows, "11_contact_sheet")
 
 
-def _sheet(style: Style, p: Parameters, result: Result, title: str) -> Canvas:
-    canvas, classes = Canvas(figsize=(3.6, 2.1)), FACTS[p.dataset].classes[:SHOWN]
-    canvas.suptitle(title, color=style.text, fontsize=11, fontweight="bold", y=1.04)
-    for place, (axes, name) in enumerate(zip(canvas.subplots(2, SHOWN // 2).flat, classes, strict=True)):
-        first = np.flatnonzero(result.arrays["labels"] == place)[0]
-        image = np.clip(result.arrays["images"][first], 0, 1).transpose(1, 2, 0)
-        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=8, fontweight="normal", pad=2)
-        axes.set_axis_off()
-    return canvas
+def first_of_each(result: Result) -> list[np.ndarray]:
+    """The first stored image of each class, in class order."""
+    _, first = np.unique(result.arrays["labels"], return_index=True)
+    return list(result.arrays["images"][first])
 
 
 def _sheet_alt(p: Parameters, title: str, change: np.ndarray) -> str:
-    classes = ", ".join(FACTS[p.dataset].classes[:SHOWN])
+    classes = ", ".join(FACTS[p.dataset].classes[:ON_A_SHEET])
     return (f"Contact sheet, {title}: one stored image each of {classes}. Distillation changes pixels by"
             f" {minus(change.mean(), 1)} percent of their range on average.")
 
@@ -73,8 +65,9 @@ def worth(p: Parameters, results: Mapping[str, Result]) -> Figure:
     found = accuracies(p, results)
     panels = []
     for what, of in found.items():
-        rows, title = [(method, [values]) for method, values in of.items()], f"test accuracy, %\n{WHAT[what]}"
-        panels.append(Panel(lambda style, rows=rows, title=title: dots(style, rows, title), _worth_alt(of, WHAT[what])))
+        rows = [(LABELS[method], [Dot(values, method)]) for method, values in of.items()]
+        drawing = functools.partial(dots, rows=rows, title=f"test accuracy, %\n{WHAT[what]}")
+        panels.append(Panel(drawing, _worth_alt(of, WHAT[what])))
     faulty = left_out(p, results)
     out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
     caption = (f"{setting(p)} First: the dense network, trained on {decoded_images(p)} decoded images and nothing else. Second:"

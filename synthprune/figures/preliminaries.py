@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +34,9 @@ from synthprune.experiments.preliminaries import (
 )
 from synthprune.experiments.settings import ARCHITECTURES
 from synthprune.figures import Figure, Panel, Stack, Style, Table, Verdict
-from synthprune.figures.controls import band_words
-from synthprune.figures.words import interval_words, minus, scene_title, setting
+from synthprune.figures.drawings import ON_A_SHEET, Dot, dots, sheet
+from synthprune.figures.words import band_words, interval_words, minus, scene_title, setting
 from synthprune.store import Result
-
-SHOWN = 10
-"""Images on a contact sheet."""
 
 SOURCES = {"idc": "Kim et al. (2022), by matching gradients",
            "mtt": "Cazenavette et al. (2022), by matching training trajectories",
@@ -230,14 +227,14 @@ def source(p: Parameters) -> str:
 
 def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) -> Figure:
     classes = FACTS[p.dataset].classes
-    panels = [Panel(lambda style, images=images, words=words: _sheet(style, images, words, classes),
-                    f"Contact sheet of the synthetic set with {words}: one stored image each of {', '.join(classes[:SHOWN])}."
-                    f" Source: {source(one)}.") for words, (one, images) in here.items()]
+    panels = [Panel(lambda style, images=images, words=words: sheet(style, images, classes, words),
+                    f"Contact sheet of the synthetic set with {words}: one stored image each of"
+                    f" {', '.join(classes[:ON_A_SHEET])}. Source: {source(one)}.") for words, (one, images) in here.items()]
     sides = {images.shape[-1] for _, images in here.values()}
     smaller = f" A network sees them averaged to {p.pixels} pixels." if sides != {p.pixels} else ""
     cut = (f" Each is cut into {p.synthetic_factor} x {p.synthetic_factor} tiles before a network sees it."
            if p.synthetic_factor > 1 else "")
-    some = f" The first {SHOWN} of {len(classes)} classes." if len(classes) > SHOWN else ""
+    some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
     whose = "; ".join(f"{words}: {source(one)}" for words, (one, _) in here.items())
     caption = html.escape(f"The first stored image of each class of {FACTS[p.dataset].title}. {whose}.{cut}{smaller}{some}"
                           f" Profile {p.profile}.", quote=False)
@@ -246,27 +243,7 @@ def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) ->
     return Figure(panels, caption, rows, "02_contact_sheets")
 
 
-def _sheet(style: Style, images: np.ndarray, title: str, classes: Sequence[str]) -> Canvas:
-    canvas = Canvas(figsize=(3.6, 2.1))
-    canvas.suptitle(title, color=style.text, fontsize=11, fontweight="bold", y=1.04)
-    for axes, image, name in zip(canvas.subplots(2, SHOWN // 2).flat, images, classes, strict=False):
-        axes.imshow(np.clip(image, 0, 1).transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=7, fontweight="normal", pad=2)
-        axes.set_axis_off()
-    return canvas
-
-
 # What training on a set alone gives.
-
-
-@dataclass(frozen=True)
-class Dot:
-    """One mean with its bar in a row of dots: `values` (initialisations,)."""
-
-    values: np.ndarray
-    colour: Callable[[Style], str]
-    marker: str
-    filled: bool = True
 
 
 def worth(p: Parameters, results: Mapping[str, Result]) -> Stack:
@@ -279,14 +256,14 @@ def worth(p: Parameters, results: Mapping[str, Result]) -> Stack:
 def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Accuracy after training on each set and on random real images alone; then the paired differences, and the decode's."""
     found, decode = worths(p, results), decode_alone(p, results)
-    both = [(set_words(one.p), [Dot(one.on_set, _synthetic, "o"), Dot(one.on_random, _coreset, "o", filled=False)])
+    both = [(set_words(one.p), [Dot(one.on_set, "synthetic"), Dot(one.on_random, "coreset", filled=False)])
             for one in found]
-    gains = [(set_words(one.p), [Dot(one.gain, _synthetic, "o")]) for one in found]
+    gains = [(set_words(one.p), [Dot(one.gain, "synthetic")]) for one in found]
     if decode:
-        gains.append((f"{p.synthetic_per_class} per class,\ndecode alone", [Dot(decode.gain, _coreset, "D")]))
+        gains.append((f"{p.synthetic_per_class} per class,\ndecode alone", [Dot(decode.gain, "coreset")]))
     titles = ("test accuracy, %", "difference, points")
-    panels = [Panel(lambda style: _dots(style, both, titles[0]), _worth_alt(found)),
-              Panel(lambda style: _dots(style, gains, titles[1], zero=True), _gain_alt(gains))]
+    panels = [Panel(lambda style: dots(style, both, titles[0]), _worth_alt(found)),
+              Panel(lambda style: dots(style, gains, titles[1], zero=True), _gain_alt(gains))]
     out = _missing(left_out(p, results), sets_not_run(p, results))
     what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many"
             " stored ones left whole." if decode else "")
@@ -297,34 +274,6 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     rows += [(f'"{words}"', seed, f"{value:.6f}") for words, values in _columns(p, results)
              for seed, value in zip(p.seeds, values, strict=True)]
     return Figure(panels, caption, rows, "02_worth_of_sets")
-
-
-def _synthetic(style: Style) -> str:
-    return style.synthetic
-
-
-def _coreset(style: Style) -> str:
-    return style.colour("coreset")
-
-
-def _dots(style: Style, rows: Sequence[tuple[str, Sequence[Dot]]], title: str, zero: bool = False) -> Canvas:
-    height = 0.42 * len(rows) + 1.0
-    canvas = Canvas(figsize=(4.2, height))
-    axes = canvas.add_axes((0.36, 0.7 / height, 0.6, 1 - 0.85 / height))
-    for place, (_, row) in enumerate(rows):
-        for n, dot in enumerate(row):
-            finite, at = dot.values[np.isfinite(dot.values)], place + 0.24 * (n - (len(row) - 1) / 2)
-            if not len(finite):
-                continue
-            colour = dot.colour(style)
-            axes.plot(stats.bounds(dot.values), (at, at), color=colour, linewidth=1.4)
-            axes.plot(finite.mean(), at, marker=dot.marker, color=colour, linestyle="none",
-                      markerfacecolor=colour if dot.filled else "none")
-    axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
-    axes.set_yticklabels([label for label, _ in rows], fontsize=9)
-    if zero:
-        axes.axvline(0, color=style.text, linewidth=0.8, zorder=1)
-    return canvas
 
 
 def _worth_alt(found: Sequence[Worth]) -> str:

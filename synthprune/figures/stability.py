@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from synthprune.experiments.stability import (
     measured_scenes,
     table,
 )
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
-from synthprune.figures.words import count, interval_words, level_words, listed, minus, scene_title, setting, sparsity
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
+from synthprune.figures.drawings import in_each
+from synthprune.figures.words import count, interval_words, level_words, listed, minus, setting, sparsity
 from synthprune.store import Result
 
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
@@ -34,11 +35,7 @@ NOTHING = "Nothing to draw: every subnetwork collapsed or diverged."
 UNCHANGED = 0.0005
 SIZE, WIDE = (3.6, 3.7), (5.8, 4.2)
 
-
-def in_scenes(show: Callable[..., Any], p: Parameters, results: Mapping[str, Result], *more: Any) -> Stack:
-    """`show` for each scene that was measured, one below the other."""
-    shown = measured_scenes(p, results)
-    return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results, *more)) for scene in shown])
+in_scenes = in_each(measured_scenes)
 
 
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:

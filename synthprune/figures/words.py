@@ -38,6 +38,14 @@ def interval_words(p: Settings) -> str:
     return f"mean [95\N{NO-BREAK SPACE}% interval] over {count(len(p.seeds), 'initialisation')}"
 
 
+def band_words(seeds: Sequence[int]) -> str:
+    """What the bars of `dots` are: ' Bars: ...', or nothing where there are none."""
+    if len(seeds) < 2:
+        return ""
+    shade = "the range of the two initialisations" if len(seeds) == 2 else "the 95\N{NO-BREAK SPACE}% interval of the mean"
+    return f" Bars: {shade}."
+
+
 def minus(value: float, digits: int) -> str:
     """A number with a true minus sign."""
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,76 @@
+"""Drawings that several chapters share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from synthprune import stats
+from synthprune.experiments.settings import Settings
+from synthprune.figures import MARKERS, Stack, Style
+from synthprune.figures.words import scene_title
+from synthprune.store import Result
+
+Results = Mapping[str, Result]
+ON_A_SHEET = 10
+"""Classes that a contact sheet shows."""
+
+
+def in_each(measured: Callable[[Any, Results], Sequence[Settings]]) -> Callable[..., Stack]:
+    """A chapter's `in_scenes(show, parameters, results, ...)`: `show` for each scene that was `measured`, one below the other."""
+
+    def in_scenes(show: Callable[..., Any], p: Settings, results: Results, *more: Any) -> Stack:
+        shown = measured(p, results)
+        return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results, *more)) for scene in shown])
+
+    return in_scenes
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One mean with its bar in a row of `dots`: `values` (initialisations,), NaN left out; hue and marker of the method."""
+
+    values: np.ndarray
+    method: str
+    filled: bool = True
+
+
+def dots(style: Style, rows: Sequence[tuple[str, Sequence[Dot]]], title: str, *, zero: bool = False,
+         line: float | None = None) -> Canvas:
+    """A row for each label with its dots. Bars as `band_words` says. `zero`: a line there; `line`: a dotted one."""
+    height = 0.36 * len(rows) + 1.0
+    longest = max((len(part) for label, _ in rows for part in label.split("\n")), default=0)
+    left = min(0.5, 0.08 + 0.021 * longest)
+    canvas = Canvas(figsize=(4.2, height))
+    axes = canvas.add_axes((left, 0.8 / height, 0.96 - left, 1 - 0.95 / height))
+    for place, (_, row) in enumerate(rows):
+        for n, dot in enumerate(row):
+            finite, at = dot.values[np.isfinite(dot.values)], place + 0.24 * (n - (len(row) - 1) / 2)
+            if not len(finite):
+                continue
+            colour = style.colour(dot.method)
+            axes.plot(stats.bounds(dot.values), (at, at), color=colour, linewidth=1.4)
+            axes.plot(finite.mean(), at, marker=MARKERS.get(dot.method, "o"), color=colour, linestyle="none",
+                      markerfacecolor=colour if dot.filled else "none")
+    axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel=title)
+    axes.set_yticklabels([label for label, _ in rows], fontsize=9)
+    if zero:
+        axes.axvline(0, color=style.text, linewidth=0.8, zorder=1)
+    if line is not None:
+        axes.axvline(line, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
+    return canvas
+
+
+def sheet(style: Style, images: Sequence[np.ndarray], classes: Sequence[str], title: str) -> Canvas:
+    """The first image (1 or 3, h, h) in [0, 1] of each of the first ten classes."""
+    canvas = Canvas(figsize=(3.6, 2.1))
+    canvas.suptitle(title, color=style.text, fontsize=11, fontweight="bold", y=1.04)
+    for axes, image, name in zip(canvas.subplots(2, ON_A_SHEET // 2).flat, images, classes, strict=False):
+        axes.imshow(np.clip(image, 0, 1).transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=7, fontweight="normal", pad=2)
+        axes.set_axis_off()
+    return canvas
