@@ -18,11 +18,11 @@ from synthprune.block import Block, library
 from synthprune.home import home
 from synthprune.machine import tell
 
-# Eager seconds that compiling saves per image and value of a full-size feature map, and the least worth having: below it
-# start-up eats the gain (a cached step starts in about 3 s, a new one in 20 to 50 s, once per machine). Both engines were
+# Eager seconds that compiling saves per image and value of a full-size feature map, and the least worth having: twice what
+# a cached step takes to start, about 3 s in each process (a new one: 20 to 50 s, once per machine). Both engines were
 # timed on ConvNet-3 at width 32 and 128, 16 and 32 pixels; `python -m benchmarks.cpu` measures it again.
 SAVED_SECONDS = 8e-9
-LEAST_SECONDS = 10.0
+LEAST_SECONDS = 6.5
 
 
 def worth_compiling(architecture: str, width: int, pixels: int, batch: int, steps: int) -> bool:
