@@ -1,16 +1,19 @@
 """Training steps and evaluations on one core, against what bounds them: `python -m benchmarks.cpu`, into RESULTS.md.
 
-CPU seconds of one thread, each comparison taken in turns. About six minutes on an idle machine, two more where nothing is
+CPU seconds of one thread, each comparison taken in turns. About nine minutes on an idle machine, two more where nothing is
 in the compiler's cache.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from benchmarks.table import record
+from benchmarks.table import Row, record
 from benchmarks.training import Bench, evaluation_rows, step_rows
 from synthprune.machine import keep_freed_memory
 
@@ -26,12 +29,21 @@ EVALUATIONS = [((32, 16, 500, 8), 11), ((128, 32, 500, 2), 3)]
 """Laptop and paper sizes; images in batches of 500, points."""
 
 
-def main() -> None:
+def apart(rows: Callable[..., list[Row]], sizes: tuple[int, ...], *more: object) -> list[Row]:
+    """`rows` of one size in a process of its own, as it would be trained: what other sizes leave in memory slows it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_on_one_core, rows, sizes, *more).result()
+
+
+def _on_one_core(rows: Callable[..., list[Row]], sizes: tuple[int, ...], *more: object) -> list[Row]:
     torch.set_num_threads(1)
     keep_freed_memory()
-    rows = [row for sizes, targets in STEPS for row in step_rows(Bench(*sizes, "cpu", time.process_time), targets)]
-    for sizes, points in EVALUATIONS:
-        rows += evaluation_rows(Bench(*sizes, "cpu", time.process_time), points)
+    return rows(Bench(*sizes, "cpu", time.process_time), *more)
+
+
+def main() -> None:
+    rows = [row for sizes, targets in STEPS for row in apart(step_rows, sizes, targets)]
+    rows += [row for sizes, points in EVALUATIONS for row in apart(evaluation_rows, sizes, points)]
     record("python -m benchmarks.cpu", rows)
 
 
