@@ -173,7 +173,8 @@ def step_rows(bench: Bench, targets: tuple[str, str, str]) -> list[Row]:
                    for longer, shorter in ((parts["step"], parts["bare"]), (wholes["eager"], wholes["step"])))
     return [
         Row(f"step, {bench.name}", "its convolutions alone", targets[0], ratios(parts["step"], parts["convolutions"])),
-        Row(f"forward, backward and update, {bench.name}", "the same", "", ratios(parts["bare"], parts["convolutions"])),
+        Row(f"forward, backward and update, {bench.name}", "its convolutions alone", "",
+            ratios(parts["bare"], parts["convolutions"])),
         Row(f"everything else in the step, {bench.name}", "the step", targets[2],
             [100 * share for share in ratios(rest, parts["step"])], "%"),
         Row(f"images per second, {bench.name}", "a plain loop", targets[1], ratios(wholes["plain"], wholes["step"])),
