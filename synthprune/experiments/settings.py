@@ -231,7 +231,7 @@ def _read(name: str, text: str) -> dict[str, Any]:
     values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}, "chapters": values.get("chapters") or {}}
     values.setdefault("scene", next(iter(values["scenes"])))
     known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
-    for where, keys in {"": values.keys() - set(PARTS), **{f" in {part} {title}": inner or {} for part in PARTS
+    for where, keys in {"": values.keys() - {*PARTS, "units"}, **{f" in {part} {title}": inner or {} for part in PARTS
                                                           for title, inner in values[part].items()}}.items():
         for key in sorted(keys):
             if key not in known:
