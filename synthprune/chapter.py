@@ -140,7 +140,7 @@ class Run:
         obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
         self.computed = len(missing(obtainable, self.store))
         if not self.computed:
-            self.results = solve(self.requests, self.store)
+            self.results = solve(obtainable, self.store)
             return self.results
         line = display(_Line(f"0 of {self.computed} results"), display_id=True)
 
@@ -149,7 +149,7 @@ class Run:
                 line.update(_Line(f"{done} of {total} results; last: {text}"))
 
         try:
-            self.results = solve(self.requests, self.store, report=report)
+            self.results = solve(obtainable, self.store, report=report)
         finally:
             clear_output()
         return self.results
