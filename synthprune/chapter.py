@@ -155,8 +155,7 @@ class Run:
 
         def box(name: str, found: claims.Judgement) -> Verdict:
             claim = ledger[name]
-            quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{claim.plain}\N{RIGHT DOUBLE QUOTATION MARK}"
-            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{quoted} {found.evidence}", claim.says)
+            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{claim.said} {found.evidence}", claim.says)
 
         return Stack([("", box(name, found)) for name, found in judged.items()])
 

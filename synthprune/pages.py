@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from synthprune import claims, specs
+from synthprune import claims, scoreboard, specs
 from synthprune.chapter import made_words, open_store, profile_words
 from synthprune.experiments.settings import parameters
 from synthprune.figures import Verdict
@@ -33,7 +33,7 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
               else claims.evaluate(claim, {claim.chapter: absent.get(claim.chapter, UNWRITTEN)}, profile, decides=True)
               for claim in ledger}
     _check_prose(root, judged)
-    pages = {"scoreboard": claims.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
+    pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
              "hero": _hero(profile), "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
     for chapter, reason in absent.items():
         (root / "book" / f"{chapter}.ipynb").unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
     for file in sorted((root / "notebooks").glob("*.ipynb")):
         cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
         pages[file.name] = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    faults = [f"{page}, {fault}" for page, prose in pages.items() for fault in claims.contradictions(prose, judged)]
+    faults = [f"{page}, {fault}" for page, prose in pages.items() for fault in scoreboard.contradictions(prose, judged)]
     if faults:
         raise Problem(f"prose states verdicts that the ledger does not: {'; '.join(faults)}")
 
