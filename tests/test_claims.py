@@ -292,13 +292,12 @@ def test_conditions_against_a_claim_are_corrected_together() -> None:
     assert evaluate(alone, {"c": of}, "laptop", True).state == "fails"
 
 
-@pytest.mark.parametrize("quantifier", ["any", "some_scene"])
-def test_of_ten_labels_without_an_effect_at_most_one_in_twenty_runs_gives_a_verdict(quantifier: str) -> None:
-    claim = made_up(holds={"measure": "m", quantifier: "> 0"}, fails={"measure": "m", quantifier: "< 0"})
-    rng, runs = np.random.default_rng(0), 1500
+def test_of_ten_labels_without_an_effect_at_most_one_in_twenty_runs_gives_a_verdict() -> None:
+    claim = made_up(holds={"measure": "m", "any": "> 0"}, fails={"measure": "m", "any": "< 0"})
+    rng, runs = np.random.default_rng(0), 500
     told = sum(evaluate(claim, {"c": {"m": Measure({f"{name}-x": interval(rng.normal(size=5)) for name in "abcdefghij"},
                                                    "points", 5)}}, "laptop", True).state != "open" for _ in range(runs))
-    assert 0.02 < told / runs < 0.065, "uncorrected it would be two in five"
+    assert 0.01 < told / runs < 0.07, "uncorrected it would be two in five"
 
 
 def test_what_levels_say_alone_stands_beside_a_verdict_that_cannot_be_told() -> None:
