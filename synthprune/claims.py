@@ -39,7 +39,7 @@ STAND_INS = {"resnet10-imagenette": "resnet10-imagenet10"}
 """Scenes that stand in for one of the paper's in every profile but `paper`, and are named wherever they do: these are ten
 other classes of ImageNet, and smaller images."""
 
-SHOWN = 6
+SHOWN = 8
 """Intervals that the evidence lists; the chapter has them all."""
 
 DIGITS = {"nats": 3}
@@ -188,19 +188,26 @@ def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], p
         measure, asked = offered[name], claim.declared[name].unit
         if measure.unit != asked:
             raise Problem(f"{claim.chapter} offers {name} in {measure.unit}, the ledger asks for {asked}: change one of the two")
-        labels = [label for label in measure.intervals if _of_levels(label, claim.levels)]
-        lacking = [scene for scene in claim.scenes if not any(_speaks(label, scene, profile) for label in labels)]
+        heard = [label for label in measure.intervals if any(_speaks(label, scene, profile) for scene in claim.scenes)]
+        lacking = [scene.replace("*-*", "any network") for scene in claim.scenes
+                   if not any(_speaks(label, scene, profile) for label in heard)]
+        # A measure that has levels has all that the claim names, in every scene: what holds at one need not at another.
+        lacking += [f"{scene}, {level}" for scene in dict.fromkeys(map(scene_of, heard)) for level in _levels(claim)
+                    if any(map(_level, heard)) and level not in [_level(label) for label in heard if scene_of(label) == scene]]
         if lacking:
-            return measure.note or f"{_spaced(name)}: no results for {lacking[0].replace('*-*', 'any network')}"
-        chosen[name] = replace(measure, intervals={label: measure.intervals[label] for label in labels
-                                                   if any(_speaks(label, scene, profile) for scene in claim.scenes)})
+            return measure.note or f"{_spaced(name)}: no results for {lacking[0]}"
+        chosen[name] = replace(measure, intervals={label: measure.intervals[label] for label in heard
+                                                   if not claim.levels or _level(label) in ("", *_levels(claim))})
     return chosen
 
 
-def _of_levels(label: str, levels: Sequence[int]) -> bool:
-    """Whether a label is of one of the levels; one that names no level is of all, and where none are asked for, all are."""
-    named = [part for part in label.split(", ") if part.startswith("level ")]
-    return not levels or not named or named[0] in [f"level {level}" for level in levels]
+def _level(label: str) -> str:
+    """The part of a label that names a level, as "level 4"; "" where none does."""
+    return next((part for part in label.split(", ") if part.startswith("level ")), "")
+
+
+def _levels(claim: Claim) -> list[str]:
+    return [f"level {level}" for level in claim.levels]
 
 
 def _scenes(measures: Iterable[Measure]) -> list[str]:
