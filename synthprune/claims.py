@@ -91,7 +91,7 @@ class Condition(_Part):
 
     def meeting(self, measure: Measure) -> list[str]:
         """Labels whose interval is of all initialisations and lies wholly in one of the regions."""
-        return [label for label, of in measure.intervals.items() if not untold(of, measure.initialisations)
+        return [label for label, of in measure.intervals.items() if not untold(of, measure.asked(label))
                 and any(low < of.low and of.high < high for low, high in self.regions)]
 
     def met(self, measure: Measure) -> bool:
@@ -312,7 +312,7 @@ def _asked(conditions: Sequence[Condition]) -> str:
 def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]]) -> str:
     """Intervals by measure and label, the first few of each, with the reason where one may decide nothing."""
     def one(measure: Measure, label: str) -> str:
-        reason = untold(measure.intervals[label], measure.initialisations)
+        reason = untold(measure.intervals[label], measure.asked(label))
         return f"{label}: {measure.intervals[label].text(DIGITS.get(measure.unit, 2))}{f' ({reason})' if reason else ''}"
 
     return " ".join(f"{_spaced(name).capitalize()}, {measure.unit}: {'; '.join(one(measure, label) for label in labels[:SHOWN])}"
