@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,15 +57,13 @@ class Looks:
 
     def legend(self, canvas: Canvas, style: Style, of: Sequence[Cell], *, lines: bool) -> None:
         """What hues and markers mean, and how lengths of retraining are told apart."""
-        handles = []
-        for label, look in {look.label: look for look in map(self.of, of)}.items():
-            across = lines and look.method in REFERENCES
-            handles.append(Line2D([], [], color=style.colour(look.method), linestyle="-" if across else "none", label=label,
-                                  marker="" if across else look.marker, linewidth=1.2))
+        handles = [Line2D([], [], color=style.colour(look.method), linestyle="none", marker=look.marker, label=label)
+                   for label, look in {look.label: look for look in map(self.of, of)}.items()]
         for n, length in enumerate(self.lengths):
             handles.append(Line2D([], [], color=style.text, linestyle=LINES[n % len(LINES)] if lines else "none", marker="o",
                                   linewidth=1.2, markerfacecolor="none" if n else style.text, label=f"retrained {length} epochs"))
-        canvas.legend(handles=handles, loc="lower center", ncols=2, columnspacing=1.2, handlelength=2.4)
+        canvas.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.19), ncols=2, columnspacing=1.2,
+                      handlelength=2.4)
 
 
 def _method(one: Cell) -> str:
@@ -95,7 +93,13 @@ def _of_question(p: Parameters, results: Mapping[str, Result]) -> tuple[list[Mea
     """The cells of part "question" that are drawn, dense ones among them, and the level they are of."""
     every = measured(p, results, "question").values()
     level = min((level for one in cells(p, "question") for level in one.levels if level), default=0)
-    return [one for one in every if one.level in (0, level) and (one.cell.searched or one.cell.method in REFERENCES)], level
+    shown = [one for one in every if one.level in (0, level) and (one.cell.searched or one.cell.method in REFERENCES)]
+    return _once(shown), level
+
+
+def _once(of: Iterable[Measured]) -> list[Measured]:
+    """Each training once, however many cells it is: from as many initialisations as there are."""
+    return list({one.asked: one for one in sorted(of, key=lambda one: len(one.done))}.values())
 
 
 def _measured_words(of: Sequence[Measured]) -> str:
@@ -118,7 +122,7 @@ def _references(of: Sequence[Measured], looks: Looks) -> list[tuple[Look, Measur
 
 def _question(style: Style, of: Sequence[Measured], looks: Looks, quantity: str) -> Canvas:
     canvas = Canvas(figsize=(4.6, 4.4))
-    axes = canvas.add_axes((0.13, 0.34, 0.70, 0.63))
+    axes = canvas.add_axes((0.13, 0.30, 0.70, 0.67))
     for look, ones in _series(of, looks).items():
         shift = 1 + 0.025 * looks.lengths.index(ones[0].cell.epochs)  # so that bars at one length of search stand apart
         steps = [shift * one.steps for one in ones]
@@ -131,10 +135,9 @@ def _question(style: Style, of: Sequence[Measured], looks: Looks, quantity: str)
     axes.set(ylabel=SHOWN[quantity])
     if quantity == "error":
         axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
-        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
     _across(axes, style, [(look, stats.interval(getattr(one, quantity)).mean, one.cell.epochs)
                           for look, one in _references(of, looks)], several=len(looks.lengths) > 1)
-    looks.legend(canvas, style, [one.cell for one in of], lines=True)
+    looks.legend(canvas, style, [one.cell for one in of if one.cell.searched], lines=True)
     return canvas
 
 
@@ -147,7 +150,8 @@ def _log_steps(axes: Axes, steps: Sequence[float]) -> None:
     axes.set_xscale("log")
     if steps:
         low, high = min(steps) / 1.25, max(steps) * 1.25
-        ticks = [number * 10**power for power in range(1, 8) for number in (1, 2, 5) if low <= number * 10**power <= high]
+        numbers = (1, 3) if high > 30 * low else (1, 2, 5)
+        ticks = [number * 10**power for power in range(8) for number in numbers if low <= number * 10**power <= high]
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -185,7 +189,7 @@ def _question_alt(of: Sequence[Measured], looks: Looks, quantity: str, level: in
 
 def why(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Both barriers against how much of the initial magnitudes the masks remember, a point for each cell."""
-    of = [one for one in measured(p, results, "question", "why").values() if one.level]
+    of = _once(one for one in measured(p, results, "question", "why").values() if one.level)
     kept = {id(one): above_chance(one, results) for one in of}
     of = [one for one in of if np.isfinite(kept[id(one)]).any()]
     looks = Looks([one.cell for one in of])
@@ -204,7 +208,7 @@ def why(p: Parameters, results: Mapping[str, Result]) -> Figure:
 
 def _why(style: Style, of: Sequence[Measured], kept: Mapping[int, np.ndarray], looks: Looks, quantity: str) -> Canvas:
     canvas = Canvas(figsize=(4.6, 4.4))
-    axes = canvas.add_axes((0.13, 0.34, 0.83, 0.63))
+    axes = canvas.add_axes((0.13, 0.30, 0.83, 0.67))
     for one in of:
         look, across, up = looks.of(one.cell), kept[id(one)], getattr(one, quantity)
         if not np.isfinite(up).any():
@@ -216,7 +220,9 @@ def _why(style: Style, of: Sequence[Measured], kept: Mapping[int, np.ndarray], l
         axes.plot(x, y, marker=look.marker, color=colour, markerfacecolor=colour if look.filled else "none", linestyle="none",
                   markersize=6)
         if look.method == "imp":
-            axes.annotate(_beside_point(one.cell), (x, y), (5, 4), textcoords="offset points", fontsize=7, color=style.text)
+            below = one.cell.part == "why"  # such cells often lie where one of the question's does
+            axes.annotate(_beside_point(one.cell, of[0].cell.train_per_class), (x, y), (5, -10 if below else 4),
+                          textcoords="offset points", fontsize=7, color=style.text)
     axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
     axes.set(xlabel="overlap with the largest initial weights, above chance (%)", ylabel=BARRIERS[quantity])
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
@@ -224,14 +230,15 @@ def _why(style: Style, of: Sequence[Measured], kept: Mapping[int, np.ndarray], l
     return canvas
 
 
-def _beside_point(one: Cell) -> str:
-    """'300, decay 0': the epochs of a search, and what else of its recipe is not the retraining's."""
-    return ", ".join([str(one.searched.recipe.epochs), *differing(one)])
+def _beside_point(one: Cell, usual: int) -> str:
+    """'300, decay 0': the epochs of a search, what else of its recipe is not the retraining's, and images other than usual."""
+    images = [f"{images_words(one)} images"] if one.train_per_class != usual else []
+    return ", ".join([str(one.searched.recipe.epochs), *differing(one), *images])
 
 
 def _why_alt(of: Sequence[Measured], kept: Mapping[int, np.ndarray], p: Parameters, quantity: str) -> str:
     def name(one: Cell) -> str:
-        search = f", search of {_beside_point(one)}" if one.real else ""
+        search = f", search of {_beside_point(one, of[0].cell.train_per_class)}" if one.real else ""
         return f"{title(p, one)}{search}, retrained {one.epochs} epochs"
 
     said = [f"{name(one.cell)}: {minus(stats.interval(getattr(one, quantity)).mean, 2)} points at"
