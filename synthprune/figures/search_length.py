@@ -99,7 +99,11 @@ def _of_question(p: Parameters, results: Mapping[str, Result]) -> tuple[list[Mea
 
 def _once(of: Iterable[Measured]) -> list[Measured]:
     """Each training once, however many cells it is: from as many initialisations as there are."""
-    return list({one.asked: one for one in sorted(of, key=lambda one: len(one.done))}.values())
+    found: dict[object, Measured] = {}
+    for one in of:
+        if one.asked not in found or len(one.done) > len(found[one.asked].done):
+            found[one.asked] = one
+    return list(found.values())
 
 
 def _measured_words(of: Sequence[Measured]) -> str:
