@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant("decoded images counted as stored", "costs.py", "run * stored, run * decoded", "run * decoded, run * decoded",
            "test_costs.py -k 150"),
     Mutant("a counter that wraps", "machine.py", "(new - old) % counter.wraps", "(new - old)", "test_costs.py -k wraps"),
-    Mutant("survivors speak for those left out in the ledger", "claims.py", " if not untold(of, measure.initialisations)",
+    Mutant("survivors speak for those left out in the ledger", "claims.py", " if not untold(of, measure.asked(label))",
            " if True", "test_claims.py -k lost"),
     Mutant("a mean decides instead of its interval", "claims.py", "low < of.low and of.high < high",
            "low < of.mean < high", "test_claims.py -k whole_intervals"),

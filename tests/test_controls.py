@@ -152,7 +152,8 @@ def test_a_search_has_a_recipe_of_its_own_and_retraining_the_settings(profile: s
 
 def test_cells_that_are_the_same_training_share_their_keys(profile: str) -> None:
     found = requests(read(profile, search_epochs=300, epochs=300, train_per_class=500))
-    keys = {name: found[f"{name}: level 4, initialisation 1, orders 0-1"].key for name in ("imp", "q300", "weights", "q-magnitude")}
+    keys = {name: found[f"{name}: level 4, initialisation 1, orders 0-1"].key
+            for name in ("imp", "q300", "weights", "q-magnitude")}
     assert keys["imp"] == keys["q300"] and len(set(keys.values())) == 3
 
 
@@ -361,8 +362,8 @@ def test_a_bad_cell_is_refused_in_words(profile: str, wrong: str, said: str) -> 
 def test_the_demo_computes_its_cells(home: Path) -> None:
     """With little of everything: each cell's training runs, and its results are read back."""
     p = parameters(Parameters, CHAPTER, {
-        "epochs": 2, "synthetic_epochs": 2, "train_per_class": 10, "test_per_class": 5, "width": 4, "distillation_steps": 1,
-        "levels": [1], "seeds": [0], "points": 3, "search_epochs": 1})
+        "epochs": 2, "synthetic_epochs": 2, "train_per_class": 10, "test_per_class": 5, "width": 4, "synthetic_per_class": 2,
+        "distillation_steps": 1, "levels": [1], "seeds": [0], "points": 3, "search_epochs": 1})
     results = solve(requests(p), Store(), workers=1)
     assert not_run(p, results) == [] and results.keys() == requests(p).keys()
     one = of_cell(cell(p, "search-20-no-decay"), 1, results)
