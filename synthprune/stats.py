@@ -7,7 +7,7 @@ Orders are averaged within an initialisation; initialisations are the independen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -25,12 +25,18 @@ class Interval:
     """A mean over `n` initialisations with its 95 % interval; without one (low = high = NaN) where n is below 2.
 
     A mean that is NaN although n is not 0 is not defined (a ratio whose denominator may be zero).
+    `planned`: how many initialisations were planned for it, where a measure's other labels plan other numbers; else 0.
     """
 
     mean: float
     low: float
     high: float
     n: int
+    planned: int = 0
+
+    def out_of(self, planned: int) -> Interval:
+        """The same interval, which knows how many initialisations were planned."""
+        return replace(self, planned=planned)
 
     @property
     def known(self) -> bool:
@@ -125,12 +131,10 @@ class Measure:
     initialisations: int
     """How many were asked for: an interval of fewer lacks some, and the others cannot speak for them."""
     note: str = ""
-    planned: Mapping[str, int] = field(default_factory=dict)
-    """How many were asked for at a label, where that is another number, as in scenes with fewer."""
 
     def asked(self, label: str) -> int:
         """How many initialisations an interval must be of, or it decides nothing."""
-        return self.planned.get(label, self.initialisations)
+        return self.intervals[label].planned or self.initialisations
 
     def untold(self, label: str) -> str:
         """Why the interval of a label may decide nothing; "" where it may."""

@@ -338,7 +338,7 @@ def test_scenes_with_fewer_initialisations_are_asked_for_as_many_as_they_planned
     name = "similar-sparsity-per-layer"
     of = {"convnet3-cifar10, level 4": interval(np.array([2.0, 2.1, 2.2, 2.0, 2.1])),
           "resnet10-cifar10, level 4": interval(np.array([2.0, 2.1, 2.2]))}
-    whole = Measure(of, "percentage points", 5, planned={"resnet10-cifar10, level 4": 3})
+    whole = Measure(of | {(few := "resnet10-cifar10, level 4"): of[few].out_of(3)}, "percentage points", 5)
     assert judged(name, {"09_discussion": {"layer_density_difference": whole}}).state == "holds"
     found = judged(name, {"09_discussion": {"layer_density_difference": Measure(of, "percentage points", 5)}})
     assert found.state == "open" and "(3 of 5 initialisations)" in found.evidence

@@ -96,7 +96,8 @@ def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: st
 OTHER = {"scene": "lenet300-digits", "scenes": ["lenet300-digits"],
          "dataset": "cifar10", "pixels": 32, "train_per_class": 7, "test_per_class": 9,
          "architecture": "resnet10", "width": 5, "norm": "batch",
-         "epochs": 77, "batch": 33, "lr": 0.123, "cutmix": 0.25, "synthetic": "coreset", "synthetic_per_class": 3,
+         "epochs": 77, "batch": 33, "lr": 0.123, "weight_decay": 0.01, "search_epochs": 66, "search_lr": 0.321,
+         "search_weight_decay": 0.02, "cutmix": 0.25, "synthetic": "coreset", "synthetic_per_class": 3,
          "synthetic_factor": 4, "distillation_steps": 9, "synthetic_epochs": 88, "rewind": "weights", "search_seed": 11,
          "seeds": [5, 6], "levels": [3], "orders": [7, 8], "points": 7}
 

@@ -119,5 +119,6 @@ def test_holm_steps_down() -> None:
 
 
 def test_a_measure_may_plan_fewer_initialisations_at_a_label() -> None:
-    of = Measure(dict.fromkeys("ab", interval(np.array([1.0, 2.0, 3.0]))), "points", 5, planned={"b": 3})
+    three = interval(np.array([1.0, 2.0, 3.0]))
+    of = Measure({"a": three, "b": three.out_of(3)}, "points", 5)
     assert (of.untold("a"), of.untold("b")) == ("3 of 5 initialisations", "")

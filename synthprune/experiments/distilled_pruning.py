@@ -22,9 +22,9 @@ from synthprune.experiments.settings import (
     field,
     joined,
     parameters,
-    recipe,
     retrained,
     search,
+    search_recipe,
     synthetic_data,
 )
 from synthprune.problems import Problem
@@ -90,8 +90,8 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
     found = {name(p, method, level, seed, order): specs.Evaluation(of=retrained(p, method, seed, level, order))
              for method in SHOWN for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
     return found | {on_synthetic(p, seed): specs.Evaluation(of=specs.Trained(
-        subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p), recipe=recipe(p, p.synthetic_epochs),
-        order_seed=p.search_seed)) for seed in p.seeds}
+        subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p),
+        recipe=search_recipe(p, p.synthetic_epochs), order_seed=p.search_seed)) for seed in p.seeds}
 
 
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:

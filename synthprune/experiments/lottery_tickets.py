@@ -33,8 +33,9 @@ class Parameters(Settings):
 
     @model_validator(mode="after")
     def _in_time(self) -> Parameters:
-        if self.rewind_epoch >= self.epochs:
-            raise ValueError(f"rewind_epoch={self.rewind_epoch} is not before the last of {self.epochs} epochs")
+        if self.rewind_epoch >= min(self.epochs, self.round_epochs):
+            raise ValueError(f"rewind_epoch={self.rewind_epoch} is not before the last of"
+                             f" {min(self.epochs, self.round_epochs)} epochs")
         if self.start_level >= self.last_level:
             raise ValueError(f"start_level={self.start_level} leaves IMP no level before last_level={self.last_level}")
         return self

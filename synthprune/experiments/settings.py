@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +23,9 @@ Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "
 
 METHODS: tuple[Method, ...] = ("synthetic", "imp")
 """The two that the paper compares."""
+
+CELL_METHODS: tuple[str, ...] = ("dense", *get_args(Method))
+"""What a cell of chapter 10 may be about: masks of a method, or none."""
 
 DATASETS = {name: known.title for name, known in FACTS.items()}
 ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
@@ -54,12 +57,16 @@ class Settings(BaseModel):
     epochs: int = field("epochs of every training on real data", ge=1)
     batch: int = field("images per step", ge=1)
     lr: float = field("initial learning rate", gt=0)
+    weight_decay: float = field("weight decay of every step", ge=0)
     cutmix: float = field("probability of CutMix per batch", ge=0, le=1)
     synthetic: str = field("data that synthetic masks are found with: distilled, coreset, or TITLE[@CONTENT] of an imported set")
     synthetic_per_class: int = field("stored images per class, where the set is made here", ge=1)
     synthetic_factor: int = field("decode factor, where the set is made here", ge=1)
     distillation_steps: int = field("steps of distribution matching, where the set is distilled here", ge=0)
     synthetic_epochs: int = field("epochs of every training on synthetic data", ge=1)
+    search_epochs: int = field("epochs of every round of a mask search on real data; 0: as epochs", ge=0)
+    search_lr: float = field("initial learning rate of mask searches; 0: as lr", ge=0)
+    search_weight_decay: float = field("weight decay of mask searches; negative: as weight_decay")
     rewind: str = field("full (to initialisation), weights (as the authors' code), or an epoch of each search's own first round")
     search_seed: int = field("order in which the mask searches see their data", ge=0)
     seeds: list[int] = field("initialisations", min_length=1)
@@ -95,9 +102,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _rewinds_in_time(self) -> Settings:
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.round_epochs, self.synthetic_epochs):
             raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
         return self
+
+    @property
+    def round_epochs(self) -> int:
+        """Epochs of every round of a search on real data."""
+        return self.search_epochs or self.epochs
 
     @field_validator("rewind")
     @classmethod
@@ -181,9 +193,15 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
         if first["type"] == "missing":
             raise Problem(f"profile {name} leaves '{first['loc'][0]}' to you: pass it as a parameter"
                           f" ({model.model_fields[first['loc'][0]].description})") from None
-        where = ".".join(str(part) for part in first["loc"]) or "parameters"
-        value = f" = {first['input']!r}" if first["loc"] else ""
-        raise Problem(f"{chapter}: {where}{value}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise Problem(f"{chapter}: {fault_of(error)}") from None
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that is wrong with some settings, in a line: which, its value, and why."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "parameters"
+    value = f" = {first['input']!r}" if first["loc"] else ""
+    return f"{where}{value}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) -> dict[str, Any]:
@@ -194,12 +212,16 @@ def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) 
     scene = scene or of_chapter.get("scene") or said.get("scene")
     if scene not in said["scenes"]:
         raise Problem(f"profile {profile} has no scene '{scene}': {nearest(str(scene), said['scenes'])}")
-    values = plain | of_chapter | said["scenes"][scene] | {"scene": scene}
+    values = plain | {"cells": list(said["cells"])} | of_chapter | said["scenes"][scene] | {"scene": scene}
     return {name: value for name, value in values.items() if name in model.model_fields}
 
 
-PARTS = ("scenes", "chapters")
-"""The two parts of a profile that are mappings: values of one scene, and of one chapter."""
+PARTS = ("scenes", "chapters", "cells")
+"""The parts of a profile that are mappings: values of one scene, of one chapter, and of one cell of chapter 10."""
+
+CELL_PARTS = ("sources", "rewind", "question", "why", "scale")
+"""What a cell of chapter 10 is for: where masks come from; another rewind; the length of the search, crossed with that of the
+retraining; why it matters; and steps towards the paper's scale."""
 
 
 def read_profile(name: str) -> dict[str, Any]:
@@ -228,14 +250,22 @@ def _read(name: str, text: str) -> dict[str, Any]:
         raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise Problem(f"profile {name} is not a list of 'field: value' lines")
-    values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}, "chapters": values.get("chapters") or {}}
+    values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}}
+    values |= {part: values.get(part) or {} for part in PARTS}
     values.setdefault("scene", next(iter(values["scenes"])))
     known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
-    for where, keys in {"": values.keys() - set(PARTS), **{f" in {part} {title}": inner or {} for part in PARTS
-                                                          for title, inner in values[part].items()}}.items():
-        for key in sorted(keys):
-            if key not in known:
-                raise Problem(f"profile {name} has an unknown key '{key}'{where}: {nearest(str(key), known)}")
+    of_cells = set(experiment("10_controls").Cell.model_fields) - {"profile", "scene", "name"}
+    for where, keys, allowed in [("", values.keys() - set(PARTS), known),
+                                 *((f" in {part} {title}", inner or {}, of_cells if part == "cells" else known)
+                                   for part in PARTS for title, inner in values[part].items())]:
+        for key in sorted(keys, key=str):
+            if key not in allowed:
+                raise Problem(f"profile {name} has an unknown key '{key}'{where}: {nearest(str(key), allowed)}")
+    for title, cell in values["cells"].items():
+        for key, allowed in (("part", CELL_PARTS), ("method", CELL_METHODS)):
+            said = str((cell or {}).get(key, ""))
+            if said not in allowed:
+                raise Problem(f"profile {name} has {key}: '{said}' in cells {title}: {nearest(said, allowed)}")
     for chapter in values["chapters"]:
         if chapter not in CHAPTERS:
             raise Problem(f"profile {name} has an unknown chapter '{chapter}': {nearest(chapter, CHAPTERS)}")
@@ -276,7 +306,14 @@ def coreset(p: Settings, seed: int = 0) -> specs.Coreset:
 
 
 def recipe(p: Settings, epochs: int) -> specs.Recipe:
-    return specs.Recipe(epochs=epochs, batch=p.batch, lr=p.lr, cutmix=p.cutmix)
+    """How a network is retrained."""
+    return specs.Recipe(epochs=epochs, batch=p.batch, lr=p.lr, cutmix=p.cutmix, weight_decay=p.weight_decay)
+
+
+def search_recipe(p: Settings, epochs: int) -> specs.Recipe:
+    """How every round of a mask search is trained, on real or synthetic data."""
+    decay = p.weight_decay if p.search_weight_decay < 0 else p.search_weight_decay
+    return recipe(p, epochs).model_copy(update={"lr": p.search_lr or p.lr, "weight_decay": decay})
 
 
 def decoded_images(p: Settings) -> int:
@@ -289,30 +326,33 @@ def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
     return max(1, round(epochs * -(-images // p.batch) / -(-on // p.batch)))
 
 
-def search(p: Settings, method: Method) -> specs.Search | specs.AtInitialisation | specs.SameDensities:
-    """How masks of `method` are found under these settings. Raises Problem where steps must match an unknown number,
-    or a search would rewind beyond its end."""
+def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | specs.AtInitialisation | specs.SameDensities:
+    """How masks of `method` are found under these settings. `init_seed` draws what is random beside the order: real images
+    and masks, which one draw for all initialisations would leave without an interval.
+
+    Raises Problem where steps must match an unknown number, or a search would rewind beyond its end.
+    """
     if method in ("magnitude", "snip", "synflow", "random"):
-        return specs.AtInitialisation(criterion=method, seed=p.search_seed)
+        return specs.AtInitialisation(criterion=method, seed=init_seed if method == "random" else p.search_seed)
     if method in ("like synthetic", "like imp"):
-        return specs.SameDensities(of=search(p, method.removeprefix("like ")), seed=p.search_seed)
-    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p),
+        return specs.SameDensities(of=search(p, method.removeprefix("like "), init_seed), seed=init_seed)
+    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p, init_seed),
             "noise": specs.Noise(ipc=p.synthetic_per_class, factor=p.synthetic_factor, seed=0)}.get(method) or synthetic_data(p)
     if method == "shuffled":
         data = specs.Shuffled(of=data, seed=0)
-    epochs = p.epochs if method == "imp" else p.synthetic_epochs
+    epochs = p.round_epochs if method == "imp" else p.synthetic_epochs
     if method == "imp, steps of synthetic":
-        epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, _real_images(p))
+        epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, real_images(p))
     if method == "synthetic, steps of imp":
-        epochs = matched_epochs(p, _real_images(p), p.epochs, decoded_images(p))
+        epochs = matched_epochs(p, real_images(p), p.round_epochs, decoded_images(p))
     if p.rewind.isdecimal() and int(p.rewind) >= epochs:
         raise Problem(f"rewind={p.rewind} is not before the last of the {epochs} epochs of the search '{method}'")
-    return specs.Search(data=data, recipe=recipe(p, epochs), seed=p.search_seed,
+    return specs.Search(data=data, recipe=search_recipe(p, epochs), seed=p.search_seed,
                         rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
 
 
-def _real_images(p: Settings) -> int:
-    """Training images of the whole data set, or of the part that is used."""
+def real_images(p: Settings) -> int:
+    """Training images of the whole data set, or of the part that is used. Raises Problem where that is not known."""
     if p.dataset == "digits" and not p.train_per_class:
         return 1438  # classes of 139 to 146
     count = p.train_per_class or FACTS[p.dataset].complete.get("train")
@@ -322,8 +362,8 @@ def _real_images(p: Settings) -> int:
 
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
-    return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed, search=search(p, method),
-                            level=level)
+    return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed,
+                            search=search(p, method, init_seed), level=level)
 
 
 def retrained(p: Settings, method: Method, init_seed: int, level: int, order_seed: int) -> specs.Trained:
@@ -392,6 +432,15 @@ def in_words(p: Settings) -> str:
     profile = html.escape(f"Profile {p.profile}, with {changed}" if changed else f"Profile {p.profile}")
     return (f"<strong>{profile}.</strong> Data: {count}{DATASETS[p.dataset]} at {p.pixels} pixels. Network:"
             f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
-            f" learning rate {p.lr:g}. Synthetic set:"
+            f" learning rate {p.lr:g}, weight decay {p.weight_decay:g}.{_search_in_words(p)} Synthetic set:"
             f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"
             f" {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")
+
+
+def _search_in_words(p: Settings) -> str:
+    """How a search is trained where that is not how a subnetwork is retrained; else nothing."""
+    usual, own = recipe(p, p.epochs), search_recipe(p, p.round_epochs)
+    said = [f"{own.epochs} epochs a round on real data"] if own.epochs != usual.epochs else []
+    said += [f"{words} {getattr(own, name):g}" for name, words in (("lr", "learning rate"), ("weight_decay", "weight decay"))
+             if getattr(own, name) != getattr(usual, name)]
+    return f" Mask searches: {', '.join(said)}." if said else ""
