@@ -227,7 +227,7 @@ def test_nothing_is_told_before_every_planned_initialisation_is_there(profile: s
         return measure.intervals[label].n, untold(measure.intervals[label], measure.asked(label))
 
     assert slope(whole) == (3, "")
-    assert slope(without(whole, "q40: level 4, initialisation 2")) == (2, "1 of 3 left out")
+    assert slope(without(whole, "q40: level 4, initialisation 2")) == (2, "2 of 3 initialisations")
     assert "barrier_per_doubling_of_search" not in measures(p, without(whole, "q40: "))
     # Five synthetic initialisations are planned, three of random real images: three pairs, and they are all.
     measure = measures(p, whole)["barrier_synthetic_minus_random_real"]
