@@ -233,7 +233,7 @@ class Subnetwork(Entry):
 class Trained(Entry):
     """A subnetwork trained on `data` in the order of `order_seed`: a retraining, or a round of a search, alike."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     light: ClassVar[bool] = False
     subnetwork: Subnetwork
     data: PruningData
