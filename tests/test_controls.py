@@ -233,7 +233,7 @@ def test_nothing_is_told_before_every_planned_initialisation_is_there(profile: s
     measure = measures(p, whole)["barrier_synthetic_minus_random_real"]
     assert {measure.asked(label) for label in measure.intervals} == {3}
     some = measures(p, without(whole, "real: level 9"))["barrier_synthetic_minus_random_real"]
-    assert untold(some.intervals["convnet3-cifar10, level 9, test error"], 3) == "3 of 3 left out"
+    assert untold(some.intervals["convnet3-cifar10, level 9, test error"], 3) == "0 of 3 initialisations"
 
 
 def test_a_cell_is_shown_as_soon_as_one_initialisation_is_whole(profile: str) -> None:
@@ -268,7 +268,7 @@ def test_a_diverged_training_is_named_and_left_out(profile: str) -> None:
     one = measured(p, results)["real", 4]
     assert np.isnan(one.error[1]) and one.left_out == ("real, level 4, initialisation 1: the training diverged",)
     found = measures(p, results)["accuracy_synthetic_minus_random_real"]
-    assert untold(found.intervals["convnet3-cifar10, level 4"], 3) == "1 of 3 left out"
+    assert untold(found.intervals["convnet3-cifar10, level 4"], 3) == "2 of 3 initialisations"
     assert "Left out: real, level 4, initialisation 1: the training diverged." in sources(p, results).caption
 
 
