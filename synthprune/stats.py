@@ -7,7 +7,7 @@ Orders are averaged within an initialisation; initialisations are the independen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
@@ -21,12 +21,18 @@ class Interval:
     """A mean over `n` initialisations with its 95 % interval; without one (low = high = NaN) where n is below 2.
 
     A mean that is NaN although n is not 0 is not defined (a ratio whose denominator may be zero).
+    `planned`: how many initialisations its scene plans, where scenes that are judged together plan different numbers; else 0.
     """
 
     mean: float
     low: float
     high: float
     n: int
+    planned: int = 0
+
+    def out_of(self, planned: int) -> Interval:
+        """The same interval, which knows how many initialisations were planned."""
+        return replace(self, planned=planned)
 
     @property
     def known(self) -> bool:
@@ -97,8 +103,9 @@ class Measure:
 
 def untold(of: Interval, initialisations: int) -> str:
     """Why an interval may decide nothing whatever its values are; "" where it may."""
+    initialisations = of.planned or initialisations
     if of.n < initialisations:
-        return f"{initialisations - of.n} of {initialisations} left out"
+        return f"{of.n} of {initialisations} initialisations"
     if np.isnan(of.mean):
         return "not defined"
     return "" if of.known else f"{of.n} initialisation{'' if of.n == 1 else 's'}"

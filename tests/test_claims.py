@@ -163,7 +163,7 @@ def test_wide_intervals_and_lost_initialisations_cannot_be_told(name: str) -> No
             assert (found.state, found.words) == ("open", "cannot be told")
         if not BY_ID[name].only_in:
             assert judged(name, measured, "laptop").words == "cannot be told at this scale"
-    assert "1 of 3 left out" in found.evidence or "is not shown" in found.evidence
+    assert "2 of 3 initialisations" in found.evidence or "is not shown" in found.evidence
 
 
 @IDS

@@ -43,7 +43,7 @@ def test_one_initialisation_and_demo_data_decide_nothing() -> None:
 
 def test_survivors_do_not_speak_for_those_left_out() -> None:
     values = np.array([0.1, np.nan, 0.2, 0.15])
-    assert stability(interval(values), True, 4) == "cannot be told (1 of 4 left out)"
+    assert stability(interval(values), True, 4) == "cannot be told (3 of 4 initialisations)"
     assert stability(interval(values), True, 3) == "stable"
 
 
@@ -77,7 +77,7 @@ def test_a_ratio_is_not_defined_where_its_denominator_may_be_zero(below: list[fl
 
 def test_an_interval_that_may_not_decide_says_why() -> None:
     assert untold(interval(np.array([1.0, 2.0, 3.0])), 3) == ""
-    assert untold(interval(np.array([1.0, np.nan, 3.0])), 3) == "1 of 3 left out"
+    assert untold(interval(np.array([1.0, np.nan, 3.0])), 3) == "2 of 3 initialisations"
     assert untold(interval(np.array([1.0])), 1) == "1 initialisation"
     assert untold(ratio(np.ones(3), np.array([-1.0, 0.5, 1.0])), 3) == "not defined"
 

@@ -13,7 +13,7 @@ from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, mean_accuracy
+from synthprune.experiments.paths import complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
     Method,
     Settings,
@@ -95,8 +95,8 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
 
 
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
-    """The scenes that could be measured: those whose data are here."""
-    return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
+    """The scenes that could be measured, each with the initialisations that are here."""
+    return [here for scene in settings.scenes(p) if (here := complete(scene, of_scene, results))]
 
 
 def accuracies(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> np.ndarray:
@@ -183,7 +183,7 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found: dict[str, dict[str, Interval]] = {}
     for scene in measured_scenes(p, results):
         for measure, level, values in _measured(scene, results):
-            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values)
+            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values).out_of(len(scene.planned))
     return {measure: Measure(intervals, "ratio" if measure == "stored_point_ratio" else "percentage points", len(p.seeds))
             for measure, intervals in found.items()}
 

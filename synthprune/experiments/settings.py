@@ -7,10 +7,10 @@ import html
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from synthprune import specs
 from synthprune.data.facts import FACTS
@@ -63,6 +63,13 @@ class Settings(BaseModel):
     rewind: str = field("full (to initialisation), weights (as the authors' code), or an epoch of each search's own first round")
     search_seed: int = field("order in which the mask searches see their data", ge=0)
     seeds: list[int] = field("initialisations", min_length=1)
+
+    _planned: list[int] = PrivateAttr(default_factory=list)
+
+    @property
+    def planned(self) -> list[int]:
+        """The initialisations that were asked for; `seeds` may be fewer once `narrowed` to those whose results are here."""
+        return self._planned or self.seeds
 
     @model_validator(mode="before")
     @classmethod
@@ -122,6 +129,9 @@ class Settings(BaseModel):
                              " it") from None
         return value
 
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+"""The parameters of any one chapter."""
 
 LEAST_PIXELS = 16
 """Three poolings of the distilling network leave one number per channel of smaller images."""
@@ -341,7 +351,7 @@ def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
     said = _said(p.profile, type(p), p.chapter, p.scene)
     usual = _said(p.profile, type(p), p.chapter, None)["scene"]
-    return {name: value for name, value in p.model_dump().items()
+    return {name: value for name, value in (p.model_dump() | {"seeds": p.planned}).items()
             if name != "profile" and (value != usual if name == "scene" else _other(said.get(name), value))}
 
 
@@ -395,3 +405,12 @@ def in_words(p: Settings) -> str:
             f" learning rate {p.lr:g}. Synthetic set:"
             f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"
             f" {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")
+
+
+def narrowed(p: AnySettings, seeds: Sequence[int]) -> AnySettings:
+    """The same parameters with fewer initialisations, which still know how many were planned."""
+    if list(seeds) == p.seeds:
+        return p
+    fewer = p.model_copy(update={"seeds": list(seeds)})
+    fewer._planned = p.planned
+    return fewer
