@@ -138,15 +138,12 @@ def shortfalls(p: Parameters, results: Mapping[str, Result]) -> list[Shortfall]:
 def real_images(p: Settings, results: Mapping[str, Result]) -> int:
     """Training images that IMP sees in an epoch: counted where something was measured, else from the data set's facts.
 
-    Raises Problem where neither knows: the classes of ImageNet and of the digits differ in size.
+    Raises Problem where neither knows: the classes of ImageNet differ in size.
     """
     for name, result in results.items():
         if name.startswith(f"{p.scene}: "):
             return result.metrics["train_images"]
-    per_class = p.train_per_class or FACTS[p.dataset].complete.get("train")
-    if not per_class:
-        raise Problem(f"nobody has counted the training images of {p.dataset} here: set train_per_class")
-    return len(FACTS[p.dataset].classes) * per_class
+    return settings._real_images(p)
 
 
 def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
