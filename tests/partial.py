@@ -28,14 +28,14 @@ PROFILE = """
  distillation_steps: 3, synthetic_epochs: 10, rewind: full, search_seed: 3, seeds: [10, 11, 12], levels: [0, 4, 9],
  orders: [0, 1], points: 11, other_sets: [],
  scenes: {convnet3-cifar10: {other_sets: ["distilled:1:1"]}, convnet3-cifar10-curves: {levels: [0, 2, 4, 11], seeds: [10, 11]},
-          convnet3-cifar100: {dataset: cifar100}},
+          convnet3-cifar100: {dataset: cifar100}, resnet10-imagenette: {}},
  chapters: {02_preliminaries: {scenes: [convnet3-cifar10, convnet3-cifar10-curves]},
             03_distilled_pruning: {scenes: [convnet3-cifar10, convnet3-cifar10-curves]},
             04_stability: {scenes: [convnet3-cifar10, convnet3-cifar10-curves]},
             05_loss_landscape: {level: 4, orders: [0, 1, 2, 4], three: [0, 1, 2], side: 5, map_per_class: 5},
             06_hessian: {levels: [4, 9], order: 0, hessian_batches: 2, hessian_batch: 64},
             07_overview: {scenes: [convnet3-cifar10, convnet3-cifar100], low_level: 4, high_level: 9},
-            08_lottery_tickets: {last_level: 6, start_level: 4, rewind_epoch: 3},
+            08_lottery_tickets: {scene: resnet10-imagenette, last_level: 6, start_level: 4, rewind_epoch: 3},
             09_discussion: {scenes: [convnet3-cifar10, convnet3-cifar10-curves], second_seed: 4, second_level: 4},
             11_make_synthetic_data: {level: 4, order: 0}}}
 """
