@@ -30,6 +30,10 @@ def reasons(p: Settings, results: dict) -> set[str]:
     return {untold(of, measure.initialisations) for measure in measures.values() for of in measure.intervals.values()}
 
 
+VERDICTS = {f"<td>{words}</td>" for words in ("stable", "unstable", "rises more", "rises less")}
+"""Cells of tables that judge."""
+
+
 def states(p: Settings, results: dict) -> set[str]:
     return {judged.state for judged in judgements(p.chapter, p, results).values()}
 
@@ -42,6 +46,8 @@ def test_all_initialisations_are_shown_as_before(chapter: str, tmp_path: Path) -
     assert found <= {"", "not defined"} and (chapter == "02_preliminaries" or chapter[:2] == "11" or "" in found)
     if chapter == "06_hessian":
         assert states(p, everything(p)) > {"open"}
+    if chapter == "04_stability":
+        assert all(words in shown for words in VERDICTS - {"<td>rises less</td>"})
 
 
 @CHAPTER
@@ -52,6 +58,7 @@ def test_a_missing_initialisation_is_said_and_leaves_no_verdict(chapter: str, tm
     shown = page(p, results)
     assert "<img>" in shown and "initialisations 10 and 12 (2 of 3 planned; verdicts wait for all)" in shown
     assert reasons(p, results) <= {"2 of 3 initialisations", "1 of 2 initialisations"} and states(p, results) <= {"open"}
+    assert not any(words in shown for words in VERDICTS)
     if "curves" in " ".join(results):
         assert "1 of 2 initialisations" in shown and "convnet3-cifar10-curves" in shown
     if reasons(p, results):
