@@ -159,8 +159,9 @@ def test_images_are_counted_or_known_or_nobody_knows() -> None:
     assert real_images(p, results) == 10000 == real_images(p, {})
     results = {key: evaluation(50.0, train_images=7) for key in results}
     assert real_images(p, results) == 7
+    assert real_images(parameters(Parameters, CHAPTER, {}), {}) == 1438
     with pytest.raises(Problem, match="set train_per_class"):
-        real_images(parameters(Parameters, CHAPTER, {}), {})
+        real_images(parameters(Parameters, CHAPTER, {"profile": "paper", "scene": "resnet10-imagenet10"}), {})
 
 
 def test_trainings_are_shared_with_chapter_04_and_with_the_search() -> None:

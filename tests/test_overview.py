@@ -74,7 +74,8 @@ def test_a_scene_compares_its_own_set_and_the_others_and_shares_chapter_fours_pa
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    ({"other_sets": ["mtt50"]}, "mtt50 is not NAME:IMAGES PER CLASS"), ({"other_sets": ["distilled:0"]}, "distilled:0 is not"),
+    ({"other_sets": ["mtt50"]}, "mtt50 is not NAME:IMAGES PER CLASS"), ({"other_sets": ["mtt50:50:0"]}, "mtt50:50:0 is not"),
+    ({"other_sets": ["distilled:0"]}, "distilled:0 is not"),
     ({"other_sets": ["distilled:1", "distilled:1"]}, "must be distinct"), ({"points": 4}, "must be odd"),
     ({"low_level": 9, "high_level": 9}, "low_level=9 is not below high_level=9"), ({"rewind": "10"}, "rewind=10 is not before")])
 def test_bad_parameters_are_refused_in_words(given: dict, words: str) -> None:

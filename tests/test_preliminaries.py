@@ -301,6 +301,52 @@ def test_only_kims_own_sets_decoded_as_by_them_speak() -> None:
     assert {row[3] for row in figures.number_table(*made(LAPTOP)).rows if row[0] != "this run"} == {"not measured"}
 
 
+def test_a_set_is_not_kims_by_its_title() -> None:
+    """Ours has 16 pixels; theirs has CIFAR-10's own side; and only the profile paper asks for theirs."""
+    def filed_as_theirs(profile: str, side: int) -> Parameters:
+        images = np.random.default_rng(side).integers(0, 256, (100, 3, side, side), dtype=np.uint8)
+        name = keep(SyntheticSet(images, np.repeat(np.arange(10), 10), 2), "idc10-cifar10")
+        given = {"synthetic": name, "synthetic_per_class": 10, "synthetic_factor": 2, "other_sets": [], "seeds": [0, 1]}
+        p, results = made({"profile": profile} | given)
+        offered.append(measures(p, results).keys())
+        return p
+
+    offered: list = []
+    words = "not taken for a set of theirs"
+    assert words in figures.source(filed_as_theirs("paper", 16)) and words in figures.source(filed_as_theirs("laptop", 32))
+    assert figures.source(filed_as_theirs("paper", 32)).startswith("Kim et al.")
+    assert offered == [set(), set(), {"accuracy_kim_cifar10_10_per_class"}]
+
+
+# Sets with a decode factor of their own.
+
+
+def test_a_set_may_have_a_decode_factor_of_its_own() -> None:
+    given = {"profile": "laptop", "seeds": [0, 1], "synthetic": "idc10", "synthetic_factor": 2, "synthetic_epochs": 100,
+             "other_sets": ["mtt10:10:1", "distilled:5:1", "dm10:10"]}
+    p, results = made(given)
+    sets = with_each_set(p)
+    assert [(set_words(one), one.synthetic_factor) for one in sets] == [
+        ("10 per class, idc10", 2), ("10 per class, mtt10", 1), ("5 per class, distilled", 1), ("10 per class, dm10", 2)]
+    assert [requests(p)[on_random(one, 0)].of.data.factor for one in sets] == [2, 1, 1, 2]
+    rows = [row[0] for row in figures.worth_table(p, results).rows]
+    assert {"10 per class, idc10", "10 per class, mtt10", "5 per class, distilled", "10 per class, dm10"} < set(rows)
+    assert {f"10 per class, random real images, decode factor {factor}" for factor in (1, 2)} < set(rows)
+    with pytest.raises(Problem, match="two different sets are both called '10 per class, idc10'"):
+        with_each_set(parameters(Parameters, CHAPTER, given | {"other_sets": ["idc10:10:1"]}))
+
+
+def test_the_gallery_says_how_each_set_is_cut() -> None:
+    ours, theirs = filed(factor=2)[0], filed(per_class=2)[0]
+    p = parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": ours, "synthetic_factor": 2, "other_sets": [f"{theirs}:2:1"]})
+    figure, = (item for _, item in figures.contact_sheets(p, {}).items)
+    assert len(figure.panels) == 2 and "trajectories, cut into 2 x 2 tiles; 2 per class" in figure.caption
+    assert "trajectories, left whole." in figure.caption
+    with pytest.raises(Problem, match=f"or in other_sets {theirs}:2:1"):
+        with_each_set(parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": ours, "synthetic_factor": 2,
+                                                                "other_sets": [f"{theirs}:2"]}))
+
+
 # Sheets.
 
 
@@ -344,8 +390,8 @@ def test_a_set_made_here_is_shown_from_its_result() -> None:
 
 
 @pytest.mark.parametrize(("title", "whose"), [
-    ("dc10", "Zhao et al. (2021)"), ("idc10-cifar10", "Kim et al. (2022)"), ("mtt50", "Cazenavette"), ("distilled", "made here"),
-    ("mine", "no source for")])
+    ("dc10", "Zhao et al. (2021)"), ("idc10-cifar10", "by the method of Kim et al. (2022)"), ("mtt50", "Cazenavette"),
+    ("distilled", "made here"), ("mine", "no source for")])
 def test_sources_go_by_the_whole_word_of_a_title(title: str, whose: str) -> None:
     assert whose in figures.source(parameters(Parameters, CHAPTER, {"synthetic": title}))
 

@@ -13,7 +13,7 @@ from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, mean_accuracy
+from synthprune.experiments.paths import complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
     Method,
     Settings,
@@ -95,8 +95,8 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
 
 
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
-    """The scenes that could be measured: those whose data are here."""
-    return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
+    """The scenes that could be measured, each with the initialisations that are here."""
+    return [here for scene in settings.scenes(p) if (here := complete(scene, of_scene, results))]
 
 
 def accuracies(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> np.ndarray:
@@ -138,15 +138,12 @@ def shortfalls(p: Parameters, results: Mapping[str, Result]) -> list[Shortfall]:
 def real_images(p: Settings, results: Mapping[str, Result]) -> int:
     """Training images that IMP sees in an epoch: counted where something was measured, else from the data set's facts.
 
-    Raises Problem where neither knows: the classes of ImageNet and of the digits differ in size.
+    Raises Problem where neither knows: the classes of ImageNet differ in size.
     """
     for name, result in results.items():
         if name.startswith(f"{p.scene}: "):
             return result.metrics["train_images"]
-    per_class = p.train_per_class or FACTS[p.dataset].complete.get("train")
-    if not per_class:
-        raise Problem(f"nobody has counted the training images of {p.dataset} here: set train_per_class")
-    return len(FACTS[p.dataset].classes) * per_class
+    return settings.real_images(p)
 
 
 def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
@@ -183,7 +180,7 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found: dict[str, dict[str, Interval]] = {}
     for scene in measured_scenes(p, results):
         for measure, level, values in _measured(scene, results):
-            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values)
+            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values).out_of(len(scene.planned))
     return {measure: Measure(intervals, "ratio" if measure == "stored_point_ratio" else "percentage points", len(p.seeds))
             for measure, intervals in found.items()}
 

@@ -7,10 +7,10 @@ import html
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from synthprune import specs
 from synthprune.data.facts import FACTS
@@ -70,6 +70,13 @@ class Settings(BaseModel):
     rewind: str = field("full (to initialisation), weights (as the authors' code), or an epoch of each search's own first round")
     search_seed: int = field("order in which the mask searches see their data", ge=0)
     seeds: list[int] = field("initialisations", min_length=1)
+
+    _planned: list[int] = PrivateAttr(default_factory=list)
+
+    @property
+    def planned(self) -> list[int]:
+        """The initialisations that were asked for; `seeds` may be fewer once `narrowed` to those whose results are here."""
+        return self._planned or self.seeds
 
     @model_validator(mode="before")
     @classmethod
@@ -134,6 +141,9 @@ class Settings(BaseModel):
                              " it") from None
         return value
 
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+"""The parameters of any one chapter."""
 
 LEAST_PIXELS = 16
 """Three poolings of the distilling network leave one number per channel of smaller images."""
@@ -381,7 +391,7 @@ def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
     said = _said(p.profile, type(p), p.chapter, p.scene)
     usual = _said(p.profile, type(p), p.chapter, None)["scene"]
-    return {name: value for name, value in p.model_dump().items()
+    return {name: value for name, value in (p.model_dump() | {"seeds": p.planned}).items()
             if name != "profile" and (value != usual if name == "scene" else _other(said.get(name), value))}
 
 
@@ -444,3 +454,12 @@ def _search_in_words(p: Settings) -> str:
     said += [f"{words} {getattr(own, name):g}" for name, words in (("lr", "learning rate"), ("weight_decay", "weight decay"))
              if getattr(own, name) != getattr(usual, name)]
     return f" Mask searches: {', '.join(said)}." if said else ""
+
+
+def narrowed(p: AnySettings, seeds: Sequence[int]) -> AnySettings:
+    """The same parameters with fewer initialisations, which still know how many were planned."""
+    if list(seeds) == p.seeds:
+        return p
+    fewer = p.model_copy(update={"seeds": list(seeds)})
+    fewer._planned = p.planned
+    return fewer
