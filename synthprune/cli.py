@@ -1,4 +1,4 @@
-"""The command line: synthprune run | book | plan | store | data | doctor."""
+"""The command line: synthprune run | book | compute | units | plan | store | data | doctor."""
 
 from __future__ import annotations
 
@@ -93,6 +93,52 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
     shown = Table(*table.header, title=f"{chapter or 'the book'}, profile {given['profile']}",
                   caption=f"{table.caption}. {table.note}" if table.note else table.caption)
     for row in table.rows:
+        shown.add_row(*row)
+    Console().print(shown)
+
+
+@app.command("compute")
+def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the profile, in its order; default: all.")] = [],  # noqa: B006
+                  profile: Profile = "laptop", workers: Workers = None) -> None:
+    """Compute what is missing of a profile's units, without making a page; it may be stopped and started at any time."""
+    from synthprune.chapter import open_store
+    from synthprune.machine import cores
+    from synthprune.solve import fill
+    from synthprune.store import StoreProblem
+    from synthprune.units import Log, to_compute, units
+
+    chosen, store = units(profile, unit), open_store()
+    todo, lacking = to_compute(chosen, store)
+    for reason in dict.fromkeys(lacking.values()):
+        typer.echo(f"left out: {reason}")
+    shown = _progress() if sys.stdout.isatty() else Log(todo, store, workers or cores())
+    with shown as progress:
+        try:
+            fill([entry for entries in todo.values() for entry in entries], store, workers=workers,
+                 report=progress.report if isinstance(progress, Log) else progress)
+        except StoreProblem:
+            raise
+        except Exception as error:  # of one entry, told when all that could be computed is there
+            typer.echo(f"failed: {error or type(error).__name__}", err=True)
+    asked = {entry for one in chosen for entry in one.requests.values()}
+    there = sum(map(store.has, asked))
+    typer.echo(f"{', '.join(one.name for one in chosen)}: {there} of {len(asked)} results are there")
+    if there < len(asked):
+        raise typer.Exit(1)
+
+
+@app.command("units")
+def units_table(profile: Profile = "laptop") -> None:
+    """Say how far a profile's units have come, and how long the rest takes on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from synthprune.chapter import open_store
+    from synthprune.units import table, units
+
+    shown = Table("unit", "what", "results", "initialisations", "core-hours left", title=f"profile {profile}",
+                  caption="What units share is counted in the first of them.")
+    for row in table(units(profile), open_store()):
         shown.add_row(*row)
     Console().print(shown)
 

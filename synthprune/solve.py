@@ -18,7 +18,8 @@ from synthprune.specs import Entry, Real, Trained, describe
 from synthprune.store import Busy, Result, Store, StoreProblem
 
 Report = Callable[[int, int, str], None]
-"""Told (entries done, entries in all, a line about the one just finished)."""
+"""Told (entries done, entries in all, a line about the one just finished, which begins with FAILED where it failed)."""
+FAILED = "failed: "
 
 
 def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = None,
@@ -36,19 +37,25 @@ def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = 
     if lacking and len(lacking) == len(requests):
         raise Problem(next(iter(lacking.values())))
     requests = {name: entry for name, entry in requests.items() if name not in lacking}
-    todo = missing(requests, store)
-    if todo:
-        from synthprune.compute import require_networks
-        from synthprune.plan import worthwhile_workers
-
-        require_networks(todo)
-        address = os.environ.get("SYNTHPRUNE_SCHEDULER")
-        count = workers or (1 if address else worthwhile_workers(todo))
-        if address or count > 1:
-            _on_cluster(todo, store, address, count, report)
-        else:
-            _in_process(todo, store, report)
+    fill(missing(requests, store), store, workers=workers, report=report)
     return {name: store.get(entry) for name, entry in requests.items()}
+
+
+def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
+         report: Report = lambda done, total, line: None) -> None:
+    """Compute `todo`, parents before children; what comes first is begun first. As `solve` otherwise."""
+    if not todo:
+        return
+    from synthprune.compute import require_networks
+    from synthprune.plan import worthwhile_workers
+
+    require_networks(todo)
+    address = os.environ.get("SYNTHPRUNE_SCHEDULER")
+    count = workers or (1 if address else worthwhile_workers(todo))
+    if address or count > 1:
+        _on_cluster(todo, store, address, count, report)
+    else:
+        _in_process(todo, store, report)
 
 
 def missing(requests: Mapping[str, Entry], store: Store) -> list[Entry]:
@@ -98,6 +105,7 @@ def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
         except Problem as problem:  # the rest is finished first, as on a cluster
             problems.append(problem)
             lost.add(entry)
+            report(done, len(todo), f"{FAILED}{problem}")
     if problems:
         raise problems[0]
 
@@ -127,6 +135,7 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
             problems.append(future.exception())
             if isinstance(problems[-1], StoreProblem):
                 break
+            report(done, len(todo), f"{FAILED}{problems[-1] or type(problems[-1]).__name__}")
     if problems:
         first = next((p for p in problems if isinstance(p, Problem)), problems[0])
         if isinstance(first, KilledWorker):

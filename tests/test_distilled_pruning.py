@@ -13,7 +13,6 @@ from synthprune.claims import load
 from synthprune.experiments import settings, stability
 from synthprune.experiments.distilled_pruning import (
     COUNTS,
-    SHOWN,
     Parameters,
     accuracies,
     check_steps,
@@ -60,7 +59,7 @@ def made(given: dict, accuracy: Callable[[str, int, int, int], float]) -> tuple[
     """Evaluations whose test accuracy in percent is `accuracy(method, level, seed, order)`."""
     p = parameters(Parameters, CHAPTER, given)
     results = {name(p, method, level, seed, order): evaluation(accuracy(method if level else "dense", level, seed, order))
-               for method in SHOWN for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
+               for method in p.methods for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
     results |= {on_synthetic(p, seed): evaluation(accuracy("on synthetic", 0, seed, 0)) for seed in p.seeds}
     assert results.keys() == requests(p).keys()
     return p, results

@@ -15,6 +15,7 @@ from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
 from synthprune.experiments.paths import complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
+    METHODS,
     Method,
     Settings,
     decoded_images,
@@ -36,9 +37,19 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "03_distilled_pruning"
 
     scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
+    methods: list[str] = field("where masks come from: imp, synthetic, and of random, magnitude, snip and synflow any")
     levels: list[int] = field("pruning levels to test (level n keeps 0.8^n of the weights); dense is shown in any case",
                               min_length=1)
     orders: list[int] = field("data orders to train every subnetwork in; their accuracies are averaged", min_length=1)
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str]) -> list[str]:
+        """In the order in which they are shown; the two that the chapter compares are always among them."""
+        for method in methods:
+            if method not in SHOWN:
+                raise ValueError(f"'{method}' is none of {', '.join(SHOWN)}")
+        return [method for method in SHOWN if method in {*METHODS, *methods}]
 
     @field_validator("levels")
     @classmethod
@@ -88,7 +99,7 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
     """One scene's evaluations: method x level x initialisation x order; dense; dense trained on the synthetic set, which is
     the synthetic search's own first training."""
     found = {name(p, method, level, seed, order): specs.Evaluation(of=retrained(p, method, seed, level, order))
-             for method in SHOWN for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
+             for method in p.methods for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
     return found | {on_synthetic(p, seed): specs.Evaluation(of=specs.Trained(
         subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p),
         recipe=search_recipe(p, p.synthetic_epochs), order_seed=p.search_seed)) for seed in p.seeds}

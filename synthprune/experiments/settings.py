@@ -265,7 +265,7 @@ def _read(name: str, text: str) -> dict[str, Any]:
     values.setdefault("scene", next(iter(values["scenes"])))
     known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
     of_cells = set(experiment("10_controls").Cell.model_fields) - {"profile", "scene", "name"}
-    for where, keys, allowed in [("", values.keys() - set(PARTS), known),
+    for where, keys, allowed in [("", values.keys() - {*PARTS, "units"}, known),
                                  *((f" in {part} {title}", inner or {}, of_cells if part == "cells" else known)
                                    for part in PARTS for title, inner in values[part].items())]:
         for key in sorted(keys, key=str):

@@ -1,0 +1,170 @@
+"""A run's units: what a profile asks for in which order, computed without a page, resumable, told line by line."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from synthprune import compute, plan, specs
+from synthprune.cli import app
+from synthprune.experiments.settings import read_profile
+from synthprune.problems import Problem
+from synthprune.store import Store, StoreProblem
+from synthprune.units import Log, initialisation, table, to_compute, units
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    """Two units of chapter 4 in the digits' smallest setting; the second asks for the first's results and more."""
+    said = read_profile("demo") | {
+        "train_per_class": 20, "width": 4, "epochs": 2, "batch": 50, "synthetic_per_class": 1, "distillation_steps": 2,
+        "synthetic_epochs": 2, "seeds": [11, 10], "levels": [0, 1], "points": 3, "scenes": {"main": {}}, "scene": "main",
+        "chapters": {"04_stability": {"scenes": ["main"]}},
+        "units": {"first": {"says": "what\nthe paper says", "chapters": {"04_stability": None}},
+                  "second": {"says": "more", "chapters": {"04_stability": {"levels": "0,1,2", "seeds": [10, 11, 12]}}}}}
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(said, sort_keys=False))
+    return str(file)
+
+
+@pytest.fixture
+def kept(home: Path) -> Store:
+    return Store(home / "store")
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[specs.Entry]:
+    """What was computed, in order: as an empty result, at once. Nothing is measured to plan it."""
+    done: list[specs.Entry] = []
+
+    def computed(entry: specs.Entry, store: Store, *, alone: bool) -> None:
+        assert all(map(store.holds, entry.parents))
+        done.append(entry)
+        store.put(entry, {}, {}, {"seconds": 0.0})
+
+    monkeypatch.setattr(compute, "compute", computed)
+    monkeypatch.setattr(plan, "seconds", lambda entry: 36.0)
+    return done
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exception is None or isinstance(done.exception, SystemExit | Problem), done.exception
+    return (2 if isinstance(done.exception, Problem) else done.exit_code), f"{done.output}{done.exception or ''}"
+
+
+def test_units_are_read_in_order_with_what_their_chapters_are_asked(profile: str) -> None:
+    first, second = units(profile)
+    assert (first.name, first.says, second.name) == ("first", "what the paper says", "second")
+    assert set(first.requests.values()) < set(second.requests.values())
+    assert {entry.subnetwork.init_seed for entry in second.requests.values()} == {10, 11, 12}
+    assert [unit.name for unit in units(profile, ["second", "first"])] == ["first", "second"]
+
+
+@pytest.mark.parametrize(("unit", "said"), [
+    ({"says": "x", "chapters": {"04_stability": {"epoch": 3}}}, "unknown parameter 'epoch'"),
+    ({"says": "x", "chapters": {"04_stability": {"scenes": ["nowhere"]}}}, "no scene 'nowhere'"),
+    ({"says": "x", "chapters": {"04_stabilty": {}}}, "unknown chapter '04_stabilty'"),
+    ({"says": "x", "chapters": {"04_stability": 3}}, "unit first: chapters.04_stability"),
+    ({"says": "x"}, "unit first: chapters"), (7, "unit first: "),
+    ({"says": "x", "chapters": {}, "seeds": [1]}, "unit first: seeds")])
+def test_what_a_unit_may_not_say_is_named(profile: str, unit: object, said: str) -> None:
+    text = yaml.safe_load(Path(profile).read_text())
+    text["units"]["first"] = unit
+    Path(profile).write_text(yaml.safe_dump(text))
+    with pytest.raises(Problem, match=said):
+        units(profile, ["first"])
+
+
+def test_unknown_units_and_profiles_without(profile: str) -> None:
+    with pytest.raises(Problem, match="no unit 'secnd': did you mean 'second'"):
+        units(profile, ["secnd"])
+    with pytest.raises(Problem, match="profile demo has no units"):
+        units("demo")
+
+
+def test_initialisation_after_initialisation_parents_first_what_is_shared_once(profile: str, kept: Store) -> None:
+    todo, lacking = to_compute(units(profile), kept)
+    assert not lacking and not set(todo["first"]) & set(todo["second"])
+    asked = [entry for unit in units(profile) for entry in unit.requests.values()]
+    ordered = [*todo["first"], *todo["second"]]
+    assert set(ordered) == set(specs.closure(asked))
+    for unit in todo.values():
+        starts = [initialisation(entry) for entry in unit]
+        assert starts == sorted(starts) and len(set(starts)) > 1
+    assert [initialisation(entry) for entry in todo["first"]][0] == -1
+    for rank, entry in enumerate(ordered):
+        assert set(entry.parents) <= set(ordered[:rank]), specs.describe(entry)
+
+
+def test_a_run_goes_on_where_it_stopped_and_says_when_all_is_there(profile: str, kept: Store, made: list[specs.Entry]) -> None:
+    status, said = run("compute", "first", "--profile", profile, "--workers", "1")
+    assert status == 0 and "first: 6 of 6 results are there" in said and len(made) == len(set(made)) > 6
+    before, _ = set(made), made.clear()
+    status, said = run("compute", "--profile", profile, "--workers", "1")
+    assert status == 0 and "15 of 15 results are there" in said
+    assert made and not set(made) & before
+    made.clear()
+    assert run("compute", "--profile", profile, "--workers", "1")[0] == 0 and not made
+
+
+def test_a_failure_leaves_the_rest_and_another_status(profile: str, kept: Store, made: list[specs.Entry],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = compute.compute
+    broken = next(entry for name, entry in units(profile)[0].requests.items() if "imp, level 1, initialisation 10" in name)
+
+    def one_fails(entry: specs.Entry, store: Store, *, alone: bool) -> None:
+        if entry == broken:
+            raise Problem("out of order")
+        computed(entry, store, alone=alone)
+
+    monkeypatch.setattr(compute, "compute", one_fails)
+    status, said = run("compute", "--profile", profile, "--workers", "1")
+    assert status == 1 and said.count("failed: out of order") >= 1 and "14 of 15 results are there" in said
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreProblem("no space left")
+
+    monkeypatch.setattr(compute, "compute", full)
+    assert run("compute", "--profile", profile, "--workers", "1") == (2, "no space left")
+
+
+def test_the_table_says_how_far_each_unit_is(profile: str, kept: Store, made: list[specs.Entry]) -> None:
+    both = units(profile)
+    whole = specs.closure([entry for unit in both for entry in unit.requests.values()])
+    first, second = table(both, kept)
+    assert first[:4] == ("first", "what the paper says", "0 of 6", "0 of 2") and second[2:4] == ("0 of 15", "0 of 3")
+    assert float(first[4]) + float(second[4]) == pytest.approx(len(whole) * 36 / 3600, abs=0.11)
+    for name, entry in both[0].requests.items():
+        if "initialisation 10" in name:
+            kept.put(entry, {}, {}, {})
+    first, second = table(both, kept)
+    assert first[2:4] == ("3 of 6", "1 of 2") and second[2:4] == ("3 of 15", "0 of 3")
+    run("compute", "--profile", profile, "--workers", "1")
+    assert [row[2:] for row in table(both, kept)] == [("6 of 6", "2 of 2", "0.0"), ("15 of 15", "3 of 3", "0.0")]
+
+
+def test_a_log_tells_what_took_long_and_that_it_lives(profile: str, kept: Store, made: list[specs.Entry]) -> None:
+    todo, _ = to_compute(units(profile), kept)
+    lines: list[str] = []
+    with Log(todo, kept, 2, lines.append, every_seconds=0.2) as log:
+        quick, slow = todo["first"][:2]
+        kept.put(quick, {}, {}, {"seconds": 9.9})
+        log.report(1, 9, "")
+        assert lines == []
+        kept.put(slow, {}, {}, {"seconds": 90.0})
+        log.report(2, 9, "")
+        assert len(lines) == 1 and specs.describe(slow) in lines[0] and "1.5 min" in lines[0]
+        assert re.search(rf"first, 2 of {len(todo['first'])}: .*; about \d+\.\d h left$", lines[0])
+        log.report(3, 9, "failed: one"), log.report(4, 9, "failed: one")
+        assert lines[1:] == ["failed: one"]
+        time.sleep(0.5)
+        assert any("computing" in line for line in lines[2:])
+    count = len(lines)
+    time.sleep(0.3)
+    assert len(lines) == count
