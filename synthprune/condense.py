@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from synthprune import engine
 from synthprune.data.augment import cutmix
 from synthprune.data.datasets import Split
 from synthprune.data.synthetic import SyntheticSet, decode, random_real
+from synthprune.distill import Look
 from synthprune.models import State, build, initial_state, network_with, state_of
 from synthprune.seeds import generator
 from synthprune.training import Resident
@@ -45,18 +46,18 @@ class Progress:
 Checkpoint = Callable[[Progress], None]
 
 
-def gradient_matching(split: Split, *, ipc: int, factor: int, outer: int, inner: int, lr: float, real_batch: int,
-                      trained_images: int, width: int, norm: str = "instance", seed: int, device: str = "cpu",
+def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner: int, lr: float, real_batch: int,
+                      trained_images: int, width: int, seed: int, device: str = "cpu",
                       compiled: bool = False, resume: Progress | None = None, checkpoint: Checkpoint | None = None,
-                      every_seconds: float = 300) -> SyntheticSet:
+                      every_seconds: float = 300, look: Look | None = None) -> SyntheticSet:
     """Condense `split`'s training images to `ipc` stored ones per class, in [0, 1], seen at decode `factor`.
 
-    `outer` times a fresh ConvNet-3 of `width` and `norm` is drawn. `inner` times, class by class, the gradients that
-    `real_batch` real images and the class's synthetic ones give its convolutions, both under one shared augmentation, are
-    brought nearer by one step of SGD on the pixels (rate `lr`, momentum .5); then the network is trained on
-    `trained_images` real ones. Starts from random real images pasted at the same factor; clamped at the start of each
-    outer iteration, and at the end. A condensation resumed from a checkpoint is the same, bit for bit, as one that never
-    stopped. `compiled` is the engine (see `engine.used` for the one that really runs).
+    At each of `steps`, class by class, the gradients that `real_batch` real images and the class's synthetic ones give the
+    convolutions of a ConvNet-3 of `width`, both under one shared augmentation, are brought nearer by one step of SGD on the
+    pixels (rate `lr`, momentum .5); then the network is trained on `trained_images` real ones. Every `inner` steps a fresh
+    network is drawn and the pixels are clamped, as they are at the end. Starts from random real images pasted at the same
+    factor. A condensation resumed from a checkpoint is the same, bit for bit, as one that never
+    stopped. `compiled` is the engine (see `engine.used` for the one that really runs); `look` is told each step that is done.
     """
     classes = len(split.facts.classes)
     start = random_real(split, ipc, factor, seed)
@@ -64,14 +65,15 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, outer: int, inner:
     pixel_momentum, first = torch.zeros_like(images), 0
     data = Resident.of(split.train_images, split.train_labels, split.facts, device)
     rows = [np.flatnonzero(split.train_labels == label) for label in range(classes)]
-    shape = build("convnet3", channels=split.facts.channels, pixels=split.pixels, classes=classes, width=width, norm=norm)
+    shape = build("convnet3", channels=split.facts.channels, pixels=split.pixels, classes=classes, width=width,
+                  norm="instance")
     pull = _pull(shape, compiled)
     if resume is not None:
         first = resume.step
         images.copy_(resume.images)
         pixel_momentum.copy_(resume.pixel_momentum)
     saved = time.monotonic()
-    for step in range(first, outer * inner):
+    for step in range(first, steps):
         iteration, place = divmod(step, inner)
         if place == 0 or step == first:
             under_way = resume is not None and place > 0
@@ -89,6 +91,8 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, outer: int, inner:
             pixel_momentum[own] += _pixel_gradient(images[own], factor, augment, data, network, augment(real), label, pull)
             images.sub_(pixel_momentum, alpha=lr)
         network.train(data, trained_images, seed, step)
+        if look is not None:
+            look(step + 1)
         if checkpoint is not None and time.monotonic() - saved > every_seconds:
             checkpoint(Progress(step + 1, images.cpu().clone(), pixel_momentum.cpu().clone(), *network.kept()))
             saved = time.monotonic()
