@@ -203,7 +203,7 @@ LEARNING_RATE = 0.05
 
 def test_the_command_makes_a_set_files_it_and_goes_on_where_it_was_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*given: str) -> str:
-        line = "data distill mine --of digits --per-class 1 --steps 2 --width 4".split()
+        line = ["data", "distill", "mine", "--of", "digits", "--per-class", "1", "--steps", "2", "--width", "4"]
         done = CliRunner().invoke(app, [*line, *given], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.stdout

@@ -169,9 +169,9 @@ def test_a_set_of_another_size_is_used_at_that_size_alone(home: Path) -> None:
     small = SyntheticSet(np.random.default_rng(0).random((20, 3, 16, 16), np.float32), LABELS.numpy(), 2)
     full = keep(small, "small")
     assert published(full, "cifar10", pixels=16).decoded(16)[0].tobytes() == small.decoded(16)[0].tobytes()
-    for pixels in (32, 8):
-        with pytest.raises(Problem, match=rf"small@\w+: images of shape \(3, 16, 16\) cannot be used at pixels={pixels}: only"):
-            published(full, "cifar10", pixels=pixels)
+    for side in (32, 8):
+        with pytest.raises(Problem, match=rf"small@\w+: images of shape \(3, 16, 16\) cannot be used at pixels={side}: only"):
+            published(full, "cifar10", pixels=side)
     grey = keep(SyntheticSet(small.images[:, :1].copy(), small.labels, 2), "grey")
     with pytest.raises(Problem, match=r"\(1, 16, 16\) cannot be used"):
         published(grey, "cifar10", pixels=16)
