@@ -47,17 +47,19 @@ Checkpoint = Callable[[Progress], None]
 
 
 def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner: int, lr: float, real_batch: int,
-                      trained_images: int, width: int, seed: int, device: str = "cpu",
-                      compiled: bool = False, resume: Progress | None = None, checkpoint: Checkpoint | None = None,
-                      every_seconds: float = 300, look: Look | None = None) -> SyntheticSet:
+                      trained_images: int, width: int, seed: int, device: str = "cpu", compiled: bool = False,
+                      resume: Progress | None = None, checkpoint: Checkpoint | None = None, every_seconds: float = 300,
+                      look: Look | None = None) -> SyntheticSet:
     """Condense `split`'s training images to `ipc` stored ones per class, in [0, 1], seen at decode `factor`.
 
     At each of `steps`, class by class, the gradients that `real_batch` real images and the class's synthetic ones give the
     convolutions of a ConvNet-3 of `width`, both under one shared augmentation, are brought nearer by one step of SGD on the
-    pixels (rate `lr`, momentum .5); then the network is trained on `trained_images` real ones. Every `inner` steps a fresh
-    network is drawn and the pixels are clamped, as they are at the end. Starts from random real images pasted at the same
-    factor. A condensation resumed from a checkpoint is the same, bit for bit, as one that never
-    stopped. `compiled` is the engine (see `engine.used` for the one that really runs); `look` is told each step that is done.
+    pixels (momentum .5); then the network is trained on `trained_images` real ones. The rate falls from `lr` to 0 in a line,
+    for want of the authors' 200,000 steps at one small rate. Every `inner` steps a fresh network is drawn and the pixels are
+    clamped, as they are at the end. Starts from random real images pasted at the same factor.
+
+    A condensation resumed from a checkpoint is the same, bit for bit, as one that never stopped. `compiled` is the engine
+    (see `engine.used` for the one that really runs); `look` is told each step that is done.
     """
     classes = len(split.facts.classes)
     start = random_real(split, ipc, factor, seed)
@@ -89,7 +91,7 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner:
             augment = functools.partial(siamese, draws=generator(seed, "condense/augment", step * classes + label).random(7))
             pixel_momentum.mul_(PIXEL_MOMENTUM)
             pixel_momentum[own] += _pixel_gradient(images[own], factor, augment, data, network, augment(real), label, pull)
-            images.sub_(pixel_momentum, alpha=lr)
+            images.sub_(pixel_momentum, alpha=lr * (1 - step / steps))
         network.train(data, trained_images, seed, step)
         if look is not None:
             look(step + 1)

@@ -95,7 +95,7 @@ class Condensed(Entry):
     """A synthetic set of our own making: gradient matching (IDC) on `dataset`. Images (classes * ipc, c, h, h).
 
     Each of `steps` matches every class once and trains the network on `trained_images` real images; a fresh network is
-    drawn every `inner` steps.
+    drawn every `inner` steps. The pixels' rate falls from `lr` to 0.
     """
 
     dataset: Dataset
@@ -103,7 +103,7 @@ class Condensed(Entry):
     factor: Positive
     steps: Natural
     inner: Positive = 100
-    lr: Annotated[float, Field(gt=0)] = 0.05
+    lr: Annotated[float, Field(gt=0)] = 0.04
     real_batch: Positive = 64
     trained_images: Natural = 500
     width: Positive = 16
