@@ -105,7 +105,7 @@ class Condensed(Entry):
     inner: Positive = 100
     lr: Annotated[float, Field(gt=0)] = 0.04
     real_batch: Positive = 64
-    trained_images: Natural = 500
+    trained_images: Natural = 1000
     width: Positive = 16
     seed: Natural = 0
 
