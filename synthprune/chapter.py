@@ -209,8 +209,9 @@ def absent_box(absent: dict[str, str], asked: int) -> Verdict:
     return Verdict("open", "Not run", f"{'; '.join(parts)}. Nothing else stands in their place.")
 
 
-KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "trainings", "evaluation": "evaluations",
-         "path": "paths", "plane": "planes", "diagonal": "Hessian diagonals"}
+KINDS = {"distilled": "synthetic sets by distribution matching", "condensed": "synthetic sets by gradient matching",
+         "subnetwork": "masks", "trained": "trainings", "evaluation": "evaluations", "path": "paths", "plane": "planes",
+         "diagonal": "Hessian diagonals"}
 
 
 PAGE_SECONDS, BOOK_SECONDS = 4, 60

@@ -126,7 +126,7 @@ MUTANTS = [
     Mutant("chance not taken off an overlap", "experiments/discussion.py", "return self.jaccard - self.chance_jaccard",
            "return self.jaccard", "test_discussion.py -k counting_and_drawing"),
     Mutant("energy of the synthetic set counted as a search's", "experiments/discussion.py",
-           "for one in entries if not isinstance(one, specs.Distilled)]", "for one in entries]", "test_discussion.py -k energy"),
+           "for one in entries if not isinstance(one, specs.Made)]", "for one in entries]", "test_discussion.py -k energy"),
     Mutant("the second search is the first", "experiments/discussion.py", '{"search_seed": p.second_seed}',
            '{"search_seed": p.search_seed}', "test_discussion.py -k only_second"),
     Mutant("ReLU ignored along a weight", "analysis/hessian.py", "gate = (outputs > 0) *", "gate = (outputs > -1e9) *",

@@ -85,7 +85,7 @@ def test_a_name_that_means_something_else_to_python_is_still_unknown(name: str) 
     ({"rewind": "half"}, "rewind = 'half': must be full, weights"), ({"rewind": 12}, "rewind=12 is not before the last epoch"),
     ({"scene": "lenet"}, "profile demo has no scene 'lenet': did you mean 'lenet300-digits'?"),
     ({"scenes": "convnet3-digits,x"}, "profile demo has no scene 'x'"), ({"scenes": []}, "scenes = []"),
-    ({"synthetic": "mtt@01"}, "synthetic = 'mtt@01': must be distilled, coreset, or an imported set's TITLE@CONTENT"),
+    ({"synthetic": "mtt@01"}, "synthetic = 'mtt@01': must be distilled, condensed, coreset, or an imported set's TITLE@CONTENT"),
     ({"synthetic": "../x@0123456789ab"}, "synthetic = '../x@0123456789ab': must be"),
     ({"profile": "lapptop"}, "unknown profile 'lapptop': did you mean 'laptop'?"), ({"profile": True}, "unknown profile 'True'")])
 def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: str) -> None:

@@ -197,7 +197,7 @@ def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarra
 
 def _joules(entries: list[specs.Entry], store: Store) -> float:
     counted = [store.provenance(one).get("joules") if store.has(one) else None
-               for one in entries if not isinstance(one, specs.Distilled)]
+               for one in entries if not isinstance(one, specs.Made)]
     return float("nan") if None in counted else float(sum(counted))
 
 

@@ -105,10 +105,12 @@ def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:
 
 
 def making_visits(p: Parameters) -> int:
-    """Images that pass through a network while the set is distilled: real and decoded ones, at every step."""
+    """Images that pass through a network while the set is made, at every step: real and decoded ones, and those that the
+    network is trained on where there are such."""
     made, classes = settings.synthetic_data(p), len(FACTS[p.dataset].classes)
     real = min(made.real_batch, p.train_per_class or made.real_batch)
-    return made.steps * classes * (real + made.ipc * made.factor**2)
+    trained = getattr(made, "trained_images", 0)
+    return made.steps * (classes * (real + made.ipc * made.factor**2) + min(trained, classes * (p.train_per_class or trained)))
 
 
 def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> Cost:

@@ -98,7 +98,7 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
     for scene in settings.scenes(p):
         wanted |= paths(scene)
     for one in with_each_set(p):
-        if isinstance(made := settings.synthetic_data(one), specs.Distilled):
+        if isinstance(made := settings.synthetic_data(one), specs.Made):
             wanted[the_set(one)] = made
         for seed in p.seeds:
             wanted |= {on_set(one, seed): trained_on(one, "synthetic", seed),
@@ -242,7 +242,7 @@ def shown(p: Parameters, results: Mapping[str, Result]) -> np.ndarray | None:
 
 def how_to_import(p: Parameters) -> str:
     """What to do about a set that is not here."""
-    if p.synthetic == "distilled":
+    if p.synthetic in ("distilled", "condensed"):
         bring = "" if p.dataset == "digits" else f" ('synthprune data import {p.dataset} PATH')"
         return f"it is made as soon as the real images are here{bring}."
     return f"import it with 'synthprune data import {p.synthetic.split('@')[0]} PATH --of {p.dataset}'."

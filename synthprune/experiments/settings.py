@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from synthprune import specs
 from synthprune.data.facts import FACTS
-from synthprune.home import home
+from synthprune.home import synthetic_sets
 from synthprune.problems import Problem, nearest
 
 Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "coreset", "noise", "shuffled",
@@ -59,10 +59,10 @@ class Settings(BaseModel):
     lr: float = field("initial learning rate", gt=0)
     weight_decay: float = field("weight decay of every step", ge=0)
     cutmix: float = field("probability of CutMix per batch", ge=0, le=1)
-    synthetic: str = field("data that synthetic masks are found with: distilled, coreset, or TITLE[@CONTENT] of an imported set")
+    synthetic: str = field("data of synthetic masks: distilled, condensed, coreset, or TITLE[@CONTENT] of an imported set")
     synthetic_per_class: int = field("stored images per class, where the set is made here", ge=1)
     synthetic_factor: int = field("decode factor, where the set is made here", ge=1)
-    distillation_steps: int = field("steps of distribution matching, where the set is distilled here", ge=0)
+    distillation_steps: int = field("steps of distribution (distilled) or gradient matching (condensed), where made here", ge=0)
     synthetic_epochs: int = field("epochs of every training on synthetic data", ge=1)
     search_epochs: int = field("epochs of every round of a mask search on real data; 0: as epochs", ge=0)
     search_lr: float = field("initial learning rate of mask searches; 0: as lr", ge=0)
@@ -129,7 +129,7 @@ class Settings(BaseModel):
     @classmethod
     def _in_full(cls, value: str) -> str:
         """A title becomes the full name of the imported set it belongs to; where there is none, it stays a title."""
-        if value in ("distilled", "coreset") or "@" not in value:
+        if value in ("distilled", "condensed", "coreset") or "@" not in value:
             found = [name for name in _imported() if name.startswith(f"{value}@")]
             if len(found) > 1:
                 raise ValueError(f"is the title of {len(found)} imported sets: say which, {' or '.join(found)}")
@@ -137,8 +137,8 @@ class Settings(BaseModel):
         try:
             specs.Published(name=value)
         except ValidationError:
-            raise ValueError("must be distilled, coreset, or an imported set's TITLE@CONTENT, as 'synthprune data list' shows"
-                             " it") from None
+            raise ValueError("must be distilled, condensed, coreset, or an imported set's TITLE@CONTENT, as 'synthprune data"
+                             " list' shows it") from None
         return value
 
 
@@ -155,15 +155,15 @@ class Distilling(Settings):
     @field_validator("synthetic")
     @classmethod
     def _made_here(cls, value: str) -> str:
-        if value != "distilled":
-            raise ValueError("this chapter makes a set of its own: leave it at distilled")
+        if value not in ("distilled", "condensed"):
+            raise ValueError("this chapter makes a set of its own: leave it at distilled, or say condensed")
         return value
 
     @field_validator("pixels")
     @classmethod
     def _enough(cls, pixels: int) -> int:
         if pixels < LEAST_PIXELS:
-            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
+            raise ValueError(f"making a set needs images of at least {LEAST_PIXELS} pixels")
         return pixels
 
 
@@ -177,7 +177,7 @@ def _list(name: str, value: str | float) -> list[Any]:
 
 def _imported() -> list[str]:
     """The synthetic sets on this machine, by full name: without the room that reads them, which needs torch."""
-    return sorted(file.stem for file in (home() / "data" / "synthetic").glob("*@*.safetensors"))
+    return sorted(synthetic_sets())
 
 
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
@@ -302,6 +302,9 @@ def architecture(p: Settings) -> specs.Architecture:
 def synthetic_data(p: Settings) -> specs.PruningData:
     if p.synthetic == "distilled":
         return specs.Distilled(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
+                               steps=p.distillation_steps)
+    if p.synthetic == "condensed":
+        return specs.Condensed(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
                                steps=p.distillation_steps)
     if p.synthetic == "coreset":
         return coreset(p)
@@ -434,8 +437,9 @@ def in_words(p: Settings) -> str:
     """Profile, data, network, training, synthetic set and rewind, as HTML sentences made from the values."""
     changed = ", ".join(f"{name}={value}" for name, value in overrides(p).items())
     count = f"{p.train_per_class} training images per class of " if p.train_per_class else "all training images of "
-    made = {"distilled": f"{p.synthetic_per_class} stored images per class, decoded by factor {p.synthetic_factor}, made here by"
-                         f" distribution matching in {p.distillation_steps} steps",
+    stored = f"{p.synthetic_per_class} stored images per class, decoded by factor {p.synthetic_factor}, made here by"
+    made = {"distilled": f"{stored} distribution matching in {p.distillation_steps} steps",
+            "condensed": f"{stored} gradient matching in {p.distillation_steps} steps",
             "coreset": f"{p.synthetic_per_class} random real images per class, decoded by factor {p.synthetic_factor}"}
     rewind = {"full": "every parameter returns to initialisation",
               "weights": "only the prunable weights return to initialisation"}

@@ -31,6 +31,10 @@ from synthprune.store import Result, Store
 
 WHAT = {"alone": "trained on the set alone", "pruned": "mask from the set, trained on real data"}
 
+PASSED = {"distilled": "real ones go forward only",
+          "condensed": "the decoded ones take about eight forward passes each and the real ones three"}
+"""What is not alike, by method."""
+
 
 def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The first stored image of each class, before and after distillation."""
@@ -114,9 +118,9 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
         rows.append((f"one mask, {LABELS[method]}", _whole(cost.stored_images), _whole(cost.steps), _whole(cost.visits),
                      _mean(seconds(p, store, method))))
     return Table(f"What it cost, to level {p.level}", ("what", "stored images", "steps", "images passed", "core-seconds"), rows,
-                 "Images passed are not all alike: while the set is made, real ones go forward only, and through another, smaller"
-                 " network. Seconds are of the machine that made the results, with whatever else it did meanwhile; masks:"
-                 f" mean over {initialisations(p)}. Not measured: the trainings are not on this machine.")
+                 f"Images passed are not all alike: while the set is made, {PASSED[p.synthetic]}, through another network."
+                 " Seconds are of the machine that made the results, with whatever else it did meanwhile; masks: mean over"
+                 f" {initialisations(p)}. Not measured: the trainings are not on this machine.")
 
 
 def _mean(values: np.ndarray) -> str:
