@@ -113,6 +113,8 @@ class Part:
     of: Interval
     unit: str
     planned: int
+    settled: bool
+    """Whether the chapter lacks no result: an initialisation that is not here is faulty then, and not yet to come."""
 
     @property
     def side(self) -> Side:
@@ -161,11 +163,17 @@ def _numbers(ask: Ask, side: Side, parts: Sequence[Part]) -> str:
     numbers = []
     for part, place in zip(parts, places, strict=True):
         own = ", ".join(step for step in place if step not in common)
-        so_far = f" from {part.of.n} of {part.planned} initialisations so far" if side == "partial" else ""
-        numbers.append(f"{own}: {part.of.text()}{so_far}" if own else f"{part.of.text()}{so_far}")
+        numbers.append(f"{own}: {part.of.text()}{_so_far(part)}" if own else f"{part.of.text()}{_so_far(part)}")
     head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
     line = f"; stable: below {ask.line:g}" if ask.line else ""
     return f"{head}: {'; '.join(numbers)}{line}"
+
+
+def _so_far(part: Part) -> str:
+    if part.side != "partial":
+        return ""
+    return (f" from {part.of.n} of {part.planned} initialisations"
+            f"{', the others diverged or collapsed' if part.settled else ' so far'}")
 
 
 def _capital(text: str) -> str:
@@ -180,18 +188,6 @@ def place(label: str) -> str:
     parts = [part for part in label.split(", ")[1:] if part != "training error"]
     return ", ".join(f"{sparsity(int(part.removeprefix('level ')))} pruned" if part.startswith("level ") else part
                      for part in parts)
-
-
-def find(question: Question, offered: Mapping[str, Measure], scene: str) -> Finding:
-    """What a chapter's measures say to a question, in one of its scenes."""
-    parts = []
-    for ask in question.asks:
-        measure = offered.get(ask.measure)
-        patterns = [f"{scene}, {pattern}" if pattern else scene for pattern in ask.labels]
-        parts += [Part(ask, place(label), of, measure.unit, measure.initialisations)
-                  for label, of in (measure.intervals if measure else {}).items()
-                  if of.n and any(fnmatchcase(label, pattern) for pattern in patterns)]
-    return Finding(question, tuple(parts))
 
 
 # The answer in one sentence.
@@ -260,6 +256,11 @@ class Chapter:
     asked: int
 
 
+    @property
+    def settled(self) -> bool:
+        return len(self.results) == self.asked
+
+
 CHAPTERS = tuple(dict.fromkeys(question.chapter for question in QUESTIONS))
 
 
@@ -275,6 +276,18 @@ def stored(profile: str, store: Store) -> dict[str, Chapter]:
     return found
 
 
+def find(question: Question, chapter: Chapter) -> Finding:
+    """What a chapter's measures say to a question, in its own scene."""
+    parts = []
+    for ask in question.asks:
+        measure = chapter.measures.get(ask.measure)
+        patterns = [f"{chapter.p.scene}, {pattern}" if pattern else chapter.p.scene for pattern in ask.labels]
+        parts += [Part(ask, place(label), of, measure.unit, measure.initialisations, chapter.settled)
+                  for label, of in (measure.intervals if measure else {}).items()
+                  if of.n and any(fnmatchcase(label, pattern) for pattern in patterns)]
+    return Finding(question, tuple(parts))
+
+
 DIGITS = ("This copy was made from handwritten digits, which decide nothing about the paper. With the results of the"
           " reference run, the answer stands here, and below the figure what was found, each with its interval.")
 
@@ -284,8 +297,7 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     ours = chapters["04_stability"]
     if not decides(ours.p):
         return Page(DIGITS, (), (), (), ())
-    findings = [find(question, chapters[question.chapter].measures, chapters[question.chapter].p.scene)
-                for question in QUESTIONS]
+    findings = [find(question, chapters[question.chapter]) for question in QUESTIONS]
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
     untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
@@ -301,12 +313,13 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
     asked, ours = chapters["10_controls"], chapters["04_stability"]
     if LONGEST in asked.measures:
         return controls.question(asked.p, asked.results)
-    return hero(ours.p, ours.results) if ours.p in stability.measured_scenes(ours.p, ours.results) else None
+    scenes = stability.measured_scenes(ours.p, ours.results)
+    return next((hero(scene, ours.results) for scene in scenes if scene.scene == ours.p.scene), None)
 
 
 def _answer(chapters: Mapping[str, Chapter], findings: Sequence[Finding]) -> str:
     """The sentence, or how far the run has come where something that it rests on is not complete."""
-    have, asked = (sum(values) for values in zip(*((len(c.results), c.asked) for c in chapters.values()), strict=True))
+    have, asked = sum(len(one.results) for one in chapters.values()), sum(one.asked for one in chapters.values())
     profile = chapters["04_stability"].p.profile
     states = verdicts(chapters)
     run = "the reference run" if profile == REFERENCE else "this run"
@@ -349,7 +362,7 @@ PAPER_ACCURACY = "not printed"
 
 
 def images(p: Settings) -> int:
-    """Training images of a setting; raises KeyError for all images of a set whose classes differ in size."""
+    """Training images of a setting, of a data set whose classes are equal in size."""
     known = FACTS[p.dataset]
     return len(known.classes) * (p.train_per_class or known.complete["train"])
 
