@@ -353,7 +353,7 @@ def _scale(ours: Chapter) -> Iterator[tuple[str, str, str]]:
     for what, of in counted:
         yield what, f"{of(paper):,}", f"{of(ours.p):,}"
     yield "initialisations", PAPER_SEEDS, str(dense.n) if dense.n == len(ours.p.seeds) else f"{dense.n} of {len(ours.p.seeds)}"
-    yield "test accuracy of the whole network", PAPER_ACCURACY, f"{dense.text(1)} %" if dense.n else "not measured yet"
+    yield "test accuracy of the whole network, %", PAPER_ACCURACY, dense.text(1) if dense.n else "not measured yet"
 
 
 PAPER_SEEDS = "not said (4 in figure 2, 5 in figure 7)"

@@ -233,11 +233,12 @@ def test_the_scale_is_arithmetic_from_the_profiles_and_accuracy_from_the_results
     assert rows["width of the network (first layer)"] == ("128", str(p.width))
     assert rows["epochs of a training"] == ("300", str(p.epochs))
     assert rows["initialisations"][1] == str(len(p.seeds))
-    paper, ours = rows["test accuracy of the whole network"]
+    paper, ours = rows["test accuracy of the whole network, %"]
     assert paper == "not printed" and ours.startswith(f"{100 - 100 * np.mean(errors):.1f} [")
     of["04_stability"] = replace(of["04_stability"], results=dense_results([0.30, 0.32]))
     rows = {what: ours for what, _, ours in findings.page(of).scale}
-    assert rows["initialisations"] == f"2 of {len(p.seeds)}" and rows["test accuracy of the whole network"].startswith("69.0 [")
+    assert rows["initialisations"] == f"2 of {len(p.seeds)}"
+    assert rows["test accuracy of the whole network, %"].startswith("69.0 [")
 
 
 def test_what_cannot_be_told_is_named(no_figure: None) -> None:
