@@ -7,7 +7,7 @@ nothing is concluded from fewer initialisations than were planned. Nothing is co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Literal
@@ -139,11 +139,6 @@ class Finding:
         return self.question.chapter
 
     @property
-    def complete(self) -> bool:
-        """Whether everything that was asked was measured with all its initialisations."""
-        return {part.ask for part in self.parts} == set(self.question.asks) and all(p.side != "partial" for p in self.parts)
-
-    @property
     def sentences(self) -> tuple[tuple[str, str], ...]:
         """(what follows, the numbers it follows from): one for the parts of one ask that lie on one side."""
         found = []
@@ -222,8 +217,11 @@ WHY: dict[tuple[str, claims.State], str] = {
 """How the sentence ends: why the length matters, where it does; else what distillation adds. Nothing where that is open."""
 
 
-def answer(states: Mapping[str, claims.State], where: str) -> str:
-    """One sentence from five verdicts: "central", and those of HYPOTHESES; `where` is the scale that they speak of."""
+def answer(states: Mapping[str, claims.State | None], where: str) -> str:
+    """One sentence from five verdicts: "central", and those of HYPOTHESES; `where` is the scale that they speak of.
+
+    The three that it always speaks of must be there; of the others, None is as silent as "open".
+    """
     reason = "forgetting" if states["longer"] == "holds" else "distilled"
     return (f"{where}, {ORDER[states['central']]}: {LENGTH[states['longer']]}, and {IMAGES[states['real']]}"
             f"{WHY.get((reason, states[reason]), '')}.")
@@ -276,13 +274,18 @@ def stored(profile: str, store: Store) -> dict[str, Chapter]:
     return found
 
 
+def planned(measure: Measure, label: str) -> int:
+    """How many initialisations a label was to have."""
+    return measure.initialisations
+
+
 def find(question: Question, chapter: Chapter) -> Finding:
     """What a chapter's measures say to a question, in its own scene."""
     parts = []
     for ask in question.asks:
         measure = chapter.measures.get(ask.measure)
         patterns = [f"{chapter.p.scene}, {pattern}" if pattern else chapter.p.scene for pattern in ask.labels]
-        parts += [Part(ask, place(label), of, measure.unit, measure.initialisations, chapter.settled)
+        parts += [Part(ask, place(label), of, measure.unit, planned(measure, label), chapter.settled)
                   for label, of in (measure.intervals if measure else {}).items()
                   if of.n and any(fnmatchcase(label, pattern) for pattern in patterns)]
     return Finding(question, tuple(parts))
@@ -301,46 +304,50 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
     untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
-    return Page(_answer(chapters, findings), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
+    return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
                 tuple(untold), tuple(_scale(ours)))
 
 
 def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
-    """The one figure: barriers against the length of the search where they are measured, else the lines of chapter 04."""
-    from synthprune.figures import controls
-    from synthprune.figures.stability import hero
-
+    """The one picture: barriers against the length of the search where they are measured, else the lines of chapter 04."""
     asked, ours = chapters["10_controls"], chapters["04_stability"]
     if LONGEST in asked.measures:
-        return controls.question(asked.p, asked.results)
+        from synthprune.figures.search_length import question
+
+        drawn = question(asked.p, asked.results)
+        return replace(drawn, panels=drawn.panels[:1])
+    from synthprune.figures.stability import hero
+
     scenes = stability.measured_scenes(ours.p, ours.results)
     return next((hero(scene, ours.results) for scene in scenes if scene.scene == ours.p.scene), None)
 
 
-def _answer(chapters: Mapping[str, Chapter], findings: Sequence[Finding]) -> str:
-    """The sentence, or how far the run has come where something that it rests on is not complete."""
+def _answer(chapters: Mapping[str, Chapter]) -> str:
+    """The sentence, or how far the run has come where something that it always speaks of is not there in full."""
     have, asked = sum(len(one.results) for one in chapters.values()), sum(one.asked for one in chapters.values())
-    profile = chapters["04_stability"].p.profile
-    states = verdicts(chapters)
+    profile, states = chapters["04_stability"].p.profile, verdicts(chapters)
     run = "the reference run" if profile == REFERENCE else "this run"
     if not have:
         return f"No result of {run} is here yet."
-    if (have < asked and not all(finding.complete for finding in findings)) or states is None:
+    if None in (states["central"], states["longer"], states["real"]):
         return f"{_capital(run)} is under way: {have:,} of {asked:,} results."
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 
-def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, claims.State] | None:
-    """The ledger's verdicts that the answer needs; None where one of them was not run."""
-    ledger = {claim.id: claim for claim in claims.load()}
-    ours = chapters["04_stability"].p
-    asked = {name: ledger.get(claim) for name, claim in HYPOTHESES.items()}
+def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, claims.State | None]:
+    """The ledger's verdicts that the answer needs; None where something is missing without which it cannot be told."""
+    ledger, ours = {claim.id: claim for claim in claims.load()}, chapters["04_stability"].p
+    asked = {name: ledger[claim] for name, claim in HYPOTHESES.items() if claim in ledger}
     asked["central"] = ledger[CENTRAL].model_copy(update={"scenes": (ours.scene,)})
-    if None in asked.values():
-        return None
-    found = {name: claims.evaluate(claim, {claim.chapter: chapters[claim.chapter].measures}, ours.profile, decides=True)
-             for name, claim in asked.items()}
-    return None if any(one.words == claims.NOT_RUN for one in found.values()) else {n: one.state for n, one in found.items()}
+    return dict.fromkeys(HYPOTHESES) | {name: _state(claim, chapters[claim.chapter]) for name, claim in asked.items()}
+
+
+def _state(claim: claims.Claim, chapter: Chapter) -> claims.State | None:
+    judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p))
+    waits = not chapter.settled and any(
+        of.n < planned(measure, label) for name, measure in chapter.measures.items() if name in claim.measures
+        for label, of in measure.intervals.items() if label.partition(",")[0] == chapter.p.scene)
+    return None if judged.words == claims.NOT_RUN or (judged.state == "open" and waits) else judged.state
 
 
 def _scale(ours: Chapter) -> Iterator[tuple[str, str, str]]:
