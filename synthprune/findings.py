@@ -274,18 +274,13 @@ def stored(profile: str, store: Store) -> dict[str, Chapter]:
     return found
 
 
-def planned(measure: Measure, label: str) -> int:
-    """How many initialisations a label was to have."""
-    return measure.initialisations
-
-
 def find(question: Question, chapter: Chapter) -> Finding:
     """What a chapter's measures say to a question, in its own scene."""
     parts = []
     for ask in question.asks:
         measure = chapter.measures.get(ask.measure)
         patterns = [f"{chapter.p.scene}, {pattern}" if pattern else chapter.p.scene for pattern in ask.labels]
-        parts += [Part(ask, place(label), of, measure.unit, planned(measure, label), chapter.settled)
+        parts += [Part(ask, place(label), of, measure.unit, measure.asked(label), chapter.settled)
                   for label, of in (measure.intervals if measure else {}).items()
                   if of.n and any(fnmatchcase(label, pattern) for pattern in patterns)]
     return Finding(question, tuple(parts))
@@ -345,7 +340,7 @@ def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, claims.State | None]:
 def _state(claim: claims.Claim, chapter: Chapter) -> claims.State | None:
     judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p))
     waits = not chapter.settled and any(
-        of.n < planned(measure, label) for name, measure in chapter.measures.items() if name in claim.measures
+        of.n < measure.asked(label) for name, measure in chapter.measures.items() if name in claim.measures
         for label, of in measure.intervals.items() if label.partition(",")[0] == chapter.p.scene)
     return None if judged.words == claims.NOT_RUN or (judged.state == "open" and waits) else judged.state
 

@@ -7,7 +7,7 @@ Orders are averaged within an initialisation; initialisations are the independen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import stdtrit
@@ -93,6 +93,12 @@ class Measure:
     initialisations: int
     """How many were asked for: an interval of fewer leaves some out, and the others cannot speak for them."""
     note: str = ""
+    planned: Mapping[str, int] = field(default_factory=dict)
+    """How many were asked for at a label, where that is another number."""
+
+    def asked(self, label: str) -> int:
+        """How many initialisations an interval must be of, or it decides nothing."""
+        return self.planned.get(label, self.initialisations)
 
 
 def untold(of: Interval, initialisations: int) -> str:
