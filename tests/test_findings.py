@@ -220,6 +220,38 @@ def test_the_central_claim_is_judged_by_the_ledger_in_the_runs_own_setting(heigh
     assert findings.verdicts(chapters({})) == {"central": None}
 
 
+LEDGER = {claim.id: claim for claim in claims.load()}
+MEANS = {"barrier_per_doubling_of_search": (3, -3), findings.LONGEST: (5, -5), "barrier_real_minus_synthetic": (-3, 3),
+         "barrier_without_decay": (1, 5), "barrier_decay_minus_without_decay": (3, -3),
+         "barrier_synthetic_minus_random_real": (-3, 3)}
+"""What makes a hypothesis hold, and what makes it fail."""
+
+
+def judged_chapters(fails: str = "", across: str = "", n: int = PLANNED) -> dict[str, Chapter]:
+    """Measures with which every hypothesis holds, but those of one that `fails`, or whose intervals lie `across` every line."""
+    found = {}
+    for name, claim in findings.HYPOTHESES.items():
+        for asked in LEDGER[claim].measures:
+            of = around(MEANS[asked][name == fails], n if name == across else PLANNED)
+            found[asked] = Measure({f"{SCENE}, level {level}, {error}": of for level, error in product((4, 9), ("training error",
+                                    "test error"))}, LEDGER[claim].declared[asked].unit, PLANNED)
+            if name == across and n == PLANNED:
+                found[asked] = replace(found[asked], intervals=dict.fromkeys(found[asked].intervals, Interval(0, -9, 9, n)))
+    return chapters({}) | {"04_stability": chapter("04_stability", stability_measures(9, 1, 5)),
+                           "10_controls": chapter("10_controls", found)}
+
+
+@pytest.mark.skipif(not set(findings.HYPOTHESES.values()) <= LEDGER.keys(), reason="the ledger has no hypotheses of its own yet")
+@pytest.mark.parametrize("name", findings.HYPOTHESES)
+def test_the_answer_turns_with_the_measures(name: str) -> None:
+    """From intervals through the ledger's criteria to the sentence; and nothing is said of fewer initialisations."""
+    every = dict.fromkeys(HYPOTHESES, "holds")
+    assert findings.verdicts(judged_chapters()) == every
+    assert findings.verdicts(judged_chapters(fails=name)) == every | {name: "fails"}
+    assert findings.verdicts(judged_chapters(across=name)) == every | {name: "open"}
+    assert findings.verdicts(judged_chapters(across=name, n=4)) == every | {name: None}
+
+
 # The rest of the page.
 
 
@@ -300,7 +332,8 @@ def test_stored_results_are_read_from_the_shelf_or_the_store(home: Path) -> None
     p = parameters(stability.Parameters, "04_stability", {"profile": "demo"})
     store, (name, entry) = Store(), next(iter(stability.requests(p).items()))
     with store.lock(entry):
-        store.put(entry, dict.fromkeys(stability.QUANTITIES, np.zeros(p.points)), {"diverged": False, "collapsed": []}, {})
+        store.put(entry, dict.fromkeys(stability.QUANTITIES, np.zeros(p.points)),
+                  {"diverged": False, "collapsed": [], "train_images": 9}, {})
     found = findings.stored("demo", Store())["04_stability"]
     assert found.results.keys() == {name} and found.asked > 1 and not found.settled
 
