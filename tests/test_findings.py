@@ -108,9 +108,12 @@ def test_levels_that_differ_are_not_put_into_one_sentence() -> None:
     ask, = question.asks
     of = chapter(question.chapter, {ask.measure: measure({label(ask): around(2), label(ask, 1): around(-2)})})
     assert find(question, of).sentences == (
-        (ask.above, "real less synthetic in points, 59.0\N{NO-BREAK SPACE}% pruned: 2.00 [1.75,\N{NO-BREAK SPACE}2.25]"),
-        (ask.below, "real less synthetic in points, 86.6\N{NO-BREAK SPACE}% pruned: \N{MINUS SIGN}2.00"
+        (f"{ask.above} in some settings", "real less synthetic in points, 59.0\N{NO-BREAK SPACE}% pruned: 2.00 [1.75,\N{NO-BREAK SPACE}2.25]"),
+        (f"{ask.below} in some settings", "real less synthetic in points, 86.6\N{NO-BREAK SPACE}% pruned: \N{MINUS SIGN}2.00"
                     " [\N{MINUS SIGN}2.25,\N{NO-BREAK SPACE}\N{MINUS SIGN}1.75]"))
+    of = chapter(question.chapter, {ask.measure: measure({label(ask): around(2), label(ask, 1): around(3, n=2)})})
+    assert [words for words, _ in find(question, of).sentences] == [f"{ask.above} in some settings",
+                                                                   ask.about[0].upper() + ask.about[1:]]
 
 
 def test_another_scene_or_the_test_error_is_not_taken_for_the_one_that_is_shown() -> None:
