@@ -108,9 +108,11 @@ def test_levels_that_differ_are_not_put_into_one_sentence() -> None:
     ask, = question.asks
     of = chapter(question.chapter, {ask.measure: measure({label(ask): around(2), label(ask, 1): around(-2)})})
     assert find(question, of).sentences == (
-        (f"{ask.above} in some settings", "real less synthetic in points, 59.0\N{NO-BREAK SPACE}% pruned: 2.00 [1.75,\N{NO-BREAK SPACE}2.25]"),
-        (f"{ask.below} in some settings", "real less synthetic in points, 86.6\N{NO-BREAK SPACE}% pruned: \N{MINUS SIGN}2.00"
-                    " [\N{MINUS SIGN}2.25,\N{NO-BREAK SPACE}\N{MINUS SIGN}1.75]"))
+        (f"{ask.above} in some settings",
+         "real less synthetic in points, 59.0\N{NO-BREAK SPACE}% pruned: 2.00 [1.75,\N{NO-BREAK SPACE}2.25]"),
+        (f"{ask.below} in some settings",
+         "real less synthetic in points, 86.6\N{NO-BREAK SPACE}% pruned: \N{MINUS SIGN}2.00"
+         " [\N{MINUS SIGN}2.25,\N{NO-BREAK SPACE}\N{MINUS SIGN}1.75]"))
     of = chapter(question.chapter, {ask.measure: measure({label(ask): around(2), label(ask, 1): around(3, n=2)})})
     assert [words for words, _ in find(question, of).sentences] == [f"{ask.above} in some settings",
                                                                    ask.about[0].upper() + ask.about[1:]]
@@ -230,16 +232,16 @@ MEANS = {"barrier_per_doubling_of_search": (3, -3), findings.LONGEST: (5, -5), "
 """What makes a hypothesis hold, and what makes it fail."""
 
 
-def judged_chapters(fails: str = "", across: str = "", n: int = PLANNED) -> dict[str, Chapter]:
-    """Measures with which every hypothesis holds, but those of one that `fails`, or whose intervals lie `across` every line."""
+def hypotheses(**of: str) -> dict[str, Chapter]:
+    """Measures with which every hypothesis holds, but for those named: one "fails", "straddles" its lines, or is "incomplete"."""
     found = {}
     for name, claim in findings.HYPOTHESES.items():
+        how = of.get(name)
         for asked in LEDGER[claim].measures:
-            of = around(MEANS[asked][name == fails], n if name == across else PLANNED)
-            found[asked] = Measure({f"{SCENE}, level {level}, {error}": of for level, error in product((4, 9), ("training error",
-                                    "test error"))}, LEDGER[claim].declared[asked].unit, PLANNED)
-            if name == across and n == PLANNED:
-                found[asked] = replace(found[asked], intervals=dict.fromkeys(found[asked].intervals, Interval(0, -9, 9, n)))
+            mean = MEANS[asked][how == "fails"]
+            value = around(mean, 4 if how == "incomplete" else PLANNED, half=9 if how == "straddles" else 0.25)
+            labels = [f"{SCENE}, level {level}, {error} error" for level in (4, 9) for error in ("training", "test")]
+            found[asked] = Measure(dict.fromkeys(labels, value), LEDGER[claim].declared[asked].unit, PLANNED)
     return chapters({}) | {"04_stability": chapter("04_stability", stability_measures(9, 1, 5)),
                            "10_controls": chapter("10_controls", found)}
 
@@ -249,10 +251,9 @@ def judged_chapters(fails: str = "", across: str = "", n: int = PLANNED) -> dict
 def test_the_answer_turns_with_the_measures(name: str) -> None:
     """From intervals through the ledger's criteria to the sentence; and nothing is said of fewer initialisations."""
     every = dict.fromkeys(HYPOTHESES, "holds")
-    assert findings.verdicts(judged_chapters()) == every
-    assert findings.verdicts(judged_chapters(fails=name)) == every | {name: "fails"}
-    assert findings.verdicts(judged_chapters(across=name)) == every | {name: "open"}
-    assert findings.verdicts(judged_chapters(across=name, n=4)) == every | {name: None}
+    assert findings.verdicts(hypotheses()) == every
+    for how, state in (("fails", "fails"), ("straddles", "open"), ("incomplete", None)):
+        assert findings.verdicts(hypotheses(**{name: how})) == every | {name: state}
 
 
 # The rest of the page.
@@ -350,6 +351,8 @@ def test_the_readme_says_what_the_shipped_results_say() -> None:
     block = whole.partition(f"{pages.MARKS[0]}\n")[2].partition(f"\n{pages.MARKS[1]}")[0]
     assert block == pages.readme_block(pages.shipped()), "README.md is behind the shipped results: run make book"
     assert 1 < len(block.splitlines()) <= 12
+    for drawing in re.findall(r'(?:src|srcset)="([^"]+)"', block):
+        assert (ROOT / drawing).is_file()
 
 
 def test_writing_the_readme_changes_nothing_outside_the_marks(no_figure: None, tmp_path: Path) -> None:
