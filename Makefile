@@ -1,13 +1,15 @@
 # Two commands: `make book` and `make test`. Both set themselves up in .venv, inside this checkout.
+# `make book` renders the results that ship; `make book PROFILE=demo` computes everything anew, on handwritten digits.
 
 PYTHON ?= python3.11
+PROFILE ?= laptop
 BIN := .venv/bin
 PLATFORM := $(shell uname -s)-$(shell uname -m)
 
 .PHONY: book test clean
 
 book: .venv/ready
-	$(BIN)/synthprune book
+	$(BIN)/synthprune book --profile $(PROFILE)
 
 test: .venv/ready
 	tests/run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from synthprune import claims, findings, scoreboard, specs
-from synthprune.chapter import made_words, open_store, profile_words
+from synthprune.chapter import STALE, made_words, open_store, profile_words
 from synthprune.figures import DARK, LIGHT, Verdict
 from synthprune.figures.words import listed
 from synthprune.findings import REFERENCE
@@ -58,12 +58,12 @@ def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
 
 
 def absent_page(chapter: str, profile: str, reason: str) -> str:
-    """What stands for a chapter whose data are not here: its own first words, and which data to get and how."""
+    """What stands for a chapter without results: its own first words, and why (which data to get and how, what to compute)."""
     cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
     before = list(takewhile(lambda cell: cell["cell_type"] == "markdown", cells))[:-1]  # the last introduces the parameters
     opening = "\n\n".join("".join(cell["source"]) for cell in before)
-    box = Verdict("open", "Not run", f"Profile {profile} needs data for this chapter that are not on the machine that built this"
-                  f" book: {reason}. Nothing else stands in their place.")
+    box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
+                  f" chapter: {reason}. Nothing else stands in their place.")
     return f"{opening}\n\n{box._repr_html_()}\n"
 
 
@@ -78,9 +78,10 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
              f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
     for chapter, r in records.items():
         old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
+        old += sorted({reason.partition(";")[0] for reason in r["absent"].values() if reason.startswith(STALE)})
         cells = [profile_words(r), f"stale ({', '.join(old)})" if old else "fresh",
-                 f"{len(r['results'])} results, digest {r['digest'][:12]}", f"{r['core_seconds']:.0f}",
-                 f"{r['page_seconds']:.1f}"]
+                 f"{len(r['results'])} of {len(r['results']) + len(r['absent'])} results, digest {r['digest'][:12]}",
+                 f"{r['core_seconds']:.0f}", f"{r['page_seconds']:.1f}"]
         lines.append(f'<tr><th scope=row><a href="{chapter}.html">{chapter}</a></th>'
                      + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
                      + f'<td class="text">{html.escape(made_words(r))}</td></tr>')
