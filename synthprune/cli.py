@@ -59,7 +59,7 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
 
 
 @app.command()
-def book(profile: Profile = "laptop", workers: Workers = None,
+def book(profile: Profile = "demo", workers: Workers = None,
          into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
          = None) -> None:
     """Execute every chapter and compile the book."""
