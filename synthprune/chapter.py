@@ -161,8 +161,7 @@ class Run:
 
         def box(name: str, found: claims.Judgement) -> Verdict:
             claim = ledger[name]
-            quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{claim.plain}\N{RIGHT DOUBLE QUOTATION MARK}"
-            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{quoted} {found.evidence}", claim.says)
+            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{claim.said} {found.evidence}", claim.says)
 
         return Stack([("", box(name, found)) for name, found in judged.items()])
 
@@ -233,8 +232,9 @@ def absent_box(absent: dict[str, str], asked: int) -> Verdict:
     return Verdict("open", "Not run", f"{'; '.join(parts)}. Nothing else stands in their place.")
 
 
-KINDS = {"distilled": "synthetic sets", "subnetwork": "masks", "trained": "trainings", "evaluation": "evaluations",
-         "path": "paths", "plane": "planes", "diagonal": "Hessian diagonals"}
+KINDS = {"distilled": "synthetic sets by distribution matching", "condensed": "synthetic sets by gradient matching",
+         "subnetwork": "masks", "trained": "trainings", "evaluation": "evaluations", "path": "paths", "plane": "planes",
+         "diagonal": "Hessian diagonals"}
 
 
 PAGE_SECONDS, BOOK_SECONDS = 4, 60

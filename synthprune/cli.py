@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -59,7 +59,7 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
 
 
 @app.command()
-def book(profile: Profile = "laptop", workers: Workers = None,
+def book(profile: Profile = "demo", workers: Workers = None,
          into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
          = None) -> None:
     """Execute every chapter and compile the book."""
@@ -319,6 +319,37 @@ def data_import(name: str, path: Path,
     full = keep(synthetic, name)
     typer.echo(f"{full}: {len(synthetic.labels)} stored images, decode factor {factor}"
                f"{', ZCA-whitened' if synthetic.whitened else ''}; use it as -p synthetic={full}")
+
+
+@data_app.command("distill")
+def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data set, whose training images are distilled.")],
+                 pixels: Annotated[int, typer.Option(help="Side of the images; 0: as they are.", min=0)] = 0,
+                 method: Annotated[Literal["condensed", "distilled"], typer.Option(
+                     help="By gradient matching (condensed, IDC) or by distribution matching (distilled).")] = "condensed",
+                 per_class: Annotated[int, typer.Option(help="Stored images per class.", min=1)] = 10,
+                 factor: Annotated[int, typer.Option(help="Decode factor.", min=1)] = 2,
+                 steps: Annotated[int, typer.Option(help="Steps of matching.", min=1)] = 1000,
+                 lr: Annotated[float | None, typer.Option(help="Learning rate of the pixels; default: the method's.")] = None,
+                 width: Annotated[int, typer.Option(help="Of the ConvNet-3 that is matched on.", min=1)] = 32,
+                 seed: Annotated[int, typer.Option(min=0)] = 0) -> None:
+    """Make a synthetic set and file it as TITLE@CONTENT among the imported ones. Stopped, the same command goes on from there."""
+    from synthprune import specs
+    from synthprune.chapter import open_store
+    from synthprune.compute import compute
+    from synthprune.data.facts import facts
+    from synthprune.data.synthetic import SyntheticSet, keep
+
+    side = pixels or facts(of).pixels  # an unknown data set is refused here, in words
+    kind = specs.Condensed if method == "condensed" else specs.Distilled
+    entry = kind(dataset=specs.Dataset(name=of, pixels=side), ipc=per_class, factor=factor, steps=steps,
+                 width=width, seed=seed, **({} if lr is None else {"lr": lr}))
+    store = open_store()
+    with _progress() as report:
+        compute(entry, store, alone=True, look=lambda done: report(done, steps, specs.describe(entry)))
+    made = store.get(entry)
+    full = keep(SyntheticSet(made.arrays["images"], made.arrays["labels"], factor), title)
+    typer.echo(f"{full}: {len(made.arrays['labels'])} stored images of {side} pixels, decode factor {factor},"
+               f" {entry.kind} {entry.key[:12]}; use it as -p synthetic={full} -p pixels={side}")
 
 
 def _given(profile: str, pairs: list[str]) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
 from synthprune.analysis.hessian import BIN_EDGES, hessian_diagonal, histogram, leading_eigenvalue, summary, trace
 from synthprune.analysis.landscape import Mixtures, plane_through
+from synthprune.condense import Progress as Condensing
+from synthprune.condense import gradient_matching
 from synthprune.criteria import prune_at_initialisation
 from synthprune.data.datasets import Split, facts, load
 from synthprune.data.images import fingerprint
 from synthprune.data.synthetic import SyntheticSet, noise, published, random_real, shuffled_labels
-from synthprune.distill import distribution_matching
+from synthprune.distill import Look, distribution_matching
 from synthprune.engine import used
 from synthprune.machine import EnergyMeter, cpu, device, peak_memory, revision
 from synthprune.models import Masks, State, build, initial_state, network_with, prunable
@@ -52,7 +54,7 @@ def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
     try:
         _split(dataset)
         if isinstance(data, specs.Published | specs.Awaited):
-            published(data.name, dataset.name, dataset.whitened)
+            published(data.name, dataset.name, dataset.whitened, dataset.pixels)
     except Problem as problem:
         return str(problem)
     return ""
@@ -65,26 +67,29 @@ def require_networks(entries: Iterable[Entry]) -> None:
         _network(subnetwork)
 
 
-def compute(entry: Entry, store: Store, *, alone: bool) -> None:
+def compute(entry: Entry, store: Store, *, alone: bool, look: Look | None = None) -> None:
     """Compute `entry` from its stored parents and store it, unless it is there. Raises Busy, or Problem by name.
 
-    `alone`: no other entry is computed meanwhile, so that the machine's energy counters count this one.
+    `alone`: no other entry is computed meanwhile, so that the machine's energy counters count this one. `look`: where a set is
+    made, told each step that is done.
     """
     with store.lock(entry):
         if store.holds(entry):
             return
         begun = time.perf_counter()
         with EnergyMeter() as meter:
-            arrays, metrics = _made(entry, store)
+            arrays, metrics = _made(entry, store, look)
         energy = {"joules": meter.joules if alone else None, "energy_counters": meter.counters}
         store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun) | energy)
 
 
-def _made(entry: Entry, store: Store) -> tuple[Arrays, Metrics]:
+def _made(entry: Entry, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
     """What `entry` is, computed on one torch thread: the number of cores must not change its bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        if look is not None and isinstance(entry, specs.Made):
+            return COMPUTE[type(entry)](entry, store, look)
         return COMPUTE[type(entry)](entry, store)
     except StoreProblem:
         raise
@@ -113,10 +118,34 @@ def recheck(entry: Entry, store: Store) -> str:
 # How each kind is computed: (entry, store) -> (arrays, metrics).
 
 
-def _distilled(entry: specs.Distilled, store: Store) -> tuple[Arrays, Metrics]:
+def _distilled(entry: specs.Distilled, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
     made = distribution_matching(_split(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, lr=entry.lr,
-                                 real_batch=entry.real_batch, width=entry.width, seed=entry.seed, device=device())
+                                 real_batch=entry.real_batch, width=entry.width, seed=entry.seed, device=device(),
+                                 look=look)
     return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
+
+
+def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
+    saved = store.load_checkpoint(entry)
+    resume = None if saved is None else Condensing(
+        saved[0], *_part(saved[1], "images/").values(), *_part(saved[1], "pixel_momentum/").values(),
+        _part(saved[1], "state/"), _part(saved[1], "momentum/"))
+
+    def keep(progress: Condensing) -> None:
+        _save_checkpoint(entry, store, progress.step, {
+            "images": {"all": progress.images}, "pixel_momentum": {"all": progress.pixel_momentum},
+            "state": progress.state, "momentum": progress.momentum})
+
+    made = gradient_matching(
+        _split(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, inner=entry.inner, lr=entry.lr,
+        real_batch=entry.real_batch, trained_images=entry.trained_images, width=entry.width, seed=entry.seed, device=device(),
+        compiled=compiles(entry), resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS, look=look)
+    return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
+
+
+def _save_checkpoint(entry: Entry, store: Store, step: int, groups: dict[str, State]) -> None:
+    store.save_checkpoint(entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
+                                  for name, tensor in tensors.items()}, step)
 
 
 def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
@@ -158,9 +187,8 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
                                                  _part(saved[1], "losses/")["all"])
 
     def keep(progress: Progress) -> None:
-        groups = {"state": progress.state, "momentum": progress.momentum, "losses": {"all": progress.losses}}
-        store.save_checkpoint(entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
-                                      for name, tensor in tensors.items()}, progress.step)
+        _save_checkpoint(entry, store, progress.step, {
+            "state": progress.state, "momentum": progress.momentum, "losses": {"all": progress.losses}})
 
     state, losses = train(
         _network(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store),
@@ -265,8 +293,8 @@ def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagona
             "train_images": len(split.train_labels), "test_images": len(split.test_labels)}
 
 
-COMPUTE: dict[type[Entry], Callable[[Any, Store], tuple[Arrays, Metrics]]] = {
-    specs.Distilled: _distilled, specs.Subnetwork: _subnetwork, specs.Trained: _trained,
+COMPUTE: dict[type[Entry], Callable[..., tuple[Arrays, Metrics]]] = {
+    specs.Distilled: _distilled, specs.Condensed: _condensed, specs.Subnetwork: _subnetwork, specs.Trained: _trained,
     specs.Evaluation: _evaluation, specs.Path: _path, specs.Plane: _plane, specs.Diagonal: _diagonal}
 
 
@@ -314,7 +342,7 @@ def _training_data(entry: specs.Trained, store: Store) -> Resident:
 def _synthetic(data: specs.PruningData, split: Split, dataset: specs.Dataset, store: Store) -> SyntheticSet:
     match data:
         case specs.Published() | specs.Awaited():
-            return published(data.name, dataset.name, dataset.whitened)
+            return published(data.name, dataset.name, dataset.whitened, dataset.pixels)
         case specs.Noise():
             return noise(split.facts, data.ipc, data.factor, data.seed)
         case specs.Coreset():

@@ -5,6 +5,8 @@ Zhao and Bilen (2023) for the objective, Kim et al. (2022) for storing factor^2 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,16 +17,20 @@ from synthprune.data.synthetic import SyntheticSet, decode, random_real
 from synthprune.models import build, initial_state, network_with
 from synthprune.seeds import generator
 
+Look = Callable[[int], None]
+"""Told how many steps are done."""
+
 
 def distribution_matching(split: Split, *, ipc: int, factor: int, steps: int, lr: float, real_batch: int, width: int,
-                          seed: int, device: str = "cpu") -> SyntheticSet:
+                          seed: int, device: str = "cpu", look: Look | None = None) -> SyntheticSet:
     """Distil `ipc` stored images per class, seen at decode `factor`, from `split`'s training images.
 
     Every step draws a random untrained ConvNet-3 of `width` and moves the synthetic images so that, class by class,
     the mean of its last convolutional features over them comes nearer that over `real_batch` real images, both under
     one shared augmentation: loss = sum over classes of ||mean f(real) - mean f(synthetic)||^2. SGD on the pixels with
     momentum .5, clamped to [0, 1]. Starts from random real images pasted at the same factor.
-    Needs images of at least 16 pixels; memory grows with classes * (real_batch + ipc * factor^2).
+    `look` is told each step that is
+    done. Needs images of at least 16 pixels; memory grows with classes * (real_batch + ipc * factor^2).
     """
     facts, classes = split.facts, len(split.facts.classes)
     start = random_real(split, ipc, factor, seed)
@@ -47,6 +53,8 @@ def distribution_matching(split: Split, *, ipc: int, factor: int, steps: int, lr
         optimiser.step()
         with torch.no_grad():
             images.clamp_(0, 1)
+        if look is not None:
+            look(step + 1)
     return SyntheticSet(images.detach().cpu().numpy(), start.labels, factor)
 
 

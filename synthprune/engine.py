@@ -68,6 +68,7 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
     # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
+    torch._dynamo.config.trace_autograd_ops = True  # a step is one graph, its gradients and its update in it
     # One process per core: a pool of compiling processes for each of them would be too many.
     # On a GPU a small step is over before the next can be launched, so steps are replayed as CUDA graphs.
     options = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}

@@ -22,6 +22,12 @@ def sources() -> Path:
     return package / "_book" if (package / "_book").is_dir() else package.parent
 
 
+def synthetic_sets() -> dict[str, Path]:
+    """The file of every synthetic set that was filed under '<title>@<content>': those that ship, and over them this user's."""
+    shipped, own = sources().glob("results/*/synthetic/*@*.safetensors"), (home() / "data" / "synthetic").glob("*@*.safetensors")
+    return {file.stem: file for file in sorted([*shipped]) + sorted([*own])}
+
+
 def write_whole(path: Path, payload: bytes) -> None:
     """Write a file so that it is there whole or not at all. Raises Problem where the place cannot be written."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -23,8 +23,8 @@ from synthprune.specs import Entry
 PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
-FIXED = {specs.Distilled: 0.01, specs.Subnetwork: 0.003, specs.Trained: 0.03, specs.Evaluation: 0.06, specs.Path: 0.04,
-         specs.Plane: 0.05, specs.Diagonal: 0.5}
+FIXED = {specs.Distilled: 0.01, specs.Condensed: 0.05, specs.Subnetwork: 0.003, specs.Trained: 0.03, specs.Evaluation: 0.06,
+         specs.Path: 0.04, specs.Plane: 0.05, specs.Diagonal: 0.5}
 """Seconds of an entry in which no image passes, whatever its size: reading its parents, building networks, calling what
 computes, storing it. For each step of distillation, round of a criterion, batch of a Hessian diagonal; else for the whole."""
 SORTING = 2e-8
@@ -45,7 +45,7 @@ def _apart(entry: Entry) -> float:
     """Seconds of `entry` in which no image passes."""
     fixed = FIXED[type(entry)]
     match entry:
-        case specs.Distilled():
+        case specs.Distilled() | specs.Condensed():
             return fixed * entry.steps
         case specs.Subnetwork():
             rounds = SYNFLOW_ROUNDS if getattr(entry.search, "criterion", "") == "synflow" else 1
@@ -71,7 +71,7 @@ def compiles(entry: Entry) -> bool:
     """
     from synthprune.engine import worth_compiling
 
-    if not isinstance(entry, specs.Trained | specs.Path | specs.Plane):
+    if not isinstance(entry, specs.Trained | specs.Path | specs.Plane | specs.Condensed):
         return False
     architecture, batch = _architecture(entry), 500
     steps = visited(entry)[0] / 3 / batch  # an evaluation costs a third of a step on as many images
@@ -104,8 +104,14 @@ def _passed(entry: Entry) -> float:
         case specs.Distilled():
             # Forward only over the real images, forward and backward over the synthetic ones.
             count = entry.steps * classes * (entry.real_batch + 3 * entry.ipc * entry.factor**2)
+        case specs.Condensed():
+            matched = 3 * entry.real_batch + MATCHING_PASSES * entry.ipc * entry.factor**2
+            count = entry.steps * (classes * matched + 3 * min(entry.trained_images, train))
     return count
 
+
+MATCHING_PASSES = 8
+"""What it takes to differentiate a gradient of the weights in the images, in forward passes per synthetic image."""
 
 # Of a Hessian diagonal, in forward passes per image.
 CLASS_PASSES = 5
@@ -146,7 +152,7 @@ def training_images(entry: specs.Trained) -> int:
         case specs.Published():
             from synthprune.data.synthetic import published
 
-            chosen = published(data.name, entry.dataset.name, entry.dataset.whitened)
+            chosen = published(data.name, entry.dataset.name, entry.dataset.whitened, entry.dataset.pixels)
             return len(chosen.labels) * chosen.factor**2
     return len(FACTS[entry.dataset.name].classes) * data.ipc * data.factor**2
 
@@ -191,7 +197,7 @@ def makespan(entries: Iterable[Entry], workers: int) -> float:
 
 
 def _architecture(entry: Entry) -> specs.Architecture:
-    if isinstance(entry, specs.Distilled):
+    if isinstance(entry, specs.Made):
         return specs.Architecture(name="convnet3", width=entry.width, norm="instance")
     return (entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork).architecture
 

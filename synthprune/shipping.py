@@ -63,7 +63,9 @@ def export(profile: str, store: Store, folder: Path) -> dict[str, tuple[int, int
     everything, written, counts = asked(profile), set(), {}
     for chapter, entries in everything.items():
         light = {entry.key for entry in entries if entry.light}
-        written |= store.export((entry for entry in entries if entry.key not in written), folder / chapter, frozenset(written))
+        # With the masks on the way to them: whoever goes on elsewhere need not search again for what was found.
+        written |= store.export((entry for entry in closure(entries) if entry.key not in written), folder / chapter,
+                                frozenset(written))
         counts[chapter] = len(light & written), len(light)
     store.export_provenance((entry for entry in closure([entry for entries in everything.values() for entry in entries])
                              if entry.key not in written), folder / "provenance.json")

@@ -91,6 +91,29 @@ class Distilled(Entry):
     seed: Natural = 0
 
 
+class Condensed(Entry):
+    """A synthetic set of our own making: gradient matching (IDC) on `dataset`. Images (classes * ipc, c, h, h).
+
+    Each of `steps` matches every class once and trains the network on `trained_images` real images; a fresh network is
+    drawn every `inner` steps. The pixels' rate falls from `lr` to 0.
+    """
+
+    dataset: Dataset
+    ipc: Positive
+    factor: Positive
+    steps: Natural
+    inner: Positive = 100
+    lr: Annotated[float, Field(gt=0)] = 0.04
+    real_batch: Positive = 64
+    trained_images: Natural = 1000
+    width: Positive = 16
+    seed: Natural = 0
+
+
+Made = Distilled | Condensed
+"""Sets that are made here."""
+
+
 class Noise(Value):
     """Images without content, `ipc` stored per class: pixels drawn from the data set's mean and deviation per channel."""
 
@@ -102,11 +125,11 @@ class Noise(Value):
 class Shuffled(Value):
     """The images of `of` with their labels permuted: as many of each class, none that means anything."""
 
-    of: Real | Published | Awaited | Coreset | Distilled
+    of: Real | Published | Awaited | Coreset | Distilled | Condensed
     seed: Natural
 
 
-PruningData = Real | Published | Awaited | Coreset | Distilled | Noise | Shuffled
+PruningData = Real | Published | Awaited | Coreset | Distilled | Condensed | Noise | Shuffled
 
 
 def origin(data: PruningData) -> PruningData:
@@ -233,7 +256,7 @@ class Subnetwork(Entry):
 class Trained(Entry):
     """A subnetwork trained on `data` in the order of `order_seed`: a retraining, or a round of a search, alike."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     light: ClassVar[bool] = False
     subnetwork: Subnetwork
     data: PruningData
@@ -365,7 +388,7 @@ def _with_mask(*trainings: Trained) -> tuple[Entry, ...]:
     return (*dict.fromkeys(trainings), *((subnetwork,) if subnetwork.level else ()))
 
 
-ENTRIES: tuple[type[Entry], ...] = (Distilled, Subnetwork, Trained, Evaluation, Path, Plane, Diagonal)
+ENTRIES: tuple[type[Entry], ...] = (Distilled, Condensed, Subnetwork, Trained, Evaluation, Path, Plane, Diagonal)
 """Every kind of entry, by which stored versions are compared with today's."""
 
 
@@ -383,6 +406,8 @@ def describe(entry: Entry) -> str:
     match entry:
         case Distilled():
             return f"synthetic set, {entry.ipc} per class from {entry.dataset.name}"
+        case Condensed():
+            return f"synthetic set by gradient matching, {entry.ipc} per class from {entry.dataset.name}"
         case Subnetwork():
             return f"mask {_which(entry)}"
         case Trained():
@@ -416,7 +441,8 @@ def _data_in_words(data: PruningData) -> str:
             return data.name
         case Shuffled():
             return f"{_data_in_words(data.of)} with shuffled labels"
-    return {Coreset: "random real images", Distilled: "distilled images", Noise: "noise"}[type(data)]
+    return {Coreset: "random real images", Distilled: "distilled images", Condensed: "condensed images",
+            Noise: "noise"}[type(data)]
 
 
 def closure(entries: list[Entry]) -> list[Entry]:

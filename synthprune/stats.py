@@ -6,14 +6,18 @@ Orders are averaged within an initialisation; initialisations are the independen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 STABLE_BELOW = 2.0
 """Percentage points of error barrier under which Frankle et al. (2020) call a network stable to SGD noise."""
+
+COVERAGE = 0.95
+LEVEL = (1 - COVERAGE) / 2
+"""The one-sided p up to which something is said: reached exactly where a whole interval lies on one side of a line."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,18 @@ class Interval:
     """A mean over `n` initialisations with its 95 % interval; without one (low = high = NaN) where n is below 2.
 
     A mean that is NaN although n is not 0 is not defined (a ratio whose denominator may be zero).
+    `planned`: how many initialisations were planned for it, where a measure's other labels plan other numbers; else 0.
     """
 
     mean: float
     low: float
     high: float
     n: int
+    planned: int = 0
+
+    def out_of(self, planned: int) -> Interval:
+        """The same interval, which knows how many initialisations were planned."""
+        return replace(self, planned=planned)
 
     @property
     def known(self) -> bool:
@@ -40,7 +50,7 @@ class Interval:
         return f"{self.mean:.{digits}f}{bounds}".replace("-", "\N{MINUS SIGN}")
 
 
-def interval(values: np.ndarray, coverage: float = 0.95) -> Interval:
+def interval(values: np.ndarray, coverage: float = COVERAGE) -> Interval:
     """The Student t interval of a mean; values (initialisations,), those not finite are left out."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
@@ -49,6 +59,34 @@ def interval(values: np.ndarray, coverage: float = 0.95) -> Interval:
         return Interval(float(finite[0]) if n else float("nan"), float("nan"), float("nan"), n)
     half = float(stdtrit(n - 1, (1 + coverage) / 2) * finite.std(ddof=1) / np.sqrt(n))
     return Interval(float(finite.mean()), float(finite.mean()) - half, float(finite.mean()) + half, n)
+
+
+def p_above(of: Interval, line: float) -> float:
+    """The one-sided p of Student's t against a mean of at most `line`; 1 where there is no interval, 0 or 1 without spread.
+
+    From mean, half-width and n alone, so `of` must be a 95 % interval; at most LEVEL exactly where all of it is above.
+    """
+    if not of.known:
+        return 1.0
+    above, half = of.mean - line, of.high - of.mean
+    if not half or np.isinf(line):
+        return 0.0 if above > 0 else 1.0
+    return float(stdtr(of.n - 1, -above / half * stdtrit(of.n - 1, 1 - LEVEL)))
+
+
+def p_between(of: Interval, low: float, high: float) -> float:
+    """The p against a mean outside the open region (low, high), each end one-sided: the greater of the two."""
+    return max(p_above(of, low), p_above(Interval(-of.mean, -of.high, -of.low, of.n), -high))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values, each corrected for having been one of several (Holm 1979): where those up to a level count as met, the
+    probability that any is met without being true is at most that level, whatever their dependence."""
+    adjusted, greatest = [1.0] * len(ps), 0.0
+    for done, which in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        greatest = max(greatest, min(1.0, (len(ps) - done) * ps[which]))
+        adjusted[which] = greatest
+    return adjusted
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:
@@ -91,14 +129,25 @@ class Measure:
     intervals: Mapping[str, Interval]
     unit: str
     initialisations: int
-    """How many were asked for: an interval of fewer leaves some out, and the others cannot speak for them."""
+    """How many were asked for: an interval of fewer lacks some, and the others cannot speak for them."""
     note: str = ""
+
+    def asked(self, label: str) -> int:
+        """How many initialisations an interval must be of, or it decides nothing."""
+        return self.intervals[label].planned or self.initialisations
+
+    def untold(self, label: str) -> str:
+        """Why the interval of a label may decide nothing; "" where it may."""
+        return untold(self.intervals[label], self.asked(label))
 
 
 def untold(of: Interval, initialisations: int) -> str:
-    """Why an interval may decide nothing whatever its values are; "" where it may."""
+    """Why an interval may decide nothing whatever its values are; "" where it may.
+
+    Those that lack may be yet to run, or faulty: a chapter's figures name these, an interval cannot tell.
+    """
     if of.n < initialisations:
-        return f"{initialisations - of.n} of {initialisations} left out"
+        return f"{of.n} of {initialisations} initialisations"
     if np.isnan(of.mean):
         return "not defined"
     return "" if of.known else f"{of.n} initialisation{'' if of.n == 1 else 's'}"
@@ -108,7 +157,7 @@ def stability(barrier: Interval, decides: bool, initialisations: int) -> str:
     """The verdict on an error barrier in percentage points: stable wholly below 2, unstable wholly above, else untold.
 
     `decides` is False for demonstration data, whose numbers prove nothing whatever they are. Where the interval is of
-    fewer than the `initialisations` that were run (some diverged or collapsed), the others cannot speak for all.
+    fewer than the `initialisations` that were asked for, these cannot speak for all.
     """
     return _side(barrier, STABLE_BELOW, ("stable", "unstable"), decides, initialisations)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthprune import engine
-from synthprune.data.augment import cutmix, diffaug
+from synthprune.data.augment import changed, cutmix, drawn
 from synthprune.data.facts import Facts
 from synthprune.data.photo import photo
 from synthprune.models import Masks, State, network_with, state_of
@@ -44,11 +44,14 @@ class Resident:
         """Normalised float32 images (n, c, h, h) of the rows in `index`."""
         return _normalised(self._rows(index), self.mean, self.std)
 
-    def augmented(self, index: Tensor, rng: np.random.Generator) -> Tensor:
-        """The same, each image augmented as is usual for this data set."""
+    def augmented(self, batches: Sequence[Tensor], rngs: Sequence[np.random.Generator]) -> Tensor:
+        """The same of the rows in all of `batches`, augmented as is usual for this data set, each batch by its own draws."""
         if self.augmentation == "photo":
-            return _normalised(photo(_floats(self._rows(index)), rng), self.mean, self.std)
-        return diffaug(self.batch(index), rng, flip=self.flip)
+            seen = [photo(_floats(self._rows(index)), rng) for index, rng in zip(batches, rngs, strict=True)]
+            return _normalised(torch.cat(seen), self.mean, self.std)
+        side = self.images.shape[-1]
+        draws = [drawn(rng, len(index), side, flip=self.flip) for index, rng in zip(batches, rngs, strict=True)]
+        return changed(self.batch(torch.cat(list(batches))), np.concatenate(draws, axis=1))
 
     def _rows(self, index: Tensor | slice) -> Tensor:
         # Of whole images, index_select is an order of magnitude faster than an index in brackets.
@@ -95,6 +98,11 @@ class Progress:
 
 
 Checkpoint = Callable[[Progress], None]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Images, their labels, the labels pasted in, and the weight of their own, as one training step sees them."""
+
+# So many values of images are made in one go: a call then costs little beside what it does, which still fits in a cache.
+AT_ONCE = 2**18
 
 
 def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe: Recipe, *, order_seed: int,
@@ -110,12 +118,15 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
     """
     device = data.labels.device
     model = network_with(network, start, str(device)).train()
-    loss_of, update = (engine.compiled(f) if compiled else f for f in (_loss, _update))
+    take_step = engine.compiled(_step) if compiled else _step
     if compiled:
         engine.rewritten(model)
     parameters = dict(model.named_parameters())
     momentum = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     hidden = {name: mask.to(device) for name, mask in masks.items()}
+    if device.type == "cuda":
+        for buffer in (*momentum.values(), *hidden.values()):  # else a graph that changes them could not be replayed
+            torch._dynamo.mark_static_address(buffer, guard=False)
     with torch.no_grad():
         for name, mask in hidden.items():
             parameters[name].mul_(mask)
@@ -129,22 +140,18 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
         for name, buffer in resume.momentum.items():
             momentum[name].copy_(buffer)
     saved = time.monotonic()
-    for step in range(first_step, last_epoch * per_epoch):
+    steps = range(first_step, last_epoch * per_epoch)
+    for step, batch in zip(steps, _batches(data, recipe, order_seed, steps), strict=True):
         epoch, place = divmod(step, per_epoch)
         if place == 0 or step == first_step:
-            order = torch.from_numpy(generator(order_seed, "order", epoch).permutation(len(data))).to(device)
             rate = torch.tensor(recipe.lr_at(epoch), device=device)
         if device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
-        index = order[place * recipe.batch:(place + 1) * recipe.batch]
-        batch = _batch(data, index, recipe, generator(order_seed, "augment", step))
+        size = len(batch[1])
         # The last, smaller batch is a graph of its own: not worth compiling where it is one of many.
-        loss = (loss_of if len(index) == recipe.batch or per_epoch < 10 else _loss)(model, *batch)
-        loss.backward()
-        gradients = {name: parameter.grad for name, parameter in parameters.items()}
-        update(parameters, gradients, momentum, hidden, rate, recipe.momentum, recipe.weight_decay)
-        model.zero_grad()
-        losses[epoch - first_epoch] += loss.detach() * len(index) / len(data)
+        run = take_step if size == recipe.batch or per_epoch < 10 else _step
+        loss = run(model, momentum, hidden, batch, rate, recipe.momentum, recipe.weight_decay)
+        losses[epoch - first_epoch] += loss * size / len(data)
         if checkpoint is not None and time.monotonic() - saved > every_seconds:
             kept = {name: buffer.to("cpu", copy=True) for name, buffer in momentum.items()}
             checkpoint(Progress(step + 1, state_of(model), kept, losses.to("cpu", copy=True)))
@@ -152,11 +159,39 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
     return state_of(model), losses.cpu().numpy()
 
 
-def _batch(data: Resident, index: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images, their labels, the labels pasted in, and the weight of their own, as one training step sees them."""
-    images, labels = data.augmented(index, rng) if recipe.augment else data.batch(index), data.labels[index]
-    images, pasted, weight = cutmix(images, labels, rng, recipe.cutmix)
-    return images, labels, pasted, torch.tensor(weight, device=images.device)
+def _batches(data: Resident, recipe: Recipe, order_seed: int, steps: range) -> Iterator[Batch]:
+    """The batches of `steps`. Some of an epoch are made together, wherever `steps` begin: a batch is the same, bit for bit."""
+    per_epoch = -(-len(data) // recipe.batch)
+    together = max(1, AT_ONCE // (recipe.batch * data.images[0].numel()))
+    for step in steps:
+        epoch, place = divmod(step, per_epoch)
+        if place == 0 or step == steps.start:
+            order = torch.from_numpy(generator(order_seed, "order", epoch).permutation(len(data))).to(data.labels.device)
+            batches = order.split(recipe.batch)
+        if place % together == 0 or step == steps.start:
+            first = place - place % together
+            chosen = batches[first:first + together]
+            begin = step - place + first
+            rngs = [generator(order_seed, "augment", step) for step in range(begin, begin + len(chosen))]
+            made = _made(data, chosen, recipe, rngs)
+        yield made[place - first]
+
+
+def _made(data: Resident, batches: Sequence[Tensor], recipe: Recipe, rngs: Sequence[np.random.Generator]) -> list[Batch]:
+    """The training batches of the rows in `batches`."""
+    index = torch.cat(list(batches))
+    images = data.augmented(batches, rngs) if recipe.augment else data.batch(index)
+    images, labels = images.split(recipe.batch), data.labels[index].split(recipe.batch)
+    pasted, weights = zip(*(cutmix(*batch, recipe.cutmix) for batch in zip(images, labels, rngs, strict=True)), strict=True)
+    return list(zip(images, labels, pasted, torch.tensor(weights, device=index.device), strict=True))
+
+
+def _step(model: nn.Module, momentum: State, masks: Masks, batch: Batch, rate: Tensor, keep: float, decay: float) -> Tensor:
+    """One step of training; the loss before it."""
+    loss, parameters = _loss(model, *batch), dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    _update(parameters, dict(zip(parameters, gradients, strict=True)), momentum, masks, rate, keep, decay)
+    return loss.detach()
 
 
 def _loss(model: nn.Module, images: Tensor, labels: Tensor, pasted: Tensor, weight: Tensor) -> Tensor:

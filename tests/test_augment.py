@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from synthprune.data.augment import cutmix, diffaug
+from synthprune.data.augment import changed, cutmix, diffaug, drawn
 from synthprune.seeds import generator
 
 GEOMETRIES = ("crop", "scale", "rotate")
@@ -121,6 +121,16 @@ def test_images_of_a_batch_are_drawn_apart_unless_the_draw_is_shared() -> None:
         assert len({image.numpy().tobytes() for image in apart}) == 4
 
 
+def test_batches_changed_together_are_changed_as_they_would_be_apart() -> None:
+    """Each by its own draws and its own geometry."""
+    images, sizes = batch(11), (4, 4, 3)
+    rngs = [generator(0, "augment", step) for step in range(3)]
+    draws = [drawn(rng, size, 16, flip=True) for rng, size in zip(rngs, sizes, strict=True)]
+    together = changed(images, np.concatenate(draws, 1))
+    apart = [diffaug(part, generator(0, "augment", step), flip=True) for step, part in enumerate(images.split(4))]
+    torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=0)
+
+
 def test_the_generator_alone_decides() -> None:
     images = batch()
     torch.manual_seed(1)
@@ -170,9 +180,8 @@ def numbered(count: int = 7, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]
 def test_cutmix_weighs_by_the_pixels_that_are_left_and_labels_by_where_the_box_came_from() -> None:
     weights = []
     for step in range(200):
-        images, labels = numbered()
-        mixed, pasted, weight = cutmix(images, labels, generator(0, "augment", step), 1.0)
-        assert torch.equal(images, numbered()[0]), "the batch itself must stay as it was"
+        mixed, labels = numbered()
+        pasted, weight = cutmix(mixed, labels, generator(0, "augment", step), 1.0)
         assert sorted(pasted.tolist()) == labels.tolist()
         moved = pasted != labels
         foreign = mixed[:, 0] == pasted[:, None, None]
@@ -191,13 +200,13 @@ def test_cutmix_box_sizes_follow_the_paper() -> None:
         edge = np.minimum(np.arange(side) + cut // 2, side) - np.maximum(np.arange(side) - cut // 2, 0)
         share.append(np.mean(edge) ** 2 / side**2)
     images, labels = torch.zeros(2, 1, side, side), torch.arange(2)
-    found = [1 - cutmix(images, labels, generator(1, "augment", step), 1.0)[2] for step in range(3000)]
+    found = [1 - cutmix(images, labels, generator(1, "augment", step), 1.0)[1] for step in range(3000)]
     assert np.mean(found) == pytest.approx(np.mean(share), abs=5 * np.std(found) / np.sqrt(len(found)))
 
 
 def test_cutmix_happens_with_its_probability() -> None:
     images, labels = numbered()
-    never = cutmix(images, labels, generator(0, "augment"), 0.0)
-    assert never[0] is images and never[1] is labels and never[2] == 1.0
-    happened = sum(cutmix(images, labels, generator(0, "augment", step), 0.25)[0] is not images for step in range(800))
+    pasted, weight = cutmix(images, labels, generator(0, "augment"), 0.0)
+    assert torch.equal(images, numbered()[0]) and torch.equal(pasted, labels) and weight == 1.0
+    happened = sum(not torch.equal(cutmix(images, labels, generator(0, "augment", step), 0.25)[0], labels) for step in range(800))
     assert 140 < happened < 260  # 200, five deviations of 12

@@ -42,6 +42,9 @@ def _path(batch_norm: str) -> specs.Path:
 
 CANARIES: dict[str, specs.Entry] = {
     "distilled": specs.Distilled(dataset=DIGITS, ipc=1, factor=2, steps=2, real_batch=4, width=4),
+    # Two networks, the first of which is matched on again after it was trained.
+    "condensed": specs.Condensed(dataset=DIGITS, ipc=1, factor=2, steps=3, inner=2, lr=0.5, real_batch=4, trained_images=20,
+                                 width=4),
     "subnetwork": _subnetwork(2),
     "trained, dense": specs.Trained(subnetwork=_subnetwork(0, "instance"), order_seed=1, **TRAINED),
     "trained, sparse": specs.Trained(subnetwork=_subnetwork(1), order_seed=2, **TRAINED),

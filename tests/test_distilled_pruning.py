@@ -13,7 +13,6 @@ from synthprune.claims import load
 from synthprune.experiments import settings, stability
 from synthprune.experiments.distilled_pruning import (
     COUNTS,
-    SHOWN,
     Parameters,
     accuracies,
     check_steps,
@@ -46,7 +45,9 @@ from synthprune.problems import Problem
 from synthprune.store import Result
 
 CHAPTER, SCENE = "03_distilled_pruning", "convnet3-cifar10"
-LAPTOP = {"profile": "laptop", "scene": SCENE, "levels": [0, 4, 9, 12], "seeds": [0, 1, 2]}
+SMALL = {"profile": "laptop", "scene": SCENE, "train_per_class": 1000, "synthetic": "mtt10@0f71478c0686", "synthetic_factor": 1,
+         "methods": ["imp", "synthetic", "random", "magnitude", "snip", "synflow"], "orders": [0, 1]}
+LAPTOP = SMALL | {"levels": [0, 4, 9, 12], "seeds": [0, 1, 2]}
 POINTS = {"imp": 60.0, "synthetic": 58.5, "random": 50.0, "magnitude": 55.0, "snip": 54.0, "synflow": 53.0, "dense": 64.0,
           "on synthetic": 40.0}
 
@@ -60,7 +61,7 @@ def made(given: dict, accuracy: Callable[[str, int, int, int], float]) -> tuple[
     """Evaluations whose test accuracy in percent is `accuracy(method, level, seed, order)`."""
     p = parameters(Parameters, CHAPTER, given)
     results = {name(p, method, level, seed, order): evaluation(accuracy(method if level else "dense", level, seed, order))
-               for method in SHOWN for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
+               for method in p.methods for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
     results |= {on_synthetic(p, seed): evaluation(accuracy("on synthetic", 0, seed, 0)) for seed in p.seeds}
     assert results.keys() == requests(p).keys()
     return p, results
@@ -102,8 +103,9 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
 
 
 def test_a_scene_that_was_not_measured_is_left_out() -> None:
-    several = parameters(Parameters, CHAPTER, {"profile": "laptop", "seeds": [0], "levels": [4]})
-    one, results = made({"profile": "laptop", "scene": SCENE, "seeds": [0], "levels": [4]}, plain)
+    given = SMALL | {"seeds": [0], "levels": [4]}
+    several = parameters(Parameters, CHAPTER, given | {"scenes": [SCENE, "convnet3-cifar100"]})
+    one, results = made(given, plain)
     assert len(several.scenes) == 2 and [scene.scene for scene in measured_scenes(several, results)] == [SCENE]
     assert set(measures(several, results)["accuracy_synthetic_minus_imp"].intervals) == {f"{SCENE}, level 4"}
     assert len(in_scenes(accuracy_table, several, results).items) == 1 and measures(several, {}) == {}
@@ -159,8 +161,9 @@ def test_images_are_counted_or_known_or_nobody_knows() -> None:
     assert real_images(p, results) == 10000 == real_images(p, {})
     results = {key: evaluation(50.0, train_images=7) for key in results}
     assert real_images(p, results) == 7
+    assert real_images(parameters(Parameters, CHAPTER, {}), {}) == 1438
     with pytest.raises(Problem, match="set train_per_class"):
-        real_images(parameters(Parameters, CHAPTER, {}), {})
+        real_images(parameters(Parameters, CHAPTER, {"profile": "paper", "scene": "resnet10-imagenet10"}), {})
 
 
 def test_trainings_are_shared_with_chapter_04_and_with_the_search() -> None:

@@ -19,7 +19,7 @@ from synthprune.experiments.lottery_tickets import (
     beside_dense,
     check_margin,
     later_than_imp,
-    measured_trials,
+    measured,
     measures,
     name,
     requests,
@@ -141,7 +141,7 @@ def test_a_sure_ticket_has_its_whole_interval_above_the_line() -> None:
 def test_trials_whose_data_are_absent_are_left_out() -> None:
     p, results = made(LAPTOP, plain)
     here = {key: result for key, result in results.items() if title(p, "start") not in key}
-    assert measured_trials(p, here) == ["k0", "late"] and measures(p, here) == {}
+    assert measured(p, here) == (p, ["k0", "late"]) and measures(p, here) == {}
     shown = trials(p, here)
     assert "synthetic start" not in shown.panels[0].alt and len(ticket_table(p, here).rows) == 2
     assert len(level_table(p, here).header) == 5 and "no accuracy" in check_margin(1, p, here)

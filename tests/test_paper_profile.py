@@ -58,7 +58,7 @@ def sort(entry: specs.Entry) -> tuple[Any, ...]:
             origin = specs.origin(entry.data)
             way = (bool(subnetwork.level), _rewind(subnetwork.search), isinstance(entry.data, specs.Shuffled),
                    specs.Published if isinstance(origin, specs.Awaited) else type(origin), _factor(origin, entry.dataset),
-                   entry.recipe.model_copy(update={"epochs": 1}), entry.stop_epoch is None)
+                   entry.recipe.model_copy(update={"epochs": 1, "lr": 0.01, "weight_decay": 0}), entry.stop_epoch is None)
         case specs.Path():
             way = bool(subnetwork.level), entry.batch_norm, entry.aligned
         case specs.Plane():

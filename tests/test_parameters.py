@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nets import SMALL
 
 from synthprune import specs
 from synthprune.chapter import assignments, given_parameters, parameters_cell
@@ -85,7 +86,7 @@ def test_a_name_that_means_something_else_to_python_is_still_unknown(name: str) 
     ({"rewind": "half"}, "rewind = 'half': must be full, weights"), ({"rewind": 12}, "rewind=12 is not before the last epoch"),
     ({"scene": "lenet"}, "profile demo has no scene 'lenet': did you mean 'lenet300-digits'?"),
     ({"scenes": "convnet3-digits,x"}, "profile demo has no scene 'x'"), ({"scenes": []}, "scenes = []"),
-    ({"synthetic": "mtt@01"}, "synthetic = 'mtt@01': must be distilled, coreset, or an imported set's TITLE@CONTENT"),
+    ({"synthetic": "mtt@01"}, "synthetic = 'mtt@01': must be distilled, condensed, coreset, or an imported set's TITLE@CONTENT"),
     ({"synthetic": "../x@0123456789ab"}, "synthetic = '../x@0123456789ab': must be"),
     ({"profile": "lapptop"}, "unknown profile 'lapptop': did you mean 'laptop'?"), ({"profile": True}, "unknown profile 'True'")])
 def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: str) -> None:
@@ -96,7 +97,8 @@ def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: st
 OTHER = {"scene": "lenet300-digits", "scenes": ["lenet300-digits"],
          "dataset": "cifar10", "pixels": 32, "train_per_class": 7, "test_per_class": 9,
          "architecture": "resnet10", "width": 5, "norm": "batch",
-         "epochs": 77, "batch": 33, "lr": 0.123, "cutmix": 0.25, "synthetic": "coreset", "synthetic_per_class": 3,
+         "epochs": 77, "batch": 33, "lr": 0.123, "weight_decay": 0.01, "search_epochs": 66, "search_lr": 0.321,
+         "search_weight_decay": 0.02, "cutmix": 0.25, "synthetic": "coreset", "synthetic_per_class": 3,
          "synthetic_factor": 4, "distillation_steps": 9, "synthetic_epochs": 88, "rewind": "weights", "search_seed": 11,
          "seeds": [5, 6], "levels": [3], "orders": [7, 8], "points": 7}
 
@@ -111,12 +113,12 @@ def test_every_field_of_a_profile_can_be_overridden() -> None:
 
 
 def test_a_scene_brings_its_values_and_what_is_set_by_hand_stays_set(home: Path) -> None:
-    p = read(profile="laptop", epochs=7)
+    p = read(profile=SMALL, epochs=7)
     cifar, resnet, hundred, _ = scenes(p)
     assert (cifar, resnet.architecture, resnet.epochs, resnet.levels) == (p, "resnet10", 7, [0, 4, 9])
     assert (hundred.dataset, hundred.synthetic, hundred.scenes) == ("cifar100", "distilled", p.scenes)
     assert overrides(resnet) == {"scene": "resnet10-cifar10", "epochs": 7} and overrides(p) == {"epochs": 7}
-    assert read(profile="laptop", scene="resnet10-cifar10").scenes == ["resnet10-cifar10"]
+    assert read(profile=SMALL, scene="resnet10-cifar10").scenes == ["resnet10-cifar10"]
 
 
 def test_a_title_is_the_imported_set_of_that_title(home: Path) -> None:
@@ -144,8 +146,8 @@ def test_none_means_what_the_profile_says() -> None:
     for profile in ("demo", "laptop"):
         assert read(profile=profile, **dict.fromkeys(OTHER)) == read(profile=profile)
         said = read_profile(profile)
-        assert read(profile=profile).model_dump() == {name: value for name, value in said.items() if name not in PARTS} | (
-            said["chapters"][CHAPTER] | {"profile": profile})
+        plain = {name: value for name, value in said.items() if name not in (*PARTS, "units")}
+        assert read(profile=profile).model_dump() == plain | said["chapters"][CHAPTER] | {"profile": profile}
     assert read(profile=None).profile == "demo" and read().profile == "demo"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from nets import SMALL
 
 from synthprune import claims, specs
 from synthprune.data.facts import CIFAR10
@@ -47,7 +48,7 @@ from synthprune.store import Result
 pytestmark = pytest.mark.usefixtures("home")
 
 CHAPTER = "02_preliminaries"
-LAPTOP = {"profile": "laptop", "seeds": [0, 1, 2]}
+LAPTOP = {"profile": SMALL, "seeds": [0, 1, 2]}
 NBSP = "\N{NO-BREAK SPACE}"
 
 Rise = Callable[[str, int], tuple[float, float]]
@@ -126,7 +127,7 @@ def test_random_images_match_the_set_in_number_decode_and_steps() -> None:
         asked = requests(p)
         for one in with_each_set(p):
             ours, other = asked[on_set(one, 1)].of, asked[on_random(one, 1)].of
-            assert other.data == specs.Coreset(ipc=one.synthetic_per_class, factor=one.synthetic_factor, seed=0)
+            assert other.data == specs.Coreset(ipc=one.synthetic_per_class, factor=one.synthetic_factor, seed=1)
             assert (ours.recipe, ours.order_seed, ours.subnetwork) == (other.recipe, other.order_seed, other.subnetwork)
             assert ours.subnetwork.level == 0 and ours.subnetwork.init_seed == 1
 
@@ -189,7 +190,7 @@ def test_a_diverged_training_is_named_and_left_out() -> None:
     diverged(results, path_name(lenet, 1, (0, 1)))
     diverged(results, first)
     one = dense(p, results)[0]
-    assert np.isnan(one.train_error).tolist() == [False, True, False] and one.verdict == "cannot be told (1 of 3 left out)"
+    assert np.isnan(one.train_error).tolist() == [False, True, False] and one.verdict == "cannot be told (2 of 3 initialisations)"
     assert "lenet300-digits, initialisation 1: the training diverged" in figures.paths(p, results).caption
     assert figures.barrier_table(p, results).rows[0][0].endswith("(1 of 3 left out)")
     worth = worths(p, results)[0]
@@ -301,6 +302,52 @@ def test_only_kims_own_sets_decoded_as_by_them_speak() -> None:
     assert {row[3] for row in figures.number_table(*made(LAPTOP)).rows if row[0] != "this run"} == {"not measured"}
 
 
+def test_a_set_is_not_kims_by_its_title() -> None:
+    """Ours has 16 pixels; theirs has CIFAR-10's own side; and only the profile paper asks for theirs."""
+    def filed_as_theirs(profile: str, side: int) -> Parameters:
+        images = np.random.default_rng(side).integers(0, 256, (100, 3, side, side), dtype=np.uint8)
+        name = keep(SyntheticSet(images, np.repeat(np.arange(10), 10), 2), "idc10-cifar10")
+        given = {"synthetic": name, "synthetic_per_class": 10, "synthetic_factor": 2, "other_sets": [], "seeds": [0, 1]}
+        p, results = made({"profile": profile} | given)
+        offered.append(measures(p, results).keys())
+        return p
+
+    offered: list = []
+    words = "not taken for a set of theirs"
+    assert words in figures.source(filed_as_theirs("paper", 16)) and words in figures.source(filed_as_theirs("laptop", 32))
+    assert figures.source(filed_as_theirs("paper", 32)).startswith("Kim et al.")
+    assert offered == [set(), set(), {"accuracy_kim_cifar10_10_per_class"}]
+
+
+# Sets with a decode factor of their own.
+
+
+def test_a_set_may_have_a_decode_factor_of_its_own() -> None:
+    given = {"profile": SMALL, "seeds": [0, 1], "synthetic": "idc10", "synthetic_factor": 2, "synthetic_epochs": 100,
+             "other_sets": ["mtt10:10:1", "distilled:5:1", "dm10:10"]}
+    p, results = made(given)
+    sets = with_each_set(p)
+    assert [(set_words(one), one.synthetic_factor) for one in sets] == [
+        ("10 per class, idc10", 2), ("10 per class, mtt10", 1), ("5 per class, distilled", 1), ("10 per class, dm10", 2)]
+    assert [requests(p)[on_random(one, 0)].of.data.factor for one in sets] == [2, 1, 1, 2]
+    rows = [row[0] for row in figures.worth_table(p, results).rows]
+    assert {"10 per class, idc10", "10 per class, mtt10", "5 per class, distilled", "10 per class, dm10"} < set(rows)
+    assert {f"10 per class, random real images, decode factor {factor}" for factor in (1, 2)} < set(rows)
+    with pytest.raises(Problem, match="two different sets are both called '10 per class, idc10'"):
+        with_each_set(parameters(Parameters, CHAPTER, given | {"other_sets": ["idc10:10:1"]}))
+
+
+def test_the_gallery_says_how_each_set_is_cut() -> None:
+    ours, theirs = filed(factor=2)[0], filed(per_class=2)[0]
+    p = parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": ours, "synthetic_factor": 2, "other_sets": [f"{theirs}:2:1"]})
+    figure, = (item for _, item in figures.contact_sheets(p, {}).items)
+    assert len(figure.panels) == 2 and "trajectories, cut into 2 x 2 tiles; 2 per class" in figure.caption
+    assert "trajectories, left whole." in figure.caption
+    with pytest.raises(Problem, match=f"or in other_sets {theirs}:2:1"):
+        with_each_set(parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": ours, "synthetic_factor": 2,
+                                                                "other_sets": [f"{theirs}:2"]}))
+
+
 # Sheets.
 
 
@@ -344,8 +391,8 @@ def test_a_set_made_here_is_shown_from_its_result() -> None:
 
 
 @pytest.mark.parametrize(("title", "whose"), [
-    ("dc10", "Zhao et al. (2021)"), ("idc10-cifar10", "Kim et al. (2022)"), ("mtt50", "Cazenavette"), ("distilled", "made here"),
-    ("mine", "no source for")])
+    ("dc10", "Zhao et al. (2021)"), ("idc10-cifar10", "by the method of Kim et al. (2022)"), ("mtt50", "Cazenavette"),
+    ("distilled", "made here"), ("mine", "no source for")])
 def test_sources_go_by_the_whole_word_of_a_title(title: str, whose: str) -> None:
     assert whose in figures.source(parameters(Parameters, CHAPTER, {"synthetic": title}))
 
@@ -379,7 +426,7 @@ def test_a_page_with_sheets_needs_no_torch(home: Path) -> None:
     code = ("import sys; from synthprune.experiments.preliminaries import Parameters;"
             "from synthprune.figures import preliminaries as f;"
             "from synthprune.experiments.settings import parameters;"
-            f"p = parameters(Parameters, '{CHAPTER}', {{'profile': 'laptop', 'synthetic': '{name}'}});"
+            f"p = parameters(Parameters, '{CHAPTER}', {{'profile': '{SMALL}', 'synthetic': '{name}'}});"
             "assert '<img' in f.contact_sheets(p, {})._repr_html_(); f.sparsity_kinds()._repr_html_();"
             "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)

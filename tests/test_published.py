@@ -12,7 +12,10 @@ from pictures import Toucher, real
 
 from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
-from synthprune.data.synthetic import SyntheticSet, keep, published, random_real, read_tensors
+from synthprune.data.synthetic import SyntheticSet, imported, keep, published, random_real, read_tensors
+from synthprune.experiments.distilled_pruning import Parameters
+from synthprune.experiments.settings import parameters
+from synthprune.home import synthetic_sets
 from synthprune.problems import Problem
 
 LABELS = torch.arange(10).repeat_interleave(2)
@@ -159,4 +162,35 @@ def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
     if inside == "mtt/ipc10":
         from synthprune.experiments.settings import read_profile
 
-        assert found.name == "0f71478c0686" and read_profile("laptop")["synthetic"].endswith(found.name)
+        assert found.name == "0f71478c0686"
+        assert read_profile("laptop")["cells"]["mtt-10"]["synthetic"].endswith(f"@{found.name}")
+
+
+def test_a_set_of_another_size_is_used_at_that_size_alone(home: Path) -> None:
+    small = SyntheticSet(np.random.default_rng(0).random((20, 3, 16, 16), np.float32), LABELS.numpy(), 2)
+    full = keep(small, "small")
+    assert published(full, "cifar10", pixels=16).decoded(16)[0].tobytes() == small.decoded(16)[0].tobytes()
+    for side in (32, 8):
+        with pytest.raises(Problem, match=rf"small@\w+: images of shape \(3, 16, 16\) cannot be used at pixels={side}: only"):
+            published(full, "cifar10", pixels=side)
+    grey = keep(SyntheticSet(small.images[:, :1].copy(), small.labels, 2), "grey")
+    with pytest.raises(Problem, match=r"\(1, 16, 16\) cannot be used"):
+        published(grey, "cifar10", pixels=16)
+    own = keep(SyntheticSet(pixels().numpy(), LABELS.numpy(), 1), "own")
+    assert np.array_equal(published(own, "cifar10", pixels=16).images, pixels())  # averaged where it is used
+
+
+def test_a_set_that_ships_is_found_and_one_of_this_users_goes_before_it(home: Path, tmp_path: Path,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synthprune.home.sources", lambda: tmp_path / "book")
+    full = keep(random_real(load("digits"), 1, 2, 0), "shipped")
+    own = home / "data" / "synthetic" / f"{full}.safetensors"
+    shipped = tmp_path / "book" / "results" / "laptop" / "synthetic" / own.name
+    assert synthetic_sets() == {full: own}
+    shipped.parent.mkdir(parents=True)
+    own.rename(shipped)
+    assert synthetic_sets() == {full: shipped} and imported() == [full]
+    assert published(full, "digits").name == full.split("@")[1]
+    assert parameters(Parameters, "03_distilled_pruning", {"synthetic": "shipped"}).synthetic == full
+    own.write_bytes(shipped.read_bytes())
+    assert synthetic_sets() == {full: own} and imported() == [full]

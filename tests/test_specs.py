@@ -25,8 +25,9 @@ CIFAR = specs.Dataset(name="cifar10", pixels=16, train_per_class=1000)
 NET = specs.Architecture(name="convnet3", width=8, norm="instance")
 RECIPE = specs.Recipe(epochs=4)
 DISTILLED = specs.Distilled(dataset=DIGITS, ipc=5, factor=2, steps=60)
+CONDENSED = specs.Condensed(dataset=DIGITS, ipc=5, factor=2, steps=60)
 DATA = {"real": specs.Real(), "published": specs.Published(name="mtt10@a1b2c3d4e5f6"),
-        "coreset": specs.Coreset(ipc=10, factor=2, seed=0), "distilled": DISTILLED,
+        "coreset": specs.Coreset(ipc=10, factor=2, seed=0), "distilled": DISTILLED, "condensed": CONDENSED,
         "noise": specs.Noise(ipc=5, factor=2, seed=0), "shuffled": specs.Shuffled(of=specs.Real(), seed=0),
         "shuffled, distilled": specs.Shuffled(of=DISTILLED, seed=0), "awaited": specs.Awaited(name="idc10", ipc=10, factor=2)}
 
@@ -57,8 +58,9 @@ OTHER_WAYS = {
 def known() -> dict[str, specs.Entry]:
     """At least one of each kind, with every kind of pruning data and every rewind in one's ancestry."""
     found: dict[str, specs.Entry] = {
-        "distilled": DISTILLED, "subnetwork, dense": subnetwork(0), "path": path(), "path, dense": path(subnetwork(0)),
-        "path, recomputed": path(batch_norm="recomputed", points=31), "trained, stopped": trained(subnetwork(0), stop_epoch=2),
+        "distilled": DISTILLED, "condensed": CONDENSED, "subnetwork, dense": subnetwork(0), "path": path(),
+        "path, dense": path(subnetwork(0)), "path, recomputed": path(batch_norm="recomputed", points=31),
+        "trained, stopped": trained(subnetwork(0), stop_epoch=2),
         "trained, cifar10": trained(specs.Subnetwork(dataset=CIFAR, architecture=NET, init_seed=1), 3)}
     of = trained()
     found |= {"evaluation": specs.Evaluation(of=of), "path, aligned": path(aligned=True),
@@ -112,6 +114,8 @@ def test_the_order_of_fields_means_nothing() -> None:
 
 CHANGES = [
     (DISTILLED, {"dataset": CIFAR, "ipc": 6, "factor": 3, "steps": 61, "lr": 0.5, "real_batch": 33, "width": 17, "seed": 1}),
+    (CONDENSED, {"dataset": CIFAR, "ipc": 6, "factor": 3, "steps": 61, "inner": 50, "lr": 0.5, "real_batch": 33,
+                 "trained_images": 100, "width": 17, "seed": 1}),
     (subnetwork(), {"dataset": CIFAR, "architecture": NET.model_copy(update={"norm": "batch"}), "init_seed": 1, "level": 3,
                     "search": search(seed=1)}),
     (trained(), {"subnetwork": subnetwork(3), "data": DISTILLED, "recipe": RECIPE.model_copy(update={"decay": 0.1}),
@@ -170,11 +174,12 @@ def test_a_raised_version_renames_the_kind_and_what_rests_on_it(kind: type[specs
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: entry.key for name, entry in known().items()}
     monkeypatch.setattr(kind, "version", kind.version + 1)
-    monkeypatch.delitem(vars(DISTILLED), "key")  # the only entry here that outlives a call, with the name it knows
+    for made in (DISTILLED, CONDENSED):  # the only entries here that outlive a call, with the names they know
+        monkeypatch.delitem(vars(made), "key")
     for name, entry in known().items():
         rests_on_it = any(isinstance(e, kind) for e in specs.closure([entry])) or (
             # The dense subnetwork is no parent, for it has nothing to compute; it is part of the name all the same.
-            kind is specs.Subnetwork and entry.kind != "distilled")
+            kind is specs.Subnetwork and not isinstance(entry, specs.Made))
         assert (entry.key != before[name]) == rests_on_it, name
 
 

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from nets import SMALL
 
 from synthprune.chapter import Run, open_store
 from synthprune.claims import load
@@ -29,7 +30,7 @@ from synthprune.problems import Problem
 from synthprune.store import Result
 
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
-LAPTOP = {"profile": "laptop", "scene": "convnet3-cifar10", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
+LAPTOP = {"profile": SMALL, "scene": "convnet3-cifar10", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
 
 
 def made(given: dict, height: Callable[[str, int, int, int], float]) -> tuple[Parameters, dict[str, Result]]:
@@ -80,7 +81,7 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
 
 
 def test_a_scene_that_was_not_measured_is_left_out() -> None:
-    p = parameters(Parameters, "04_stability", {"profile": "laptop", "levels": [0, 4], "seeds": [0]})
+    p = parameters(Parameters, "04_stability", {"profile": SMALL, "levels": [0, 4], "seeds": [0]})
     one, results = made(LAPTOP | {"levels": [0, 4], "seeds": [0]}, lambda method, level, seed, k: 0.1)
     assert [scene.scene for scene in measured_scenes(p, results)] == [one.scene]
     assert set(measures(p, results)["error_barrier_dense"].intervals) == {one.scene}
@@ -100,15 +101,15 @@ def test_a_diverged_initialisation_leaves_no_verdict() -> None:
     lost = name(p, "synthetic", 4, 1, (0, 1))
     results[lost] = Result(lost, results[lost].arrays, {"collapsed": [], "diverged": True}, {})
     row = next(row for row in table(p, results) if (row.method, row.level) == ("synthetic", 4))
-    assert (row.left_out, row.accuracy.n, row.verdict) == (1, 2, "cannot be told (1 of 3 left out)")
+    assert (row.left_out, row.accuracy.n, row.verdict) == (1, 2, "cannot be told (2 of 3 initialisations)")
     assert curves(p, results, "synthetic").left_out == ("synthetic, level 4, initialisation 1: the training diverged",)
 
 
 def test_what_was_changed_of_a_profile_is_said() -> None:
-    p = parameters(Parameters, "04_stability", {"profile": "laptop", "seeds": [0], "epochs": "60"})
+    p = parameters(Parameters, "04_stability", {"profile": SMALL, "seeds": [0], "epochs": "60"})
     assert overrides(p) == {"seeds": [0]}
     words = re.sub("<[^>]+>", "", setting(p))
-    assert words.startswith("Profile laptop, with seeds=[0]. Data: 1000 training images per class of CIFAR-10 at 16 pixels.")
+    assert words.startswith(f"Profile {SMALL}, with seeds=[0]. Data: 1000 training images per class of CIFAR-10 at 16 pixels.")
     assert "decide nothing" not in words and "decide nothing" in setting(parameters(Parameters, "04_stability", {}))
 
 
@@ -134,7 +135,7 @@ def test_front_page_tables_say_what_was_measured() -> None:
             for key in results}
     assert "Nothing to draw" in hero(p, lost).panels[0].alt and "Nothing to draw" in surfaces(p, lost).panels[0].alt
     assert surfaces(p, lost)._repr_html_().count("<img") == 6
-    assert {row[-1] for row in barrier_table(p, lost).rows} == {"cannot be told (3 of 3 left out)"}
+    assert {row[-1] for row in barrier_table(p, lost).rows} == {"cannot be told (0 of 3 initialisations)"}
 
 
 def test_the_exercise_knows_right_from_wrong() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from nets import convnet, equal, noise, resnet, some_digits
 
+from synthprune import training
 from synthprune.models import initial_state, network_with, prunable
 from synthprune.pruning import dense_masks, prune_by_magnitude
 from synthprune.training import Progress, Recipe, Resident, evaluate, train
@@ -88,6 +89,25 @@ def test_stopping_and_going_on_is_not_noticed() -> None:
     for progress in saved[3:8:4]:
         rest, same = train(network, start, masks, data, SHORT, order_seed=0, resume=progress)
         assert equal(whole, rest) and np.array_equal(losses, same)
+
+
+@pytest.mark.parametrize("augmentation", ["diffaug", "photo"])
+def test_a_batch_is_the_same_wherever_the_steps_begin(augmentation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches are made together, of five in an epoch, the last a smaller one; made one by one they differ by rounding."""
+    digits = noise(72)
+    images = digits.images if augmentation == "diffaug" else digits.images.repeat(1, 3, 1, 1)
+    data = Resident(images, digits.labels, digits.mean, digits.std, True, augmentation)
+    recipe, values = Recipe(epochs=2, batch=16), 16 * data.images[0].numel()
+    monkeypatch.setattr(training, "AT_ONCE", 3 * values)
+    whole = list(training._batches(data, recipe, 4, range(10)))
+    assert [len(labels) for _, labels, _, _ in whole] == 2 * [16, 16, 16, 16, 8]
+    for begin in range(1, 10):
+        for one, other in zip(training._batches(data, recipe, 4, range(begin, 10)), whole[begin:], strict=True):
+            assert all(map(torch.equal, one, other))
+    monkeypatch.setattr(training, "AT_ONCE", 1)
+    for one, other in zip(training._batches(data, recipe, 4, range(10)), whole, strict=True):
+        for left, right in zip(one, other, strict=True):
+            torch.testing.assert_close(left, right, rtol=0, atol=1e-5)
 
 
 def test_epochs_in_two_parts_share_order_and_rate() -> None:

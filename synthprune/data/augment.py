@@ -22,10 +22,20 @@ def diffaug(images: Tensor, rng: np.random.Generator, *, flip: bool, shared: boo
     `flip`: also mirror with probability 1/2. `shared`: one draw for the whole batch instead of one per image, as
     matching real with synthetic images needs.
     """
-    mirror, brightness, saturation, contrast, u, v = rng.random((6, 1 if shared else len(images)))
-    matrix = GEOMETRIES[int(rng.integers(3))](u, v, images.shape[-1])
+    return changed(images, drawn(rng, 1 if shared else len(images), images.shape[-1], flip=flip))
+
+
+def drawn(rng: np.random.Generator, count: int, side: int, *, flip: bool) -> np.ndarray:
+    """What happens to `count` images of one batch (9, count): brightness, saturation, contrast, then a matrix's six numbers."""
+    mirror, brightness, saturation, contrast, u, v = rng.random((6, count))
+    matrix = GEOMETRIES[int(rng.integers(3))](u, v, side)
     matrix[0] *= np.where(mirror < (0.5 if flip else 0), -1, 1)  # before it is moved
-    return _moved(_coloured(images, brightness - 0.5, 2 * saturation, contrast + 0.5), matrix)
+    return np.concatenate([[brightness - 0.5, 2 * saturation, contrast + 0.5], matrix.reshape(6, -1)])
+
+
+def changed(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Normalised float images (n, c, h, h), each changed by its column of `draws`, or all by the only one."""
+    return _moved(_coloured(images, *draws[:3]), draws[3:].reshape(2, 3, -1))
 
 
 # What is drawn is made into one matrix of each image before it comes to the device: there, few and large operations are left.
@@ -92,20 +102,20 @@ def _pixels(side: int) -> np.ndarray:
     return np.stack([np.tile(steps, side), np.repeat(steps, side), np.ones(side**2)])
 
 
-def cutmix(images: Tensor, labels: Tensor, rng: np.random.Generator, probability: float) -> tuple[Tensor, Tensor, float]:
-    """With `probability`, paste one box of other images of the batch (Yun et al. 2019).
+def cutmix(images: Tensor, labels: Tensor, rng: np.random.Generator, probability: float) -> tuple[Tensor, float]:
+    """With `probability`, paste one box of other images of the batch into `images` themselves (Yun et al. 2019).
 
-    Returns images, the labels the box came from, and the weight of the images' own labels: exactly the share of the
-    area that was not pasted over, in [0, 1]. The loss is weight * CE(own) + (1 - weight) * CE(pasted).
+    Returns the labels the box came from, and the weight of the images' own labels: exactly the share of the area that was
+    not pasted over, in [0, 1]. The loss is weight * CE(own) + (1 - weight) * CE(pasted).
     """
     if rng.random() >= probability:
-        return images, labels, 1.0
+        return labels.clone(), 1.0
     side = images.shape[-1]
     cut = int(side * np.sqrt(1 - rng.random()))
     centre = rng.integers(side, size=2)
     top, left = np.maximum(centre - cut // 2, 0)
     bottom, right = np.minimum(centre + cut // 2, side)
     partner = torch.from_numpy(rng.permutation(len(images))).to(images.device)
-    mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right].index_select(0, partner)
-    return mixed, labels[partner], 1 - float((bottom - top) * (right - left)) / side**2
+    box = images[:, :, top:bottom, left:right]
+    box.copy_(box.index_select(0, partner))
+    return labels[partner], 1 - float((bottom - top) * (right - left)) / side**2

@@ -21,7 +21,7 @@ from torch import Tensor
 from synthprune.data.datasets import Split, average
 from synthprune.data.facts import Facts, facts
 from synthprune.data.images import fingerprint, read_classes
-from synthprune.home import home, write_whole
+from synthprune.home import home, synthetic_sets, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.seeds import generator
 
@@ -212,10 +212,13 @@ def read_images(path: Path, name: str, factor: int, inside: str = "") -> Synthet
     return _checked(SyntheticSet(images, labels, factor), str(path), name)
 
 
-def _checked(synthetic: SyntheticSet, where: str, name: str) -> SyntheticSet:
+def _checked(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = None) -> SyntheticSet:
     known, images, labels = facts(name), synthetic.images, synthetic.labels
     shape = (known.channels, known.pixels, known.pixels)
-    if images.ndim != 4 or images.shape[1:] != shape:
+    if pixels and images.ndim == 4 and images.shape[1:] != shape and images.shape[1:] != (known.channels, pixels, pixels):
+        raise Problem(f"{where}: images of shape {tuple(images.shape[1:])} cannot be used at pixels={pixels}: only a set of"
+                      f" that size, or of {name}'s own {known.pixels} pixels and {known.channels} channels, can")
+    if not pixels and (images.ndim != 4 or images.shape[1:] != shape):
         raise Problem(f"{where}: images have shape {tuple(images.shape[1:])}, {name} has {shape}")
     if len(labels) != len(images) or not len(labels):
         raise Problem(f"{where}: {len(images)} images but {len(labels)} labels")
@@ -247,17 +250,18 @@ def keep(synthetic: SyntheticSet, title: str) -> str:
 
 
 def imported() -> list[str]:
-    """The full names of the synthetic sets on this machine."""
-    return sorted(path.stem for path in _folder().glob("*@*.safetensors"))
+    """The full names of the synthetic sets on this machine, those that ship with the results included."""
+    return sorted(synthetic_sets())
 
 
-def published(full: str, name: str, whitened: bool = False) -> SyntheticSet:
-    """The set imported as '<title>@<content>', for data set `name`, `whitened` or not.
+def published(full: str, name: str, whitened: bool = False, pixels: int | None = None) -> SyntheticSet:
+    """The set filed as '<title>@<content>', for data set `name`, `whitened` or not, to be used at `pixels` (None: its own).
 
-    Raises Problem where it is absent, holds something else, stands for another data set or lives in the other space.
+    Raises Problem where it is absent, holds something else, stands for another data set, lives in the other space or has
+    images of another size: they must have the data set's own, or just the one they are used at.
     """
-    path = _folder() / f"{full}.safetensors"
-    if not path.exists():
+    path = synthetic_sets().get(full)
+    if path is None:
         hint = nearest(full, imported()) if imported() else "none is imported yet"
         raise Problem(f"the synthetic set '{full}' is not on this machine ({hint}): import it with"
                       f" 'synthprune data import {full.split('@', maxsplit=1)[0]} PATH --of DATASET'")
@@ -271,4 +275,4 @@ def published(full: str, name: str, whitened: bool = False) -> SyntheticSet:
     if synthetic.whitened != whitened:
         spaces = "ZCA-whitened images and this {} is not" if synthetic.whitened else "pixels and this {} is ZCA-whitened"
         raise Problem(f"the synthetic set '{full}' holds {spaces.format(name)}: use it with whitened={synthetic.whitened}")
-    return _checked(synthetic, full, name)
+    return _checked(synthetic, full, name, pixels)

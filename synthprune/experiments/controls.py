@@ -1,186 +1,299 @@
-"""Chapter 10: what the paper leaves open. Is it the distillation, the few images, the few steps, the densities, the rewind?"""
+"""Chapter 10: what the paper leaves open. Is it the distillation, the few images, the few steps, the densities, the rewind?
+
+And its own question: what makes IMP unstable, its real images or the length of its search?
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import combinations
-from typing import ClassVar, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from synthprune import specs, stats
-from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
-from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import METHODS, Method, Settings, demo_note, field, joined, retrained
-from synthprune.stats import Measure
+from synthprune.experiments.cells import Cell, Measured, of_cell, partners
+from synthprune.experiments.settings import METHODS, Settings, demo_note, fault_of, field, overrides, read_profile
+from synthprune.problems import Problem, nearest
+from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
-SCANS = {"widths": "width", "lengths": "epochs", "amounts": "train_per_class"}
-"""A scan's list of values, and the setting it varies."""
+ERRORS = {"error": "training error", "test_error": "test error"}
+"""Quantities that are error barriers, and what labels call them."""
+
+LEAST_LENGTHS = 3
+"""Lengths of search that a slope is drawn through."""
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "10_controls"
 
-    methods: list[str] = field("where masks come from: synthetic, imp and the controls", min_length=2)
-    low_only: list[str] = field("which of them at the first level alone, to spare time")
-    levels: list[int] = field("pruning levels, low to high (level n keeps 0.8^n of the weights)", min_length=1)
-    orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
+    cells: list[str] = field("cells of the profile to show: ways to find masks and to retrain, each with values of its own")
+    levels: list[int] = field("pruning levels, where a cell does not say (level n keeps 0.8^n of the weights)", min_length=1)
+    orders: list[int] = field("data orders to retrain in, where a cell does not say; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
-    widths: list[int] = field("other widths of the network to try at the first level")
-    lengths: list[int] = field("other numbers of epochs on real data to try at the first level")
-    amounts: list[int] = field("other numbers of training images per class to try at the first level")
-
-    @field_validator("methods")
-    @classmethod
-    def _known(cls, methods: list[str]) -> list[str]:
-        unknown = [method for method in methods if method not in get_args(Method)]
-        if unknown or len(set(methods)) < len(methods):
-            raise ValueError(f"'{unknown[0]}' is none of {', '.join(get_args(Method))}" if unknown else "must be distinct")
-        return list(dict.fromkeys([*METHODS, *methods]))
-
-    @field_validator("widths", "lengths", "amounts")
-    @classmethod
-    def _other_values(cls, values: list[int]) -> list[int]:
-        if len(set(values)) < len(values) or min(values, default=1) < 1:
-            raise ValueError("must be distinct and at least 1")
-        return values
 
     @field_validator("levels")
     @classmethod
     def _sparse(cls, levels: list[int]) -> list[int]:
         if not 1 <= min(levels) <= max(levels) <= 30:
-            raise ValueError("levels go from 1 to 30; the dense network is always there")
+            raise ValueError("levels go from 1 to 30; the dense network is a cell of its own")
         return sorted(levels)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Parameters:
-        unknown = [method for method in self.low_only if method not in get_args(Method)]
-        if unknown:
-            raise ValueError(f"low_only names '{unknown[0]}', which is none of {', '.join(get_args(Method))}")
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.lengths, default=self.epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+    def _cells_can_be_read(self) -> Parameters:
+        known = read_profile(self.profile)["cells"]
+        if not self.cells:
+            raise ValueError(f"cells names none of profile {self.profile}'s:"
+                             f" {', '.join(known) or 'it has none yet; the demo profile shows how to write them'}")
+        for name in self.cells:
+            if name not in known:
+                raise ValueError(f"cells names '{name}', which profile {self.profile} does not have: {nearest(name, known)}")
+            try:
+                cell(self, name)
+            except ValidationError as error:
+                raise ValueError(f"cell '{name}': {fault_of(error)}") from None
+        if len(set(self.cells)) < len(self.cells):
+            raise ValueError("cells must be distinct")
         return self
 
-    def levels_of(self, method: str) -> list[int]:
-        """The levels at which a source is measured."""
-        return self.levels[:1] if method in self.low_only else self.levels
+
+def cell(p: Parameters, name: str) -> Cell:
+    """One of the profile's cells: what the profile says of the scene, then of the cell, then what was set by hand."""
+    by_hand = {field: value for field, value in overrides(p).items() if field not in ("scene", "cells")}
+    usual = {field: value for field, value in p.model_dump().items() if field != "cells"}
+    return Cell(**usual | read_profile(p.profile)["cells"][name] | by_hand | {"name": name})
+
+
+def cells(p: Parameters, *parts: str) -> list[Cell]:
+    """The cells to show; of some `parts`, where any are named."""
+    every = [cell(p, name) for name in p.cells]
+    return [one for one in every if not parts or one.part in parts]
 
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
     note = demo_note(p, "they show how the measurement works")
-    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; levels {joined(p.levels)}; orders {joined(p.orders)}."
-            f" Scans at level {p.levels[0]}, from initialisation {p.seeds[0]}.{note}")
+    return (f"{settings.in_words(p)} These are the values where a cell does not say otherwise; each of the"
+            f" {len(p.cells)} cells has initialisations of its own.{note}")
 
 
-@dataclass(frozen=True)
-class Case:
-    """Networks to compare: masks of `method` ("dense" for none) at `level`, under settings `p` that may differ in one thing.
-
-    `variant` says in what: "" for the chapter's own settings, "weights rewound", "aligned", or "width = 8".
-    """
-
-    variant: str
-    p: Parameters
-    method: str
-    level: int
-
-    def paths(self) -> Iterator[tuple[str, int, specs.Path]]:
-        """(name, initialisation, path) of every path."""
-        for seed in self.p.seeds:
-            for pair in combinations(self.p.orders, 2):
-                trained = (retrained(self.p, "imp" if self.method == "dense" else self.method, seed, self.level, order)
-                           for order in pair)
-                name = f"{self.method}, level {self.level}, initialisation {seed}, orders {pair[0]}-{pair[1]}"
-                path = specs.Path(ends=tuple(trained), points=self.p.points, aligned=self.variant == "aligned")
-                yield (f"{name}, {self.variant}" if self.variant else name), seed, path
+ALIGNED = ("dense", *METHODS)
+"""What is also measured after an alignment: in the scene's own setting, at the first level."""
 
 
-def cases(p: Parameters) -> list[Case]:
-    """Every case of the chapter: the sources, the other rewind, the alignment, and the three scans."""
-    three = [("dense", 0), *((method, p.levels[0]) for method in METHODS)]
-    found = [Case("", p, "dense", 0), *(Case("", p, method, level) for method in p.methods for level in p.levels_of(method))]
-    found += [Case("aligned", p, method, level) for method, level in three]
-    if p.rewind == "full":
-        weights = p.model_copy(update={"rewind": "weights"})
-        found += [Case("weights rewound", weights, method, p.levels[0]) for method in METHODS]
-    for name, changed in SCANS.items():
-        for value in getattr(p, name):
-            other = p.model_copy(update={changed: value, "seeds": p.seeds[:1]})
-            found += [Case(f"{changed} = {value}", other, method, level) for method, level in three]
-    return found
+def aligned(p: Parameters) -> list[tuple[Cell, int]]:
+    """The cells whose paths are also aligned, each with its level: the first of each method."""
+    first = {one.method: one for one in reversed(cells(p, "sources"))}
+    return [(first[method], first[method].levels[0]) for method in ALIGNED if method in first]
 
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
-    """Every path this chapter shows."""
-    return {name: path for case in cases(p) for name, _, path in case.paths()}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One case: per initialisation, NaN where it collapsed or diverged. Percent, percentage points, nats.
-
-    `moved`, `union`: shares from 0 to 1, NaN where nothing was aligned. `images`: real training images.
-    """
-
-    case: Case
-    accuracy: np.ndarray
-    error: np.ndarray
-    loss: np.ndarray
-    moved: np.ndarray
-    union: np.ndarray
-    images: int
-    left_out: tuple[str, ...]
-
-
-def measured(p: Parameters, results: Mapping[str, Result]) -> dict[tuple[str, str, int], Measured]:
-    """The cases that could be measured, by (variant, method, level)."""
-    found = {}
-    for case in cases(p):
-        named = [(name, seed) for name, seed, _ in case.paths()]
-        if all(name in results for name, _ in named):
-            found[case.variant, case.method, case.level] = _measured(case, named, results)
+    """Every path this chapter shows, and the masks whose memory of the initial magnitudes it compares with barriers."""
+    found: dict[str, specs.Entry] = {}
+    for one in cells(p):
+        for level in one.levels:
+            for seed in one.seeds:
+                found |= one.paths(level, seed)
+                if level and one.part != "sources":
+                    found |= one.masks(level, seed)
+    for one, level in aligned(p):
+        for seed in one.seeds:
+            found |= one.paths(level, seed, aligned=True)
     return found
 
 
-def _measured(case: Case, named: list[tuple[str, int]], results: Mapping[str, Result]) -> Measured:
-    of = [[results[name] for name, s in named if s == seed] for seed in case.p.seeds]
-    faults = [f"{case.method}, level {case.level}, initialisation {seed}: {', '.join(sorted(set(found)))}"
-              for seed, paths in zip(case.p.seeds, of, strict=True) if (found := [f for path in paths for f in faults_of(path)])]
+Found = Mapping[tuple[str, int], Measured]
 
-    def metric(name: str) -> np.ndarray:
-        return np.array([np.mean([path.metrics.get(name, np.nan) for path in paths]) for paths in of])
 
-    return Measured(case, np.array([accuracy(paths) for paths in of]),
-                    np.array([100 * barrier(paths, "train_error", "highest") for paths in of]),
-                    np.array([barrier(paths, "train_loss", "midpoint") for paths in of]), metric("moved"),
-                    metric("union_density"), of[0][0].metrics["train_images"], tuple(faults))
+def planned(p: Parameters, results: Mapping[str, Result]) -> dict[tuple[str, int], Measured]:
+    """Every cell at each of its levels, by name and level, measured or not."""
+    return {(one.name, level): of_cell(one, level, results) for one in cells(p) for level in one.levels}
+
+
+def measured(p: Parameters, results: Mapping[str, Result], *parts: str) -> dict[tuple[str, int], Measured]:
+    """Those of which an initialisation has all its paths; of some `parts`, where any are named."""
+    return {key: one for key, one in planned(p, results).items() if one.done and (not parts or one.cell.part in parts)}
+
+
+def not_run(p: Parameters, results: Mapping[str, Result], *parts: str) -> list[str]:
+    """Names of the cells, of some `parts`, of which nothing was measured yet."""
+    done = {name for name, _ in measured(p, results)}
+    return [one.name for one in cells(p, *parts) if one.name not in done]
+
+
+class _Gathered:
+    """Intervals by label, each with the number of initialisations that was planned for it."""
+
+    def __init__(self) -> None:
+        self.intervals: dict[str, Interval] = {}
+
+    def add(self, label: str, words: str, values: np.ndarray, name: str) -> None:
+        """`values` (planned initialisations,), NaN where not measured; `name` tells apart what shares a label.
+
+        `words`, if any, end the label: the ledger takes labels that differ in their last part alone for one case.
+        """
+        ending = f", {words}" if words else ""
+        label = f"{label}, {name}{ending}" if label + ending in self.intervals else label + ending
+        self.intervals[label] = stats.interval(values).out_of(len(values))
+
+    def measure(self, unit: str) -> Measure | None:
+        """None where nothing was measured at all."""
+        if not any(of.n for of in self.intervals.values()):
+            return None
+        return Measure(self.intervals, unit, max(of.planned for of in self.intervals.values()))
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter; see book/claims.yml."""
-    of = measured(p, results)
-    wanted = {"accuracy_synthetic_minus_random_real": ("accuracy", "synthetic", "coreset"),
-              "accuracy_synthetic_minus_magnitude": ("accuracy", "synthetic", "magnitude"),
-              "error_barrier_same_densities_minus_synthetic": ("error", "like synthetic", "synthetic")}
-    found = {}
-    for name, (quantity, first, second) in wanted.items():
-        both = [level for level in p.levels if ("", first, level) in of and ("", second, level) in of]
-        intervals = {f"{p.scene}, level {level}": stats.interval(
-            getattr(of["", first, level], quantity) - getattr(of["", second, level], quantity)) for level in both}
-        if intervals:
-            found[name] = Measure(intervals, "percentage points", len(p.seeds))
+    of = list(planned(p, results).values())
+    found = {
+        "accuracy_synthetic_minus_random_real": _between_sources(p, of, "synthetic", "coreset", {"accuracy": ""}),
+        "accuracy_synthetic_minus_magnitude": _between_sources(p, of, "synthetic", "magnitude", {"accuracy": ""}),
+        "error_barrier_same_densities_minus_synthetic": _between_sources(p, of, "like synthetic", "synthetic", {"error": ""}),
+        "barrier_synthetic_minus_random_real": _between_sources(p, of, "synthetic", "coreset", ERRORS),
+        "barrier_per_doubling_of_search": _over_length(p, of, _per_doubling),
+        "barrier_longest_minus_shortest_search": _over_length(p, of, lambda lengths, heights: heights[-1] - heights[0]),
+        "barrier_real_minus_synthetic": _real_minus_synthetic(p, of),
+        "barrier_without_decay": _without_decay(p, of),
+        "barrier_decay_minus_without_decay": _decay_minus_without(p, of)}
+    units = {"barrier_per_doubling_of_search": "points per doubling"}
+    made = {name: gathered.measure(units.get(name, "percentage points")) for name, gathered in found.items()}
+    return {name: measure for name, measure in made.items() if measure}
+
+
+def _of_part(of: Sequence[Measured], *parts: str) -> list[Measured]:
+    return [one for one in of if one.cell.part in parts]
+
+
+def _own(p: Parameters, of: Sequence[Measured]) -> list[Measured]:
+    """What rests on the scene's own synthetic set, or on none: other sets stand in figures and decide no claim."""
+    return [one for one in of if one.cell.synthetic == p.synthetic]
+
+
+def _less(first: Measured, second: Measured, quantity: str, seeds: Sequence[int]) -> np.ndarray:
+    """The difference, initialisation by initialisation."""
+    return first.of(quantity, seeds) - second.of(quantity, seeds)
+
+
+def _between_sources(p: Parameters, of: Sequence[Measured], first: str, second: str, quantities: Mapping[str, str]) -> _Gathered:
+    """One source of masks less another, all else equal, at every level that both have."""
+    found, among = _Gathered(), _own(p, _of_part(of, "sources"))
+    for one in (one for one in among if one.cell.method == first):
+        asked = one.cell.differing(method=second).same(one.level)
+        other = next(partners((other for other in among if other.cell.method == second), asked, one.cell.seeds), None)
+        for quantity, words in quantities.items() if other else ():
+            found.add(f"{p.scene}, level {one.level}", words, _less(one, other[0], quantity, other[1]), one.cell.name)
     return found
+
+
+def lengths(of: Sequence[Measured]) -> Iterator[list[Measured]]:
+    """The cells of part "question" whose search is IMP and differs in its length alone, shortest first; at least three."""
+    imp = [one for one in _of_part(of, "question") if one.cell.method == "imp"]
+    groups: dict[Any, list[Measured]] = {}
+    for one in imp:
+        groups.setdefault((one.level, one.cell.apart_from_length), []).append(one)
+    for group in groups.values():
+        ordered = sorted(group, key=lambda one: one.cell.round_epochs)
+        if len({one.cell.round_epochs for one in ordered}) >= LEAST_LENGTHS:
+            yield ordered
+
+
+def _over_length(p: Parameters, of: Sequence[Measured], read: Any) -> _Gathered:
+    """`read(log2 of lengths (cells,), barriers (cells, initialisations))` of every retraining, for both errors."""
+    found = _Gathered()
+    for group in lengths(of):
+        seeds = [seed for seed in group[0].cell.seeds if all(seed in one.cell.seeds for one in group)]
+        doublings = np.log2([one.cell.round_epochs for one in group])
+        for quantity, words in ERRORS.items():
+            heights = np.array([one.of(quantity, seeds) for one in group])
+            label = f"{p.scene}, level {group[0].level}, {retraining(group[0].cell)}"
+            # A slope or an end is an initialisation's own only where every length was run from it.
+            values = np.where(np.isfinite(heights).all(0), read(doublings, heights), np.nan)
+            if seeds:
+                found.add(label, words, values, group[0].cell.name)
+    return found
+
+
+def _per_doubling(doublings: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """The least-squares slope of each column of heights (cells, initialisations)."""
+    away = doublings - doublings.mean()
+    return away @ heights / (away @ away)
+
+
+def retraining(one: Cell) -> str:
+    return f"retraining of {one.epochs} epochs"
+
+
+def _images(one: Cell) -> str:
+    return f"{one.train_per_class} images per class" if one.train_per_class else "all images"
+
+
+AT_EQUAL_STEPS = (("imp, steps of synthetic", "synthetic"), ("imp", "synthetic, steps of imp"))
+"""Pairs of real and synthetic searches that take the same number of steps."""
+
+PAIR_WORDS = ("steps of the synthetic search", "steps of IMP")
+
+
+def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> _Gathered:
+    """IMP less synthetic where both take the same steps, at the chapter's own scale."""
+    found, seen, of = _Gathered(), set(), _own(p, _of_part(of, "sources", "question"))
+    for (real, synthetic), words in zip(AT_EQUAL_STEPS, PAIR_WORDS, strict=True):
+        for one in (one for one in of if one.cell.method == synthetic):
+            asked = one.cell.differing(method=real).same(one.level)
+            other = next(partners((other for other in of if other.cell.method == real), asked, one.cell.seeds), None)
+            if other is None or (one.asked, asked) in seen:
+                continue
+            seen.add((one.asked, asked))
+            for quantity, error in ERRORS.items():
+                label = f"{p.scene}, level {one.level}, {words}, {_images(one.cell)}, {retraining(one.cell)}"
+                found.add(label, error, _less(other[0], one, quantity, other[1]), one.cell.name)
+    return found
+
+
+def _undecayed(of: Sequence[Measured]) -> list[Measured]:
+    """IMP whose search has no weight decay."""
+    return [one for one in _of_part(of, "why")
+            if one.cell.method == "imp" and one.cell.searched and one.cell.searched.recipe.weight_decay == 0]
+
+
+def _searched_and_retrained(p: Parameters, one: Measured) -> str:
+    return f"{p.scene}, level {one.level}, search of {one.cell.round_epochs} epochs, {retraining(one.cell)}"
+
+
+def _without_decay(p: Parameters, of: Sequence[Measured]) -> _Gathered:
+    found = _Gathered()
+    for one in _undecayed(of):
+        found.add(_searched_and_retrained(p, one), ERRORS["error"], one.error, one.cell.name)
+    return found
+
+
+def _decay_minus_without(p: Parameters, of: Sequence[Measured]) -> _Gathered:
+    """A search with the setting's weight decay less the same without."""
+    found = _Gathered()
+    for one in _undecayed(of):
+        asked = one.cell.differing(search_weight_decay=-1).same(one.level)
+        other = next(partners(of, asked, one.cell.seeds), None)
+        for quantity, error in ERRORS.items() if other else ():
+            found.add(_searched_and_retrained(p, one), error, _less(other[0], one, quantity, other[1]), one.cell.name)
+    return found
+
+
+def over_dense(of: Sequence[Measured], one: Measured, quantity: str) -> Interval | None:
+    """A barrier over that of the dense network of the same retraining, paired; None where no cell has that network."""
+    other = next(partners(of, one.cell.dense, one.cell.seeds), None)
+    return stats.ratio(one.of(quantity, other[1]), other[0].of(quantity, other[1])) if other and one.level else None
 
 
 def check_source(answer: str | None, p: Parameters, results: Mapping[str, Result]) -> str:
     """Is `answer` the control whose networks rise least at the lowest level, on average over initialisations?"""
-    rises = {method: stats.interval(one.error).mean for (variant, method, level), one in measured(p, results).items()
-             if not variant and level == p.levels[0] and method not in METHODS and np.isfinite(one.error).any()}
+    of = measured(p, results, "sources").values()
+    lowest = min((one.level for one in of if one.level), default=0)
+    controls = [one for one in of if one.level == lowest and one.cell.method not in ALIGNED and np.isfinite(one.error).any()]
+    rises = {method: stats.interval(next(group).error).mean
+             for method, group in groupby(sorted(controls, key=lambda one: one.cell.method), key=lambda one: one.cell.method)}
     if not rises:
         return "No control was measured here."
     if not isinstance(answer, str) or answer not in rises:
@@ -191,10 +304,11 @@ def check_source(answer: str | None, p: Parameters, results: Mapping[str, Result
     return f"Not quite: {answer} rises by {rises[answer]:.2f} points, another control by less. Look at the second panel again."
 
 
-def trained_loss(p: Parameters, results: Mapping[str, Result], method: str, level: int) -> float:
-    """Mean training loss, in nats, of the networks at the ends of the paths; NaN where they were not all measured.
-
-    For the chapter's cell to try.
+def training_error(p: Parameters, results: Mapping[str, Result], name: str) -> float:
+    """Mean training error, in percent, of a cell's networks at the ends of their paths, at its lowest level; NaN where none was
+    measured. For the chapter's cell to try. Raises Problem for a cell that is not shown.
     """
-    of = [results.get(name) for name, _, _ in Case("", p, method, level).paths()]
-    return float("nan") if None in of else float(np.mean([ends(path.arrays["train_loss"]) for path in of]))
+    if name not in p.cells:
+        raise Problem(f"unknown cell '{name}': {nearest(name, p.cells)}")
+    one = cell(p, name)
+    return stats.interval(of_cell(one, one.levels[0], results).left).mean

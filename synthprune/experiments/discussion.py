@@ -15,6 +15,7 @@ from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, t
 from synthprune.costs import Cost, criterion_cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
+from synthprune.experiments.paths import complete
 from synthprune.experiments.settings import (
     METHODS,
     Method,
@@ -88,18 +89,23 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 
 def of_scene(p: Parameters) -> dict[str, specs.Entry]:
-    """One scene's masks: method x level x initialisation, with the second searches, and the evaluation of one training."""
+    """One scene's masks, and the evaluation of one training."""
+    return all_masks(p) | {first_round(p): specs.Evaluation(of=retrained(p, "imp", p.seeds[0], 0, p.search_seed))}
+
+
+def all_masks(p: Parameters) -> dict[str, specs.Entry]:
+    """One scene's masks: method x level x initialisation, with the second searches."""
     again = p.model_copy(update={"search_seed": p.second_seed})
     masks = {name(p, method, level, seed): subnetwork(p, method, seed, level)
              for method in SHOWN for level in p.levels for seed in p.seeds}
     second = {name(p, f"{method} again", level, seed): subnetwork(again, method, seed, level)
               for method in METHODS for level in p.levels if level <= p.second_level for seed in p.seeds}
-    return masks | second | {first_round(p): specs.Evaluation(of=retrained(p, "imp", p.seeds[0], 0, p.search_seed))}
+    return masks | second
 
 
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
-    """The scenes that could be measured: those whose data are here."""
-    return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
+    """The scenes that could be measured, each with the initialisations that are here."""
+    return [here for scene in settings.scenes(p) if (here := complete(scene, all_masks, results))]
 
 
 def masks(result: Result) -> dict[str, np.ndarray]:
@@ -191,7 +197,7 @@ def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarra
 
 def _joules(entries: list[specs.Entry], store: Store) -> float:
     counted = [store.provenance(one).get("joules") if store.has(one) else None
-               for one in entries if not isinstance(one, specs.Distilled)]
+               for one in entries if not isinstance(one, specs.Made)]
     return float("nan") if None in counted else float(sum(counted))
 
 
@@ -202,8 +208,8 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     for scene in measured_scenes(p, results):
         for level in scene.levels:
             label = f"{scene.scene}, level {level}"
-            differences[label] = stats.interval(greatest_difference(scene, results, level))
-            overlap[label] = stats.interval(likeness(scene, results, *METHODS, level).above_chance)
+            differences[label] = stats.interval(greatest_difference(scene, results, level)).out_of(len(scene.planned))
+            overlap[label] = stats.interval(likeness(scene, results, *METHODS, level).above_chance).out_of(len(scene.planned))
     return {"layer_density_difference": Measure(differences, "percentage points", len(p.seeds)),
             "overlap_above_chance": Measure(overlap, "percentage points", len(p.seeds))}
 

@@ -13,8 +13,9 @@ from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, mean_accuracy
+from synthprune.experiments.paths import complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
+    METHODS,
     Method,
     Settings,
     decoded_images,
@@ -22,9 +23,9 @@ from synthprune.experiments.settings import (
     field,
     joined,
     parameters,
-    recipe,
     retrained,
     search,
+    search_recipe,
     synthetic_data,
 )
 from synthprune.problems import Problem
@@ -36,9 +37,19 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "03_distilled_pruning"
 
     scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
+    methods: list[str] = field("where masks come from: imp, synthetic, and of random, magnitude, snip and synflow any")
     levels: list[int] = field("pruning levels to test (level n keeps 0.8^n of the weights); dense is shown in any case",
                               min_length=1)
     orders: list[int] = field("data orders to train every subnetwork in; their accuracies are averaged", min_length=1)
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str]) -> list[str]:
+        """In the order in which they are shown; the two that the chapter compares are always among them."""
+        for method in methods:
+            if method not in SHOWN:
+                raise ValueError(f"'{method}' is none of {', '.join(SHOWN)}")
+        return [method for method in SHOWN if method in {*METHODS, *methods}]
 
     @field_validator("levels")
     @classmethod
@@ -88,15 +99,15 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
     """One scene's evaluations: method x level x initialisation x order; dense; dense trained on the synthetic set, which is
     the synthetic search's own first training."""
     found = {name(p, method, level, seed, order): specs.Evaluation(of=retrained(p, method, seed, level, order))
-             for method in SHOWN for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
+             for method in p.methods for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
     return found | {on_synthetic(p, seed): specs.Evaluation(of=specs.Trained(
-        subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p), recipe=recipe(p, p.synthetic_epochs),
-        order_seed=p.search_seed)) for seed in p.seeds}
+        subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p),
+        recipe=search_recipe(p, p.synthetic_epochs), order_seed=p.search_seed)) for seed in p.seeds}
 
 
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
-    """The scenes that could be measured: those whose data are here."""
-    return [scene for scene in settings.scenes(p) if of_scene(scene).keys() <= results.keys()]
+    """The scenes that could be measured, each with the initialisations that are here."""
+    return [here for scene in settings.scenes(p) if (here := complete(scene, of_scene, results))]
 
 
 def accuracies(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> np.ndarray:
@@ -138,15 +149,12 @@ def shortfalls(p: Parameters, results: Mapping[str, Result]) -> list[Shortfall]:
 def real_images(p: Settings, results: Mapping[str, Result]) -> int:
     """Training images that IMP sees in an epoch: counted where something was measured, else from the data set's facts.
 
-    Raises Problem where neither knows: the classes of ImageNet and of the digits differ in size.
+    Raises Problem where neither knows: the classes of ImageNet differ in size.
     """
     for name, result in results.items():
         if name.startswith(f"{p.scene}: "):
             return result.metrics["train_images"]
-    per_class = p.train_per_class or FACTS[p.dataset].complete.get("train")
-    if not per_class:
-        raise Problem(f"nobody has counted the training images of {p.dataset} here: set train_per_class")
-    return len(FACTS[p.dataset].classes) * per_class
+    return settings.real_images(p)
 
 
 def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
@@ -183,7 +191,7 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found: dict[str, dict[str, Interval]] = {}
     for scene in measured_scenes(p, results):
         for measure, level, values in _measured(scene, results):
-            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values)
+            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values).out_of(len(scene.planned))
     return {measure: Measure(intervals, "ratio" if measure == "stored_point_ratio" else "percentage points", len(p.seeds))
             for measure, intervals in found.items()}
 

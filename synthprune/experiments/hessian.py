@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from synthprune import specs, stats
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of
+from synthprune.experiments.paths import faults_of, in_parts
 from synthprune.experiments.settings import METHODS, Settings, demo_note, field, joined, retrained
 from synthprune.experiments.stability import LOW
 from synthprune.stats import Interval, Measure
@@ -95,9 +95,9 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
         batches=p.hessian_batches, batch=p.hessian_batch) for network in networks(p) for seed in p.seeds}
 
 
-def measured(p: Parameters, results: Mapping[str, Result]) -> list[Network]:
-    """The networks that could be measured: those whose data are here."""
-    return [network for network in networks(p) if all(name(p, network, seed) in results for seed in p.seeds)]
+def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, list[Network]]:
+    """The initialisations that are here, and the networks that could be measured: those whose data are here."""
+    return in_parts(p, networks(p), lambda p, network: [name(p, network, seed) for seed in p.seeds], results)
 
 
 def faults(results: Mapping[str, Result]) -> list[str]:
@@ -136,7 +136,8 @@ class Row:
 def table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> list[Row]:
     """The paper's table from our own networks."""
     rows = []
-    for network in measured(p, results):
+    p, known = measured(p, results)
+    for network in known:
         each = batches(p, results, network, f"{weights}/overall/std")
         each = each[np.isfinite(each).all(1)]
         rows.append(Row(network, {column: stats.interval(statistic(p, results, network, column, weights)) for column in COLUMNS},
@@ -170,7 +171,8 @@ class Opinion:
 def second_opinions(p: Parameters, results: Mapping[str, Result]) -> list[Opinion]:
     """Largest eigenvalue and trace of every network's Hessian."""
     rows = []
-    for network in measured(p, results):
+    p, known = measured(p, results)
+    for network in known:
         sound = [result for seed in p.seeds if not faults_of(result := results[name(p, network, seed)])]
         estimates = np.array([result.arrays["trace"] for result in sound]).reshape(-1, 2)
         sums = np.array([diagonal_sum(result) for result in sound]).reshape(-1, p.hessian_batches)
@@ -221,13 +223,13 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found: dict[str, dict[str, Interval]] = {}
     for measure, label, interval in _measured(p, results):
         found.setdefault(measure, {})[label] = interval
-    return {measure: Measure(intervals, "ratio", len(p.seeds)) for measure, intervals in found.items()}
+    return {measure: Measure(intervals, "ratio", len(p.planned)) for measure, intervals in found.items()}
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, Interval]]:
     """(measure, label, interval): each a ratio of two networks of one initialisation, where both were measured."""
-    known, high = measured(p, results), p.levels[-1]
-    dense = Network("dense")
+    p, known = measured(p, results)
+    dense, high = Network("dense"), p.levels[-1]
 
     def ratios(measure: str, above: Network, below: Network, label: str, named: list[str]) -> Iterator[tuple]:
         if above in known and below in known:
@@ -253,7 +255,8 @@ def check_zeros(answer: Any, p: Parameters, results: Mapping[str, Result]) -> st
     """Judges the exercise: the mean magnitude over survivors of the paper's IMP at 90 %, if it counts pruned weights."""
     level = p.levels[-1]
     network = Network("imp", level)
-    if network not in measured(p, results):
+    p, known = measured(p, results)
+    if network not in known:
         return f"There is no IMP subnetwork of level {level} here to compare with."
     try:
         given = float(answer)

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from synthprune import specs, stats
 from synthprune.analysis.barriers import highest_barrier
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of
+from synthprune.experiments.paths import faults_of, in_parts
 from synthprune.experiments.settings import Settings, demo_note, field, joined, retrained
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -70,7 +70,7 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 
 def of_kind(p: Parameters, kind: Kind) -> dict[str, specs.Entry]:
-    """All pairs' paths and the plane of the four, of every initialisation; the first one's planes are drawn.
+    """All pairs' paths and the plane of the four, of every initialisation; the planes of the first one planned are drawn.
 
     Of the others' planes only the distances are read, so they have the smallest grid there is.
     """
@@ -79,18 +79,18 @@ def of_kind(p: Parameters, kind: Kind) -> dict[str, specs.Entry]:
                      for order in orders)
 
     def plane(seed: int, orders: list[int]) -> specs.Plane:
-        return specs.Plane(models=networks(seed, orders), side=p.side if seed == p.seeds[0] else 2, per_class=p.map_per_class)
+        return specs.Plane(models=networks(seed, orders), side=p.side if seed == p.planned[0] else 2, per_class=p.map_per_class)
 
     paths = {path_name(p, kind, seed, pair): specs.Path(ends=networks(seed, pair), points=p.points)
              for seed in p.seeds for pair in combinations(p.orders, 2)}
     planes = {plane_name(p, kind, seed, orders): plane(seed, orders)
-              for seed, orders in [*((seed, p.orders) for seed in p.seeds), (p.seeds[0], p.three)]}
+              for seed in p.seeds for orders in ([p.orders, p.three] if seed == p.planned[0] else [p.orders])}
     return paths | planes
 
 
-def measured_kinds(p: Parameters, results: Mapping[str, Result]) -> list[Kind]:
-    """The kinds of network that could be measured: those whose data are here."""
-    return [kind for kind in KINDS if of_kind(p, kind).keys() <= results.keys()]
+def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, list[Kind]]:
+    """The initialisations that are here, and the kinds of network that could be measured: those whose data are here."""
+    return in_parts(p, KINDS, of_kind, results)
 
 
 def faults(results: Mapping[str, Result]) -> list[str]:
@@ -144,8 +144,11 @@ class Map:
 
 
 def maps(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> dict[Kind, Map]:
-    """The maps of the first initialisation through or near the networks trained in `orders`; none for a faulty kind."""
-    found = {kind: results[plane_name(p, kind, p.seeds[0], orders)] for kind in measured_kinds(p, results)}
+    """The maps of the first initialisation through or near the networks trained in `orders`; none for a faulty kind, and none
+    at all while that initialisation is missing."""
+    here, kinds = measured(p, results)
+    drawn = here.planned[0]
+    found = {kind: results[plane_name(p, kind, drawn, orders)] for kind in kinds if drawn in here.seeds}
     return {kind: _map(kind, orders, plane) for kind, plane in found.items() if not _faults_of(plane)}
 
 
@@ -172,7 +175,9 @@ class Pairs:
 
 
 def pairs(p: Parameters, results: Mapping[str, Result], kind: Kind) -> Pairs:
-    """Barriers and distances between the four networks of a kind that was measured, pairs as `combinations(p.orders, 2)`."""
+    """Barriers and distances between the four networks of a kind that was measured, pairs as `combinations(p.orders, 2)`; of
+    the initialisations that are here."""
+    p, _ = measured(p, results)
     rows = np.full((3, len(p.seeds), 6), np.nan)
     for column, seed in enumerate(p.seeds):
         paths = [results[path_name(p, kind, seed, pair)] for pair in combinations(p.orders, 2)]
@@ -198,13 +203,14 @@ class Row:
 
 def table(p: Parameters, results: Mapping[str, Result]) -> list[Row]:
     """Highest and mean barrier of the six pairs (percentage points, nats), mean distance, and that over the dense one's."""
-    of = {kind: pairs(p, results, kind) for kind in measured_kinds(p, results)}
+    of = {kind: pairs(p, results, kind) for kind in measured(p, results)[1]}
     return [Row(kind, stats.interval(each.error.max(1)), stats.interval(each.error.mean(1)), stats.interval(each.loss.max(1)),
                 stats.interval(each.distance.mean(1)), _over_dense(of, kind)) for kind, each in of.items()]
 
 
 def _over_dense(of: Mapping[Kind, Pairs], kind: Kind) -> Interval:
-    return stats.ratio(of[kind].distance.mean(1), of["dense"].distance.mean(1))
+    dense = of["dense"].distance if "dense" in of else np.full_like(of[kind].distance, np.nan)
+    return stats.ratio(of[kind].distance.mean(1), dense.mean(1))
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
@@ -212,13 +218,13 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found: dict[str, dict[str, Interval]] = {}
     for measure, label, interval in _measured(p, results):
         found.setdefault(measure, {})[label] = interval
-    return {measure: Measure(intervals, "percentage points" if "barrier" in measure else "ratio", len(p.seeds))
+    return {measure: Measure(intervals, "percentage points" if "barrier" in measure else "ratio", len(p.planned))
             for measure, intervals in found.items()}
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, Interval]]:
     """(measure, label, interval)."""
-    of = {kind: pairs(p, results, kind) for kind in measured_kinds(p, results)}
+    of = {kind: pairs(p, results, kind) for kind in measured(p, results)[1]}
     for kind, each in of.items():
         label = p.scene if kind == "dense" else f"{p.scene}, level {p.level}"
         yield f"pair_barrier_{kind}", label, stats.interval(each.error.max(1))

@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, mean_accuracy
+from synthprune.experiments.paths import faults_of, in_parts, mean_accuracy
 from synthprune.experiments.settings import Settings, architecture, dataset, demo_note, field, joined, recipe, search
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
@@ -33,8 +33,9 @@ class Parameters(Settings):
 
     @model_validator(mode="after")
     def _in_time(self) -> Parameters:
-        if self.rewind_epoch >= self.epochs:
-            raise ValueError(f"rewind_epoch={self.rewind_epoch} is not before the last of {self.epochs} epochs")
+        if self.rewind_epoch >= min(self.epochs, self.round_epochs):
+            raise ValueError(f"rewind_epoch={self.rewind_epoch} is not before the last of"
+                             f" {min(self.epochs, self.round_epochs)} epochs")
         if self.start_level >= self.last_level:
             raise ValueError(f"start_level={self.start_level} leaves IMP no level before last_level={self.last_level}")
         return self
@@ -93,10 +94,10 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
         for trial in TRIALS for level in (0, *p.levels) for seed in p.seeds}
 
 
-def measured_trials(p: Parameters, results: Mapping[str, Result]) -> list[str]:
-    """The trials that could be measured: those whose data are here."""
-    return [trial for trial in TRIALS
-            if all(name(p, trial, level, seed) in results for level in (0, *p.levels) for seed in p.seeds)]
+def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, list[str]]:
+    """The initialisations that are here, and the trials that could be measured: those whose data are here."""
+    return in_parts(p, TRIALS, lambda p, trial: [name(p, trial, level, seed) for level in (0, *p.levels) for seed in p.seeds],
+                    results)
 
 
 def accuracies(p: Parameters, results: Mapping[str, Result], trial: str, level: int) -> np.ndarray:
@@ -144,9 +145,9 @@ def later_than_imp(p: Parameters, results: Mapping[str, Result], trial: str) -> 
 def surest_ticket(p: Parameters, results: Mapping[str, Result], trial: str) -> int | None:
     """The highest level whose whole interval of accuracy beside dense lies above minus MARGIN; None where no level's does.
 
-    An interval of fewer initialisations than were run speaks for none.
+    An interval of fewer initialisations than were planned speaks for none.
     """
-    sure = [level for level in p.levels if _surely(stats.interval(beside_dense(p, results, trial, level)), len(p.seeds))]
+    sure = [level for level in p.levels if _surely(stats.interval(beside_dense(p, results, trial, level)), len(p.planned))]
     return max(sure, default=None)
 
 
@@ -156,15 +157,15 @@ def _surely(difference: Interval, initialisations: int) -> bool:
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter, where its trials were measured; see book/claims.yml."""
-    trials, found = measured_trials(p, results), {}
+    (p, trials), found = measured(p, results), {}
     if {"k0", "start"} <= set(trials):
         later = later_than_imp(p, results, "start")
-        found["ticket_level_synthetic_start_minus_k0"] = Measure({p.scene: stats.interval(later)}, "levels", len(p.seeds))
+        found["ticket_level_synthetic_start_minus_k0"] = Measure({p.scene: stats.interval(later)}, "levels", len(p.planned))
     if {"late", "start"} <= set(trials):
         found["accuracy_k3_minus_synthetic_start"] = Measure(
             {f"{p.scene}, level {level}": stats.interval(accuracies(p, results, "late", level)
                                                          - accuracies(p, results, "start", level))
-             for level in p.levels if level > p.start_level}, "percentage points", len(p.seeds),
+             for level in p.levels if level > p.start_level}, "percentage points", len(p.planned),
             "" if p.rewind_epoch == 3 else f"k = {p.rewind_epoch}, not 3")
     return found
 
@@ -172,8 +173,8 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
 def check_margin(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
     """What to say to the smallest margin, in points, with which every initialisation has a ticket at the highest level, on a
     synthetic start."""
-    level = p.last_level
-    if "start" not in measured_trials(p, results) or not np.isfinite(beside_dense(p, results, "start", level)).all():
+    level, (p, trials) = p.last_level, measured(p, results)
+    if "start" not in trials or not np.isfinite(beside_dense(p, results, "start", level)).all():
         return "This run has no accuracy on every initialisation there, so the question has no answer: try other levels."
     short = -beside_dense(p, results, "start", level)
     right = max(0.0, float(short.max()))

@@ -12,7 +12,7 @@ from synthprune import specs
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, mean_accuracy
+from synthprune.experiments.paths import faults_of, in_parts, mean_accuracy
 from synthprune.experiments.settings import (
     Distilling,
     Method,
@@ -59,6 +59,9 @@ def pruned(method: str, seed: int) -> str:
     return f"{method} mask, trained on real data, initialisation {seed}"
 
 
+NAMES = {"alone": alone, "pruned": pruned}
+
+
 def requests(p: Parameters) -> dict[str, specs.Entry]:
     """The set before and after distillation, and the evaluations of what is trained on it and pruned with it."""
     made = settings.synthetic_data(p)
@@ -72,11 +75,17 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 def accuracies(p: Parameters, results: Mapping[str, Result]) -> dict[str, dict[str, np.ndarray]]:
     """Test accuracy, percent (initialisations,), NaN where one is faulty: {"alone" or "pruned": {method: values}}."""
-    def of(name: Any, methods: tuple[str, ...]) -> dict[str, np.ndarray]:
-        return {method: np.array([mean_accuracy([results[name(method, seed)]]) for seed in p.seeds]) for method in methods
-                if all(name(method, seed) in results for seed in p.seeds)}
+    p, networks = measured(p, results)
+    found: dict[str, dict[str, np.ndarray]] = {"alone": {}, "pruned": {}}
+    for what, method in networks:
+        found[what][method] = np.array([mean_accuracy([results[NAMES[what](method, seed)]]) for seed in p.seeds])
+    return found
 
-    return {"alone": of(alone, SETS), "pruned": of(pruned, ("dense", *SOURCES))}
+
+def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, list[tuple[str, str]]]:
+    """The initialisations that are here, and what could be measured: ("alone" or "pruned", method)."""
+    networks = [*(("alone", method) for method in SETS), *(("pruned", method) for method in ("dense", *SOURCES))]
+    return in_parts(p, networks, lambda p, network: [NAMES[network[0]](network[1], seed) for seed in p.seeds], results)
 
 
 def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
@@ -96,15 +105,18 @@ def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:
 
 
 def making_visits(p: Parameters) -> int:
-    """Images that pass through a network while the set is distilled: real and decoded ones, at every step."""
+    """Images that pass through a network while the set is made, at every step: real and decoded ones, and those that the
+    network is trained on where there are such."""
     made, classes = settings.synthetic_data(p), len(FACTS[p.dataset].classes)
     real = min(made.real_batch, p.train_per_class or made.real_batch)
-    return made.steps * classes * (real + made.ipc * made.factor**2)
+    trained = getattr(made, "trained_images", 0)
+    return made.steps * (classes * (real + made.ipc * made.factor**2) + min(trained, classes * (p.train_per_class or trained)))
 
 
 def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> Cost:
     """What the search for one mask of the chapter's level takes, the making of the set apart."""
-    real, classes = results[pruned("dense", p.seeds[0])].metrics["train_images"], len(FACTS[p.dataset].classes)
+    dense = pruned("dense", measured(p, results)[0].seeds[0])
+    real, classes = results[dense].metrics["train_images"], len(FACTS[p.dataset].classes)
     stored, decoded = (real, real) if method == "imp" else (classes * p.synthetic_per_class, decoded_images(p))
     how = settings.search(p, method)
     return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=p.batch, levels=p.level, flops=math.nan,
@@ -130,7 +142,7 @@ def break_even(p: Parameters, results: Mapping[str, Result]) -> int | None:
 
 def check_rounds(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:
     """What to say to the number of rounds after which, a reader thinks, the set has paid for itself, or to "never"."""
-    if pruned("dense", p.seeds[0]) not in results:
+    if ("pruned", "dense") not in measured(p, results)[1]:
         return "This run has no evaluations, so the question has no answer here: try another data set."
     right = break_even(p, results)
     if answer == "never":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from pydantic import field_validator, model_validator
 from synthprune import specs, stats
 from synthprune.data.facts import FACTS
 from synthprune.experiments import settings
-from synthprune.experiments.paths import accuracy, barrier, faults_of
+from synthprune.experiments.paths import accuracy, barrier, complete, faults_of
 from synthprune.experiments.settings import (
     METHODS,
     Method,
@@ -27,15 +27,20 @@ from synthprune.experiments.settings import (
     parameters,
     retrained,
 )
+from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
+
+SET = re.compile(r"([^:]+):([1-9]\d*)(?::([1-9]\d*))?")
+"""A set in `other_sets`: its name, its stored images per class, and its decode factor, unless it is the scene's."""
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "07_overview"
 
     scenes: list[str] = field("networks and data sets of the profile to compare", min_length=1)
-    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
+                                  " or NAME:IMAGES PER CLASS:DECODE FACTOR, where the factor is another")
     low_level: int = field("the low pruning level (the paper: 4, 59 % pruned)", ge=1, le=30)
     high_level: int = field("the high pruning level (the paper: 9, 87 % pruned)", ge=1, le=30)
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
@@ -69,8 +74,9 @@ def setting(p: Parameters) -> str:
 def checked_sets(sets: list[str]) -> list[str]:
     """`other_sets` as they are. Raises ValueError where one cannot be read or is said twice."""
     for one in sets:
-        if not re.fullmatch(r"[^:]+:[1-9]\d*", str(one)):
-            raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+        if not SET.fullmatch(str(one)):
+            raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1, and not"
+                             " NAME:IMAGES PER CLASS:DECODE FACTOR, as distilled:1:2")
     if len(set(sets)) < len(sets):
         raise ValueError("must be distinct")
     return sets
@@ -79,12 +85,19 @@ def checked_sets(sets: list[str]) -> list[str]:
 def with_each_set(p: Settings) -> list[Settings]:
     """A scene's parameters with each of its synthetic sets (`other_sets`) as `synthetic`, its own first.
 
-    Raises Problem for an unknown one.
+    Raises Problem for an unknown one, and for two different ones that go by the same words.
     """
-    given = overrides(p) | {"profile": p.profile, "scene": p.scene}
-    others = [parameters(type(p), p.chapter, given | {"synthetic": name, "synthetic_per_class": int(size)})
-              for name, size in (one.rsplit(":", 1) for one in p.other_sets)]
-    return [p, *(one for one in others if set_words(one) != set_words(p))]
+    given, found = overrides(p) | {"profile": p.profile, "scene": p.scene}, {set_words(p): p}
+    for name, size, factor in (SET.fullmatch(one).groups() for one in p.other_sets):
+        one = parameters(type(p), p.chapter, given | {"synthetic": name, "synthetic_per_class": int(size),
+                                                      "synthetic_factor": int(factor or p.synthetic_factor)})
+        if _which_set(found.setdefault(set_words(one), one)) != _which_set(one):
+            raise Problem(f"other_sets: two different sets are both called '{set_words(one)}': give one of them another title")
+    return list(found.values())
+
+
+def _which_set(p: Settings) -> tuple[str, int, int]:
+    return p.synthetic, p.synthetic_per_class, p.synthetic_factor
 
 
 def set_words(p: Settings) -> str:
@@ -159,8 +172,9 @@ class Comparison:
 
 
 def comparisons(p: Parameters, results: Mapping[str, Result]) -> list[Comparison]:
-    """Every comparison whose results are here, scene by scene, set by set, the low level before the high one."""
-    return [_comparison(one, level, results) for one in asked(p) if paths(one).keys() <= results.keys()
+    """Every comparison whose results are here, scene by scene, set by set, the low level before the high one; each on the
+    initialisations that are here."""
+    return [_comparison(here, level, results) for one in asked(p) if (here := complete(one, paths, results))
             for level in p.both_levels]
 
 
@@ -182,7 +196,7 @@ def _values(pairs: Iterable[list[Result]]) -> dict[str, np.ndarray]:
 
 def not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
     """The scenes and sets that were asked for and have no results, in words."""
-    return [f"{one.scene}: {set_words(one)}" for one in asked(p) if not paths(one).keys() <= results.keys()]
+    return [f"{one.scene}: {set_words(one)}" for one in asked(p) if not complete(one, paths, results)]
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
@@ -190,18 +204,26 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found = comparisons(p, results)
     at = {(c.p.scene, set_words(c.p), c.level): c for c in found}
     scenes = [with_each_set(scene) for scene in settings.scenes(p)]
-    high = {f"{c.p.scene}, {set_words(c.p)}": stats.interval(c.synthetic["loss"]) for c in found if c.level == p.high_level}
+    high = {f"{c.p.scene}, {set_words(c.p)}": stats.interval(c.synthetic["loss"]).out_of(len(c.p.planned)) for c in found
+            if c.level == p.high_level}
     ends, costs, compared = {}, {}, []
     for level in p.both_levels:
         for most, least in _measured(map(_extremes, scenes), level, at):
-            ends[f"{most.p.scene}, level {level}"] = stats.interval(most.synthetic["loss"] - least.synthetic["loss"])
+            ends[f"{most.p.scene}, level {level}"] = _less(most, least, lambda c: c.synthetic["loss"])
         for hard, easy in _measured(_hundred_and_ten_classes(scenes), level, at):
-            costs[f"{hard.p.scene}, level {level}"] = stats.interval(easy.differences("accuracy") - hard.differences("accuracy"))
+            costs[f"{hard.p.scene}, level {level}"] = _less(easy, hard, lambda c: c.differences("accuracy"))
             compared.append(f"{hard.p.scene}: {set_words(hard.p)}; {easy.p.scene}: {set_words(easy.p)}")
-    return {"loss_barrier_synthetic_high": Measure(high, "nats", len(p.seeds)),
-            "loss_barrier_most_minus_least_compressed": Measure(ends, "nats", len(p.seeds)),
+    return {"loss_barrier_synthetic_high": Measure(high, "nats", len(p.planned)),
+            "loss_barrier_most_minus_least_compressed": Measure(ends, "nats", len(p.planned)),
             "accuracy_cost_cifar100_minus_cifar10":
-                Measure(costs, "percentage points", len(p.seeds), "; ".join(dict.fromkeys(compared)))}
+                Measure(costs, "percentage points", len(p.planned), "; ".join(dict.fromkeys(compared)))}
+
+
+def _less(first: Comparison, second: Comparison, of: Callable[[Comparison], np.ndarray]) -> Interval:
+    """The first less the second, paired on the initialisations that both have; planned are those that both plan."""
+    shared = [seed for seed in first.p.seeds if seed in second.p.seeds]
+    values = [of(c)[[c.p.seeds.index(seed) for seed in shared]] for c in (first, second)]
+    return stats.interval(values[0] - values[1]).out_of(len(set(first.p.planned) & set(second.p.planned)))
 
 
 def _extremes(sets: Sequence[Parameters]) -> tuple[Parameters, Parameters] | None:
@@ -211,10 +233,10 @@ def _extremes(sets: Sequence[Parameters]) -> tuple[Parameters, Parameters] | Non
 
 
 def _hundred_and_ten_classes(scenes: Sequence[Sequence[Parameters]]) -> list[tuple[Parameters, Parameters]]:
-    """Every network with its own synthetic set on CIFAR-100 and on CIFAR-10, from the same initialisations."""
+    """Every network with its own synthetic set on CIFAR-100 and on CIFAR-10, where they plan an initialisation in common."""
     own = [sets[0] for sets in scenes]
     return [(hard, easy) for hard in own for easy in own if (hard.dataset, easy.dataset) == ("cifar100", "cifar10")
-            and (hard.architecture, hard.seeds) == (easy.architecture, easy.seeds)]
+            and hard.architecture == easy.architecture and set(hard.planned) & set(easy.planned)]
 
 
 def _measured(pairs: Iterable[tuple[Parameters, Parameters] | None], level: int,
@@ -231,7 +253,7 @@ def check_ratios(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
     case = next((c for c in comparisons(p, results) if c.level == p.high_level), None)
     if case is None or not np.isfinite(case.ratios("loss")).all():
         return "This run has no ratio on every initialisation, so the question has no answer here: try another scene."
-    right, seeds = case.ratios("loss"), ", ".join(map(str, p.seeds))
+    right, seeds = case.ratios("loss"), joined(case.p.seeds)
     try:
         given = np.asarray(answer, dtype=np.float64)
     except (TypeError, ValueError):

@@ -17,7 +17,7 @@ from synthprune.data.facts import FACTS
 from synthprune.data.images import fingerprint
 from synthprune.experiments import settings
 from synthprune.experiments.overview import checked_sets, set_words, with_each_set
-from synthprune.experiments.paths import accuracy, barrier, faults_of, mean_accuracy
+from synthprune.experiments.paths import accuracy, barrier, complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
     Settings,
     decoded_images,
@@ -50,7 +50,8 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "02_preliminaries"
 
     scenes: list[str] = field("networks and data sets of the profile whose stability is tested, dense", min_length=1)
-    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1 or mtt50:50")
+    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
+                                  " or NAME:IMAGES PER CLASS:DECODE FACTOR, where the factor is another")
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
 
@@ -75,7 +76,8 @@ class Parameters(Settings):
             per_class = len(found.labels) // len(FACTS[self.dataset].classes)
             if (per_class, found.factor) != (self.synthetic_per_class, self.synthetic_factor):
                 raise ValueError(f"{self.synthetic} stores {per_class} images per class for decode factor {found.factor}: say"
-                                 f" synthetic_per_class={per_class} and synthetic_factor={found.factor}")
+                                 f" synthetic_per_class={per_class} and synthetic_factor={found.factor}, or in other_sets"
+                                 f" {self.synthetic}:{per_class}:{found.factor}")
         return self
 
 
@@ -96,7 +98,7 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
     for scene in settings.scenes(p):
         wanted |= paths(scene)
     for one in with_each_set(p):
-        if isinstance(made := settings.synthetic_data(one), specs.Distilled):
+        if isinstance(made := settings.synthetic_data(one), specs.Made):
             wanted[the_set(one)] = made
         for seed in p.seeds:
             wanted |= {on_set(one, seed): trained_on(one, "synthetic", seed),
@@ -164,12 +166,12 @@ class Dense:
     @property
     def verdict(self) -> str:
         """Of this network on these data: the digits may be said to be stable, though they say nothing about MNIST."""
-        return stats.stability(stats.interval(self.train_error), self.p.profile != "demo", len(self.p.seeds))
+        return stats.stability(stats.interval(self.train_error), self.p.profile != "demo", len(self.p.planned))
 
 
 def dense(p: Parameters, results: Mapping[str, Result]) -> list[Dense]:
-    """Every scene that was measured, in the order of `scenes`."""
-    return [_dense(scene, results) for scene in settings.scenes(p) if paths(scene).keys() <= results.keys()]
+    """Every scene that was measured, in the order of `scenes`, on the initialisations that are here."""
+    return [_dense(here, results) for scene in settings.scenes(p) if (here := complete(scene, paths, results))]
 
 
 def _dense(p: Parameters, results: Mapping[str, Result]) -> Dense:
@@ -240,7 +242,7 @@ def shown(p: Parameters, results: Mapping[str, Result]) -> np.ndarray | None:
 
 def how_to_import(p: Parameters) -> str:
     """What to do about a set that is not here."""
-    if p.synthetic == "distilled":
+    if p.synthetic in ("distilled", "condensed"):
         bring = "" if p.dataset == "digits" else f" ('synthprune data import {p.dataset} PATH')"
         return f"it is made as soon as the real images are here{bring}."
     return f"import it with 'synthprune data import {p.synthetic.split('@')[0]} PATH --of {p.dataset}'."
@@ -262,9 +264,12 @@ class Worth:
 
 
 def worths(p: Parameters, results: Mapping[str, Result]) -> list[Worth]:
-    """Every set whose evaluations are here, the profile's own first."""
-    return [Worth(one, _accuracies(one, on_set, results), _accuracies(one, on_random, results)) for one in with_each_set(p)
-            if all(name(one, seed) in results for name in (on_set, on_random) for seed in p.seeds)]
+    """Every set whose evaluations are here, the profile's own first, on the initialisations that have both."""
+    def both(one: Parameters) -> list[str]:
+        return [name(one, seed) for name in (on_set, on_random) for seed in one.seeds]
+
+    return [Worth(here, _accuracies(here, on_set, results), _accuracies(here, on_random, results)) for one in with_each_set(p)
+            if (here := complete(one, both, results))]
 
 
 def _accuracies(p: Parameters, name: Any, results: Mapping[str, Result]) -> np.ndarray:
@@ -275,6 +280,7 @@ def _accuracies(p: Parameters, name: Any, results: Mapping[str, Result]) -> np.n
 class Decode:
     """Random real images, as many stored per class, whole and cut: accuracies in percent (initialisations,)."""
 
+    p: Parameters
     whole: np.ndarray
     cut: np.ndarray
     factor: int
@@ -287,10 +293,11 @@ class Decode:
 
 def decode_alone(p: Parameters, results: Mapping[str, Result]) -> Decode | None:
     """What the decode is worth without any distillation; None where it was not run."""
-    whole, cut = sorted((p, other_decode(p)), key=lambda one: one.synthetic_factor)
-    if not all(on_random(one, seed) in results for one in (whole, cut) for seed in p.seeds):
+    here = complete(p, lambda p: [on_random(one, seed) for one in (p, other_decode(p)) for seed in p.seeds], results)
+    if here is None:
         return None
-    return Decode(_accuracies(whole, on_random, results), _accuracies(cut, on_random, results), cut.synthetic_factor)
+    whole, cut = sorted((here, other_decode(here)), key=lambda one: one.synthetic_factor)
+    return Decode(here, _accuracies(whole, on_random, results), _accuracies(cut, on_random, results), cut.synthetic_factor)
 
 
 def scenes_not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
@@ -317,19 +324,27 @@ def kim(p: Parameters, results: Mapping[str, Result]) -> dict[int, Interval]:
 
 def _is_kims(p: Parameters) -> bool:
     title = KIM.fullmatch(p.synthetic.split("@")[0])
-    return bool(title) and (p.dataset, p.synthetic_per_class, p.synthetic_factor) == ("cifar10", int(title[1]), 2)
+    return bool(title) and asked_of_kim(p) and (
+        p.dataset, p.synthetic_per_class, p.synthetic_factor) == ("cifar10", int(title[1]), 2)
+
+
+def asked_of_kim(p: Parameters) -> bool:
+    """Whether a set with a title like Kim et al.'s may be theirs. Anybody can give a set that title: so only in the profile that
+    asks for theirs, and never a set that is filed here with images of another side than the data set's own."""
+    found = stored(p.synthetic)
+    return p.profile == "paper" and (found is None or found.images.shape[-1] == FACTS[p.dataset].pixels)
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter."""
-    return {f"accuracy_kim_cifar10_{per_class}_per_class": Measure({p.scene: of}, "percent", len(p.seeds))
+    return {f"accuracy_kim_cifar10_{per_class}_per_class": Measure({p.scene: of}, "percent", len(p.planned))
             for per_class, of in kim(p, results).items()}
 
 
 def test_images(p: Parameters, results: Mapping[str, Result]) -> int:
     """How many test images the networks trained on the first set were evaluated on; 0 where none was."""
     case = next(iter(worths(p, results)), None)
-    return results[on_set(case.p, p.seeds[0])].metrics["test_images"] if case else 0
+    return results[on_set(case.p, case.p.seeds[0])].metrics["test_images"] if case else 0
 
 
 def check_images(answer: Any, p: Parameters, results: Mapping[str, Result]) -> str:

@@ -7,14 +7,14 @@ import html
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from synthprune import specs
 from synthprune.data.facts import FACTS
-from synthprune.home import home
+from synthprune.home import synthetic_sets
 from synthprune.problems import Problem, nearest
 
 Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "coreset", "noise", "shuffled",
@@ -23,6 +23,9 @@ Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "
 
 METHODS: tuple[Method, ...] = ("synthetic", "imp")
 """The two that the paper compares."""
+
+CELL_METHODS: tuple[str, ...] = ("dense", *get_args(Method))
+"""What a cell of chapter 10 may be about: masks of a method, or none."""
 
 DATASETS = {name: known.title for name, known in FACTS.items()}
 ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
@@ -54,15 +57,26 @@ class Settings(BaseModel):
     epochs: int = field("epochs of every training on real data", ge=1)
     batch: int = field("images per step", ge=1)
     lr: float = field("initial learning rate", gt=0)
+    weight_decay: float = field("weight decay of every step", ge=0)
     cutmix: float = field("probability of CutMix per batch", ge=0, le=1)
-    synthetic: str = field("data that synthetic masks are found with: distilled, coreset, or TITLE[@CONTENT] of an imported set")
+    synthetic: str = field("data of synthetic masks: distilled, condensed, coreset, or TITLE[@CONTENT] of an imported set")
     synthetic_per_class: int = field("stored images per class, where the set is made here", ge=1)
     synthetic_factor: int = field("decode factor, where the set is made here", ge=1)
-    distillation_steps: int = field("steps of distribution matching, where the set is distilled here", ge=0)
+    distillation_steps: int = field("steps of distribution (distilled) or gradient matching (condensed), where made here", ge=0)
     synthetic_epochs: int = field("epochs of every training on synthetic data", ge=1)
+    search_epochs: int = field("epochs of every round of a mask search on real data; 0: as epochs", ge=0)
+    search_lr: float = field("initial learning rate of mask searches; 0: as lr", ge=0)
+    search_weight_decay: float = field("weight decay of mask searches; negative: as weight_decay")
     rewind: str = field("full (to initialisation), weights (as the authors' code), or an epoch of each search's own first round")
     search_seed: int = field("order in which the mask searches see their data", ge=0)
     seeds: list[int] = field("initialisations", min_length=1)
+
+    _planned: list[int] = PrivateAttr(default_factory=list)
+
+    @property
+    def planned(self) -> list[int]:
+        """The initialisations that were asked for; `seeds` may be fewer once `narrowed` to those whose results are here."""
+        return self._planned or self.seeds
 
     @model_validator(mode="before")
     @classmethod
@@ -95,9 +109,18 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _rewinds_in_time(self) -> Settings:
-        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.synthetic_epochs):
+        if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.round_epochs, self.synthetic_epochs):
             raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
         return self
+
+    @property
+    def round_epochs(self) -> int:
+        """Epochs of every round of a search on real data."""
+        return self.search_epochs or self.epochs
+
+    def real_draw(self, init_seed: int) -> int:
+        """Which random real images an initialisation is compared on: others for each, so that an interval covers the draw."""
+        return init_seed
 
     @field_validator("rewind")
     @classmethod
@@ -110,7 +133,7 @@ class Settings(BaseModel):
     @classmethod
     def _in_full(cls, value: str) -> str:
         """A title becomes the full name of the imported set it belongs to; where there is none, it stays a title."""
-        if value in ("distilled", "coreset") or "@" not in value:
+        if value in ("distilled", "condensed", "coreset") or "@" not in value:
             found = [name for name in _imported() if name.startswith(f"{value}@")]
             if len(found) > 1:
                 raise ValueError(f"is the title of {len(found)} imported sets: say which, {' or '.join(found)}")
@@ -118,10 +141,13 @@ class Settings(BaseModel):
         try:
             specs.Published(name=value)
         except ValidationError:
-            raise ValueError("must be distilled, coreset, or an imported set's TITLE@CONTENT, as 'synthprune data list' shows"
-                             " it") from None
+            raise ValueError("must be distilled, condensed, coreset, or an imported set's TITLE@CONTENT, as 'synthprune data"
+                             " list' shows it") from None
         return value
 
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+"""The parameters of any one chapter."""
 
 LEAST_PIXELS = 16
 """Three poolings of the distilling network leave one number per channel of smaller images."""
@@ -133,15 +159,19 @@ class Distilling(Settings):
     @field_validator("synthetic")
     @classmethod
     def _made_here(cls, value: str) -> str:
-        if value != "distilled":
-            raise ValueError("this chapter makes a set of its own: leave it at distilled")
+        if value not in ("distilled", "condensed"):
+            raise ValueError("this chapter makes a set of its own: leave it at distilled, or say condensed")
         return value
+
+    def real_draw(self, init_seed: int) -> int:
+        """Those that the distillation begins at, for every initialisation."""
+        return 0
 
     @field_validator("pixels")
     @classmethod
     def _enough(cls, pixels: int) -> int:
         if pixels < LEAST_PIXELS:
-            raise ValueError(f"distribution matching needs images of at least {LEAST_PIXELS} pixels")
+            raise ValueError(f"making a set needs images of at least {LEAST_PIXELS} pixels")
         return pixels
 
 
@@ -155,7 +185,7 @@ def _list(name: str, value: str | float) -> list[Any]:
 
 def _imported() -> list[str]:
     """The synthetic sets on this machine, by full name: without the room that reads them, which needs torch."""
-    return sorted(file.stem for file in (home() / "data" / "synthetic").glob("*@*.safetensors"))
+    return sorted(synthetic_sets())
 
 
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
@@ -181,9 +211,15 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
         if first["type"] == "missing":
             raise Problem(f"profile {name} leaves '{first['loc'][0]}' to you: pass it as a parameter"
                           f" ({model.model_fields[first['loc'][0]].description})") from None
-        where = ".".join(str(part) for part in first["loc"]) or "parameters"
-        value = f" = {first['input']!r}" if first["loc"] else ""
-        raise Problem(f"{chapter}: {where}{value}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise Problem(f"{chapter}: {fault_of(error)}") from None
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that is wrong with some settings, in a line: which, its value, and why."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "parameters"
+    value = f" = {first['input']!r}" if first["loc"] else ""
+    return f"{where}{value}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) -> dict[str, Any]:
@@ -194,12 +230,16 @@ def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) 
     scene = scene or of_chapter.get("scene") or said.get("scene")
     if scene not in said["scenes"]:
         raise Problem(f"profile {profile} has no scene '{scene}': {nearest(str(scene), said['scenes'])}")
-    values = plain | of_chapter | said["scenes"][scene] | {"scene": scene}
+    values = plain | {"cells": list(said["cells"])} | of_chapter | said["scenes"][scene] | {"scene": scene}
     return {name: value for name, value in values.items() if name in model.model_fields}
 
 
-PARTS = ("scenes", "chapters")
-"""The two parts of a profile that are mappings: values of one scene, and of one chapter."""
+PARTS = ("scenes", "chapters", "cells")
+"""The parts of a profile that are mappings: values of one scene, of one chapter, and of one cell of chapter 10."""
+
+CELL_PARTS = ("sources", "rewind", "question", "why", "scale")
+"""What a cell of chapter 10 is for: where masks come from; another rewind; the length of the search, crossed with that of the
+retraining; why it matters; and steps towards the paper's scale."""
 
 
 def read_profile(name: str) -> dict[str, Any]:
@@ -228,14 +268,22 @@ def _read(name: str, text: str) -> dict[str, Any]:
         raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise Problem(f"profile {name} is not a list of 'field: value' lines")
-    values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}, "chapters": values.get("chapters") or {}}
+    values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}}
+    values |= {part: values.get(part) or {} for part in PARTS}
     values.setdefault("scene", next(iter(values["scenes"])))
     known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
-    for where, keys in {"": values.keys() - {*PARTS, "units"}, **{f" in {part} {title}": inner or {} for part in PARTS
-                                                          for title, inner in values[part].items()}}.items():
-        for key in sorted(keys):
-            if key not in known:
-                raise Problem(f"profile {name} has an unknown key '{key}'{where}: {nearest(str(key), known)}")
+    of_cells = set(experiment("10_controls").Cell.model_fields) - {"profile", "scene", "name"}
+    for where, keys, allowed in [("", values.keys() - {*PARTS, "units"}, known),
+                                 *((f" in {part} {title}", inner or {}, of_cells if part == "cells" else known)
+                                   for part in PARTS for title, inner in values[part].items())]:
+        for key in sorted(keys, key=str):
+            if key not in allowed:
+                raise Problem(f"profile {name} has an unknown key '{key}'{where}: {nearest(str(key), allowed)}")
+    for title, cell in values["cells"].items():
+        for key, allowed in (("part", CELL_PARTS), ("method", CELL_METHODS)):
+            said = str((cell or {}).get(key, ""))
+            if said not in allowed:
+                raise Problem(f"profile {name} has {key}: '{said}' in cells {title}: {nearest(said, allowed)}")
     for chapter in values["chapters"]:
         if chapter not in CHAPTERS:
             raise Problem(f"profile {name} has an unknown chapter '{chapter}': {nearest(chapter, CHAPTERS)}")
@@ -263,6 +311,9 @@ def synthetic_data(p: Settings) -> specs.PruningData:
     if p.synthetic == "distilled":
         return specs.Distilled(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
                                steps=p.distillation_steps)
+    if p.synthetic == "condensed":
+        return specs.Condensed(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
+                               steps=p.distillation_steps)
     if p.synthetic == "coreset":
         return coreset(p)
     if "@" in p.synthetic:
@@ -276,7 +327,14 @@ def coreset(p: Settings, seed: int = 0) -> specs.Coreset:
 
 
 def recipe(p: Settings, epochs: int) -> specs.Recipe:
-    return specs.Recipe(epochs=epochs, batch=p.batch, lr=p.lr, cutmix=p.cutmix)
+    """How a network is retrained."""
+    return specs.Recipe(epochs=epochs, batch=p.batch, lr=p.lr, cutmix=p.cutmix, weight_decay=p.weight_decay)
+
+
+def search_recipe(p: Settings, epochs: int) -> specs.Recipe:
+    """How every round of a mask search is trained, on real or synthetic data."""
+    decay = p.weight_decay if p.search_weight_decay < 0 else p.search_weight_decay
+    return recipe(p, epochs).model_copy(update={"lr": p.search_lr or p.lr, "weight_decay": decay})
 
 
 def decoded_images(p: Settings) -> int:
@@ -289,30 +347,33 @@ def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
     return max(1, round(epochs * -(-images // p.batch) / -(-on // p.batch)))
 
 
-def search(p: Settings, method: Method) -> specs.Search | specs.AtInitialisation | specs.SameDensities:
-    """How masks of `method` are found under these settings. Raises Problem where steps must match an unknown number,
-    or a search would rewind beyond its end."""
+def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | specs.AtInitialisation | specs.SameDensities:
+    """How masks of `method` are found under these settings. `init_seed` draws what is random beside the order: real images
+    and masks, which one draw for all initialisations would leave without an interval.
+
+    Raises Problem where steps must match an unknown number, or a search would rewind beyond its end.
+    """
     if method in ("magnitude", "snip", "synflow", "random"):
-        return specs.AtInitialisation(criterion=method, seed=p.search_seed)
+        return specs.AtInitialisation(criterion=method, seed=init_seed if method == "random" else p.search_seed)
     if method in ("like synthetic", "like imp"):
-        return specs.SameDensities(of=search(p, method.removeprefix("like ")), seed=p.search_seed)
-    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p),
+        return specs.SameDensities(of=search(p, method.removeprefix("like "), init_seed), seed=init_seed)
+    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p, p.real_draw(init_seed)),
             "noise": specs.Noise(ipc=p.synthetic_per_class, factor=p.synthetic_factor, seed=0)}.get(method) or synthetic_data(p)
     if method == "shuffled":
         data = specs.Shuffled(of=data, seed=0)
-    epochs = p.epochs if method == "imp" else p.synthetic_epochs
+    epochs = p.round_epochs if method == "imp" else p.synthetic_epochs
     if method == "imp, steps of synthetic":
-        epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, _real_images(p))
+        epochs = matched_epochs(p, decoded_images(p), p.synthetic_epochs, real_images(p))
     if method == "synthetic, steps of imp":
-        epochs = matched_epochs(p, _real_images(p), p.epochs, decoded_images(p))
+        epochs = matched_epochs(p, real_images(p), p.round_epochs, decoded_images(p))
     if p.rewind.isdecimal() and int(p.rewind) >= epochs:
         raise Problem(f"rewind={p.rewind} is not before the last of the {epochs} epochs of the search '{method}'")
-    return specs.Search(data=data, recipe=recipe(p, epochs), seed=p.search_seed,
+    return specs.Search(data=data, recipe=search_recipe(p, epochs), seed=p.search_seed,
                         rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
 
 
-def _real_images(p: Settings) -> int:
-    """Training images of the whole data set, or of the part that is used."""
+def real_images(p: Settings) -> int:
+    """Training images of the whole data set, or of the part that is used. Raises Problem where that is not known."""
     if p.dataset == "digits" and not p.train_per_class:
         return 1438  # classes of 139 to 146
     count = p.train_per_class or FACTS[p.dataset].complete.get("train")
@@ -322,8 +383,8 @@ def _real_images(p: Settings) -> int:
 
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
-    return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed, search=search(p, method),
-                            level=level)
+    return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed,
+                            search=search(p, method, init_seed), level=level)
 
 
 def retrained(p: Settings, method: Method, init_seed: int, level: int, order_seed: int) -> specs.Trained:
@@ -341,7 +402,7 @@ def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
     said = _said(p.profile, type(p), p.chapter, p.scene)
     usual = _said(p.profile, type(p), p.chapter, None)["scene"]
-    return {name: value for name, value in p.model_dump().items()
+    return {name: value for name, value in (p.model_dump() | {"seeds": p.planned}).items()
             if name != "profile" and (value != usual if name == "scene" else _other(said.get(name), value))}
 
 
@@ -384,14 +445,33 @@ def in_words(p: Settings) -> str:
     """Profile, data, network, training, synthetic set and rewind, as HTML sentences made from the values."""
     changed = ", ".join(f"{name}={value}" for name, value in overrides(p).items())
     count = f"{p.train_per_class} training images per class of " if p.train_per_class else "all training images of "
-    made = {"distilled": f"{p.synthetic_per_class} stored images per class, decoded by factor {p.synthetic_factor}, made here by"
-                         f" distribution matching in {p.distillation_steps} steps",
+    stored = f"{p.synthetic_per_class} stored images per class, decoded by factor {p.synthetic_factor}, made here by"
+    made = {"distilled": f"{stored} distribution matching in {p.distillation_steps} steps",
+            "condensed": f"{stored} gradient matching in {p.distillation_steps} steps",
             "coreset": f"{p.synthetic_per_class} random real images per class, decoded by factor {p.synthetic_factor}"}
     rewind = {"full": "every parameter returns to initialisation",
               "weights": "only the prunable weights return to initialisation"}
     profile = html.escape(f"Profile {p.profile}, with {changed}" if changed else f"Profile {p.profile}")
     return (f"<strong>{profile}.</strong> Data: {count}{DATASETS[p.dataset]} at {p.pixels} pixels. Network:"
             f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
-            f" learning rate {p.lr:g}. Synthetic set:"
+            f" learning rate {p.lr:g}, weight decay {p.weight_decay:g}.{_search_in_words(p)} Synthetic set:"
             f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"
             f" {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")
+
+
+def _search_in_words(p: Settings) -> str:
+    """How a search is trained where that is not how a subnetwork is retrained; else nothing."""
+    usual, own = recipe(p, p.epochs), search_recipe(p, p.round_epochs)
+    said = [f"{own.epochs} epochs a round on real data"] if own.epochs != usual.epochs else []
+    said += [f"{words} {getattr(own, name):g}" for name, words in (("lr", "learning rate"), ("weight_decay", "weight decay"))
+             if getattr(own, name) != getattr(usual, name)]
+    return f" Mask searches: {', '.join(said)}." if said else ""
+
+
+def narrowed(p: AnySettings, seeds: Sequence[int]) -> AnySettings:
+    """The same parameters with fewer initialisations, which still know how many were planned."""
+    if list(seeds) == p.seeds:
+        return p
+    fewer = p.model_copy(update={"seeds": list(seeds)})
+    fewer._planned = p.planned
+    return fewer

@@ -14,7 +14,7 @@ from pydantic import field_validator
 from synthprune import specs, stats
 from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
-from synthprune.experiments.paths import BARRIERS, faults_of
+from synthprune.experiments.paths import BARRIERS, complete, faults_of
 from synthprune.experiments.settings import METHODS, Method, Settings, decides, demo_note, field, joined, retrained
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
@@ -56,8 +56,8 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 
 def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parameters]:
-    """The scenes that could be measured: those whose data are here."""
-    return [scene for scene in settings.scenes(p) if paths(scene).keys() <= results.keys()]
+    """The scenes that could be measured, each with the initialisations that are here."""
+    return [here for scene in settings.scenes(p) if (here := complete(scene, paths, results))]
 
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
@@ -160,7 +160,7 @@ def table(p: Parameters, results: Mapping[str, Result], batch_norm: str = "inter
                 stats.interval(of.barrier(level, "train_loss", "midpoint")),
                 stats.interval(of.barrier(level, "train_loss", "highest")), train_error,
                 stats.interval(100 * of.barrier(level, "test_error", "highest")), len(p.seeds) - train_error.n,
-                stats.stability(train_error, decides(p), len(p.seeds))))
+                stats.stability(train_error, decides(p), len(p.planned))))
     return rows
 
 
@@ -189,7 +189,7 @@ def differences(p: Parameters, results: Mapping[str, Result]) -> list[Difference
             loss, error = (stats.interval(scale * (of[method].barrier(other, quantity, which)
                                                    - of["synthetic"].barrier(level, quantity, which)))
                            for quantity, which, scale in (("train_loss", "midpoint", 1), ("train_error", "highest", 100)))
-            rows.append(Difference(label, level, loss, error, stats.direction(error, decides(p), len(p.seeds))))
+            rows.append(Difference(label, level, loss, error, stats.direction(error, decides(p), len(p.planned))))
     return rows
 
 
@@ -198,7 +198,7 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
     found: dict[str, dict[str, Interval]] = {}
     for scene in measured_scenes(p, results):
         for measure, label, values in _measured(scene, results):
-            found.setdefault(measure, {})[label] = stats.interval(values)
+            found.setdefault(measure, {})[label] = stats.interval(values).out_of(len(scene.planned))
     return {measure: Measure(intervals, "nats" if "loss" in measure else "percentage points", len(p.seeds))
             for measure, intervals in found.items()}
 

@@ -16,13 +16,14 @@ from synthprune.experiments.discussion import (
     cost,
     density,
     energy,
+    first_round,
     greatest_difference,
     likenesses,
     measured_scenes,
     sizes,
 )
 from synthprune.experiments.settings import METHODS
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
 from synthprune.figures.drawings import in_each
 from synthprune.figures.words import count, interval_words, level_words, minus, setting, sparsity
 from synthprune.store import Result, Store
@@ -79,8 +80,10 @@ def overlap_table(p: Parameters, results: Mapping[str, Result]) -> Table:
                  " another order.")
 
 
-def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Table:
+def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Table | Verdict:
     """What the mask of each method took, by four counts and by the energy that was measured."""
+    if first_round(p) not in results:
+        return Verdict("open", "Not run", f"The first training of IMP on initialisation {p.planned[0]} tells what a visit costs.")
     rows = []
     for level in p.levels:
         costs = {method: cost(p, results, method, level) for method in SHOWN[:-1]}

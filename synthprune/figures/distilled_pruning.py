@@ -195,24 +195,29 @@ def left_out_words(faults: Sequence[str]) -> str:
 
 def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 2: its methods, then masks found without training, then what the search of a mask takes."""
-    lines = {method: of_method(p, results, method) for method in SHOWN}
+    lines = {method: of_method(p, results, method) for method in p.methods}
     dense = accuracies(p, results, "imp", 0)
     frame = limits([dense, *(line.values for line in lines.values())])
     panels = [Panel(lambda style, title=title, those=those: _accuracies(style, title, those, dense, frame),
                     f"Lines of test accuracy in percent over pruning levels, {title}. {dense_alt(dense)};"
                     f" {'; '.join(line.alt() for line in those)}.")
-              for title, those in (("masks as in figure 2", [lines[method] for method in TRAINED]),
-                                   ("masks found without training", [lines[method] for method in UNTRAINED]))]
+              for title, those in _compared(lines)]
     panels.append(Panel(lambda style: _counts(style, p, results), _counts_alt(p, results)))
-    caption = (f"{setting(p)} First and second: test accuracy after training on the real images. {band_words(p.seeds)} Random"
-               " masks are one draw for all initialisations, as in the authors' code. Third: what finding a mask takes, on a"
-               " logarithmic scale, by three counts; IMP's images are shown as they are stored, so its training points and visits"
-               f" are one line.{left_out_words(left_out(p, results))}")
+    caption = (f"{setting(p)} Test accuracy after training on the real images. {band_words(p.seeds)}"
+               " Last: what finding a mask takes, on a logarithmic scale, by three counts; IMP's images are shown as they are"
+               f" stored, so its training points and visits are one line.{left_out_words(left_out(p, results))}")
     rows = [("method", "level", "initialisation", "test_accuracy"),
             *(("dense", 0, seed, f"{value:.4f}") for seed, value in zip(p.seeds, dense, strict=True)),
             *((method, level, seed, f"{value:.4f}") for method, line in lines.items()
               for level, row in zip(p.sparse, line.values, strict=True) for seed, value in zip(p.seeds, row, strict=True))]
     return Figure(panels, caption, rows, "03_distilled_pruning")
+
+
+def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:
+    """The panels of accuracies: titles, and the lines that are here; one panel where nothing was found without training."""
+    panels = [(title, [lines[method] for method in methods if method in lines]) for title, methods in
+              (("masks as in figure 2", TRAINED), ("masks found without training", UNTRAINED))]
+    return [(title, those) for title, those in panels if title.startswith("masks as") or len(those) > 1]
 
 
 def _accuracies(style: Style, title: str, lines: Sequence[Line], dense: np.ndarray, frame: tuple[float, float]) -> Canvas:
@@ -264,7 +269,7 @@ def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [("dense", stats.interval(dense).text(1), "", "")]
     for level in p.sparse:
         imp = accuracies(p, results, "imp", level)
-        for method in SHOWN:
+        for method in p.methods:
             of = accuracies(p, results, method, level)
             lost = f" ({np.isnan(of).sum()} of {len(p.seeds)} left out)" if np.isnan(of).any() else ""
             rows.append((f"{LABELS[method]}, level {level} ({sparsity(level)}){lost}", stats.interval(of).text(1),

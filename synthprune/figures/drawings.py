@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from synthprune import stats
 from synthprune.experiments.settings import Settings
 from synthprune.figures import MARKERS, Stack, Style
-from synthprune.figures.words import scene_title
+from synthprune.figures.words import incomplete, scene_titles
 from synthprune.store import Result
 
 Results = Mapping[str, Result]
@@ -21,11 +21,16 @@ ON_A_SHEET = 10
 
 
 def in_each(measured: Callable[[Any, Results], Sequence[Settings]]) -> Callable[..., Stack]:
-    """A chapter's `in_scenes(show, parameters, results, ...)`: `show` for each scene that was `measured`, one below the other."""
+    """A chapter's `in_scenes(show, parameters, results, ...)`: `show` for each scene that was `measured`, one below the other.
+
+    Each stands under its title, where there are several, and says how many of its initialisations it has while some are missing.
+    """
 
     def in_scenes(show: Callable[..., Any], p: Settings, results: Results, *more: Any) -> Stack:
         shown = measured(p, results)
-        return Stack([(scene_title(scene) if len(shown) > 1 else "", show(scene, results, *more)) for scene in shown])
+        titles = scene_titles(shown) if len(shown) > 1 else {scene.scene: "" for scene in shown}
+        return Stack([(": ".join(filter(None, (titles[scene.scene], incomplete(scene)))), show(scene, results, *more))
+                      for scene in shown])
 
     return in_scenes
 

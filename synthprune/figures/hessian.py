@@ -35,7 +35,8 @@ DASHES = {"dense": "-", "imp": (0, (4, 2)), "synthetic": (0, (1, 1.2))}
 
 def histograms(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """One panel per level: how the diagonal is spread in the dense, the IMP and the synthetic network."""
-    found = {network: distribution(p, results, network) for network in measured(p, results)}
+    p, known = measured(p, results)
+    found = {network: distribution(p, results, network) for network in known}
     shown = {level: [found[network] for network in found if network.level in (0, level) and found[network]] for level in p.levels}
     panels = [Panel(lambda style, level=level: _histogram(style, level, shown[level]), _alt(level, shown[level]))
               for level in p.levels if shown[level]]
@@ -48,6 +49,7 @@ def histograms(p: Parameters, results: Mapping[str, Result]) -> Figure:
 
 def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> Table:
     """The paper's five rows beside ours."""
+    p, _ = measured(p, results)
     ours = {row.network: row for row in table(p, results, weights)}
     rows: list[Sequence[str]] = []
     for method in ("dense", "imp", "synthetic"):
@@ -72,6 +74,7 @@ def scatter_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def opinion_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Largest eigenvalue, and the trace by another algorithm beside the sum of the exact diagonal."""
+    p, _ = measured(p, results)
     rows = [(title(of.network), _number(of.eigenvalue), _number(of.sum), _number(of.trace), _plain(of.error),
              f"{of.inside} of {of.checks}") for of in second_opinions(p, results)]
     return Table(f"A second opinion on the same Hessians, batches averaged: {interval_words(p)}",
@@ -104,7 +107,8 @@ def _percent(share: float) -> str:
 
 
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
-    absent = [title(network) for network in networks(p) if network not in measured(p, results)]
+    _, known = measured(p, results)
+    absent = [title(network) for network in networks(p) if network not in known]
     said = [f"Not run for want of data: {listed(absent)}."] if absent else []
     said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
     return "".join(f" {html.escape(text)}" for text in said)
@@ -114,7 +118,7 @@ def _bins(found: Mapping[Network, Distribution | None]) -> str:
     """How the axis is divided, in words."""
     edges = next((each.edges for each in found.values() if each), None)
     if edges is None:
-        return " Nothing to draw: every network collapsed or diverged."
+        return " Nothing to draw: every network collapsed or diverged." if found else " Nothing was run."
     per_decade = round(1 / np.log10(edges[-1] / edges[-2]))
     return (f" Both axes are logarithmic, the lower one to either side of zero: {per_decade} bins per decade, and one bin for"
             f" all within 10<sup>{minus(np.log10(edges[edges > 0][0]), 0)}</sup> of zero.")

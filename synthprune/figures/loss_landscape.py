@@ -20,7 +20,7 @@ from synthprune.experiments.loss_landscape import (
     Parameters,
     faults,
     maps,
-    measured_kinds,
+    measured,
     pairs,
     table,
 )
@@ -36,6 +36,7 @@ FLOOR = 1e-6
 
 def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Figure:
     """Maps of the loss through or near the networks trained in `orders`: one colour scale, one scale of distance."""
+    p, _ = measured(p, results)
     shown = maps(p, results, orders)
     scale = _scale(shown)
     half = max((np.ptp(each.x) / 2 for each in shown.values()), default=1.0)
@@ -52,6 +53,7 @@ def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Fig
 
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's form: the same loss as height over the plane of the four networks."""
+    p, _ = measured(p, results)
     shown = maps(p, results, p.orders)
     scale = _scale(shown)
     panels = [Panel(lambda style, each=each: _surface(each, scale, _title(p, each.kind)),
@@ -72,8 +74,8 @@ def network_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(f"{_title(p, each.kind)}, order {order}", f"{each.own_loss[i]:.4f} ± {each.own_deviation[i]:.4f}",
              f"{each.map_loss[i]:.4f}", f"{each.off_plane[i]:.2f}", f"{np.linalg.norm(each.places[i]):.2f}")
             for each in shown.values() for i, order in enumerate(each.orders)]
-    held = "; ".join(f"{_title(p, kind)} {100 * each.share:.0f} %" for kind, each in shown.items())
-    return Table(f"The four networks of each map (initialisation {p.seeds[0]})",
+    held = "; ".join(f"{_title(p, kind)} {100 * each.share:.0f} %" for kind, each in shown.items()) or "nothing was run"
+    return Table(f"The four networks of each map (initialisation {p.planned[0]})",
                  ("network", "its loss, nats (± standard error)", "loss where the map shows it", "distance off the plane",
                   "distance on the map from the four's mean"), rows,
                  f"Of the networks' squared distances from their mean, the plane holds: {held}. Of four networks all equally far"
@@ -90,15 +92,16 @@ def pair_table(p: Parameters, results: Mapping[str, Result]) -> Table:
             for n, (i, j) in enumerate(combinations(range(4), 2))]
     header = (text for kind in shown for text in (f"{_title(p, kind)}: distance (on the map)",
                                                   f"{_title(p, kind)}: barrier, points"))
-    return Table(f"Pairs of networks (initialisation {p.seeds[0]}): true distance between all weights, distance on the map of the"
-                 " four, training-error barrier", ("orders", *header), rows)
+    return Table(f"Pairs of networks (initialisation {p.planned[0]}): true distance between all weights, distance on the map of"
+                 " the four, training-error barrier", ("orders", *header), rows)
 
 
 def kind_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Barriers between the four trainings and their distances, with intervals over initialisations."""
     rows = [(_title(p, row.kind), row.worst_error.text(2), row.mean_error.text(2), row.worst_loss.text(3), row.distance.text(2),
              "1" if row.kind == "dense" else row.over_dense.text(3)) for row in table(p, results)]
-    return Table(f"Four trainings of one network, six pairs: {interval_words(p)}",
+    here, _ = measured(p, results)
+    return Table(f"Four trainings of one network, six pairs: {interval_words(here)}",
                  ("network", "training-error barrier, worst pair, points", "mean of the pairs, points",
                   "training-loss barrier, worst pair, nats", "mean distance between all weights", "the same over the dense"),
                  rows)
@@ -109,7 +112,7 @@ def _title(p: Parameters, kind: Kind) -> str:
 
 
 def _begin(p: Parameters) -> str:
-    return f"{setting(p)} Initialisation {p.seeds[0]}, {p.side}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{p.side} points."
+    return f"{setting(p)} Initialisation {p.planned[0]}, {p.side}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{p.side} points."
 
 
 def _errors(shown: Mapping[Kind, Map]) -> str:
@@ -127,8 +130,10 @@ def _errors(shown: Mapping[Kind, Map]) -> str:
 
 
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
-    absent = [_title(p, kind) for kind in KINDS if kind not in measured_kinds(p, results)]
+    absent = [_title(p, kind) for kind in KINDS if kind not in measured(p, results)[1]]
     said = [f"Not run for want of data: {listed(absent)}."] if absent else []
+    if not absent and p.planned[0] not in measured(p, results)[0].seeds:
+        said.append(f"Not run: initialisation {p.planned[0]}, the one that is drawn.")
     said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
     return "".join(f" {html.escape(text)}" for text in said)
 

@@ -16,7 +16,7 @@ from synthprune.experiments.lottery_tickets import (
     beside_dense,
     later_than_imp,
     left_out,
-    measured_trials,
+    measured,
     surest_ticket,
     ticket_levels,
     title,
@@ -35,10 +35,10 @@ MARKS = {"k0": "^", "late": "D", "start": "o"}
 
 def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 7, and beside it the difference to the dense network that makes a ticket."""
-    measured = measured_trials(p, results)
-    dense = accuracies(p, results, measured[0], 0) if measured else np.full(len(p.seeds), np.nan)
-    lines = [_line(p, trial, [accuracies(p, results, trial, level) for level in p.levels]) for trial in measured]
-    beside = [_line(p, trial, [beside_dense(p, results, trial, level) for level in p.levels]) for trial in measured]
+    p, here = measured(p, results)
+    dense = accuracies(p, results, here[0], 0) if here else np.full(len(p.seeds), np.nan)
+    lines = [_line(p, trial, [accuracies(p, results, trial, level) for level in p.levels]) for trial in here]
+    beside = [_line(p, trial, [beside_dense(p, results, trial, level) for level in p.levels]) for trial in here]
     panels = [
         Panel(lambda style: _lines(style, p, lines, "test accuracy (%)", lambda axes: draw_dense(axes, style, dense),
                                    limits([dense, *(line.values for line in lines)])),
@@ -100,10 +100,10 @@ def _margin(axes: Axes, style: Style) -> None:
 def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """The sparsest ticket of every trial, and how much later than IMP's it comes."""
     rows = []
-    measured = measured_trials(p, results)
-    for trial in measured:
+    p, here = measured(p, results)
+    for trial in here:
         of, sure = ticket_levels(p, results, trial), surest_ticket(p, results, trial)
-        later = later_than_imp(p, results, trial) if trial != "k0" and "k0" in measured else None
+        later = later_than_imp(p, results, trial) if trial != "k0" and "k0" in here else None
         rows.append((f"{title(p, trial)}{' (matching, no ticket)' if trial == 'late' else ''}",
                      listed([_level(p, level) for level in of]),
                      "" if later is None else stats.interval(later).text(1),
@@ -130,21 +130,21 @@ def _initialisations(p: Parameters) -> str:
 
 def level_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Every point of the figure beside the dense network, and k > 0 beside the synthetic start."""
-    measured = measured_trials(p, results)
-    both = {"late", "start"} <= set(measured)
+    p, here = measured(p, results)
+    both = {"late", "start"} <= set(here)
     rows = []
     for level in p.levels:
-        of = {trial: accuracies(p, results, trial, level) for trial in measured}
+        of = {trial: accuracies(p, results, trial, level) for trial in here}
         lost = sum(int(np.isnan(values).sum()) for values in of.values())
         rows.append((f"level {level} ({sparsity(level)}){f', {lost} left out' if lost else ''}",
                      *(stats.interval(values).text(1) for values in of.values()),
-                     *(stats.interval(beside_dense(p, results, trial, level)).text(1) for trial in measured),
+                     *(stats.interval(beside_dense(p, results, trial, level)).text(1) for trial in here),
                      *([stats.interval(of["late"] - of["start"]).text(1)] if both else [])))
-    header = ("level (pruned)", *(f"{title(p, trial)}, %" for trial in measured),
-              *(f"{title(p, trial)}, less dense, points" for trial in measured),
+    header = ("level (pruned)", *(f"{title(p, trial)}, %" for trial in here),
+              *(f"{title(p, trial)}, less dense, points" for trial in here),
               *([f"k = {p.rewind_epoch} less synthetic start, points"] if both else []))
     return Table(f"Test accuracy after training: {interval_words(p)}", header, rows,
-                 _dense_words(accuracies(p, results, measured[0], 0), results) if measured else "")
+                 _dense_words(accuracies(p, results, here[0], 0), results) if here else "")
 
 
 def _dense_words(dense: np.ndarray, results: Mapping[str, Result]) -> str:

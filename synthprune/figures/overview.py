@@ -14,7 +14,15 @@ from synthprune import stats
 from synthprune.experiments.overview import Comparison, Parameters, comparisons, not_run, set_words
 from synthprune.experiments.settings import decides
 from synthprune.figures import MARKERS, Figure, Panel, Style, Table
-from synthprune.figures.words import count, interval_words, level_words, minus, scene_title
+from synthprune.figures.words import (
+    count,
+    incomplete,
+    initialisations,
+    interval_words,
+    level_words,
+    minus,
+    scene_titles,
+)
 from synthprune.stats import Interval
 from synthprune.store import Result
 
@@ -34,34 +42,35 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
                    lambda c: (_Bar.of(c.difference("loss"), c.differences("loss")),
                               _Bar.of(c.difference("accuracy"), c.differences("accuracy")))))
     panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
-    bars = {1: "One initialisation: no bars.", 2: "Bars: the range of two initialisations."}
     caption = (f"Profile {html.escape(p.profile)}{'' if decides(p) else ': decides nothing'}. Open: low level; filled: high"
                f" level. {level_words(p.both_levels)} A dotted line joins the two levels of one synthetic set; the number beside"
                " the filled marker is its stored images per class, and a marker's area grows with the logarithm of the"
                " compression ratio (real images per stored image). Left of the IMP marker the synthetic subnetwork has the lower"
                " barrier; on grey stand points whose ratio of barriers is not defined, or does not order them because IMP's"
                " barrier is below zero; there the place from left to right means nothing."
-               f" {bars.get(len(p.seeds), 'Bars: 95&nbsp;% intervals, cut off at the frame.')}"
+               f" {_bar_words(found)}{_incomplete(found)}"
                f"{_absent(p, results, found)}")
     return Figure(panels, caption, _rows(found), "07_overview")
 
 
 def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Test accuracies with intervals, their ratio and their difference."""
+    found = comparisons(p, results)
     rows = [(_label(c), f"{c.compression:.0f}\N{MULTIPLICATION SIGN}", stats.interval(c.synthetic["accuracy"]).text(1),
              stats.interval(c.imp["accuracy"]).text(1), c.ratio("accuracy").text(3), c.difference("accuracy").text(1))
-            for c in comparisons(p, results)]
-    return Table(f"Test accuracy: {interval_words(p)}",
+            for c in found]
+    return Table(f"Test accuracy: {interval_words(*_scenes(p, found))}",
                  (SUBJECT, "compression", "synthetic, %", "IMP, %", "ratio (figure 6)", "difference, points"),
                  [*rows, *_blank_rows(p, results, 5)])
 
 
 def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Barriers with intervals, their ratio where it is defined, and their differences, which always are."""
+    found = comparisons(p, results)
     rows = [(_label(c), stats.interval(c.synthetic["loss"]).text(3), stats.interval(c.imp["loss"]).text(3),
              c.ratio("loss").text(2) + ("" if c.orders or np.isnan(c.ratio("loss").mean) else " \N{DAGGER}"),
-             c.difference("loss").text(3), c.difference("error").text(2)) for c in comparisons(p, results)]
-    return Table(f"Loss barrier midway, the paper's, and training-error barrier: {interval_words(p)}",
+             c.difference("loss").text(3), c.difference("error").text(2)) for c in found]
+    return Table(f"Loss barrier midway, the paper's, and training-error barrier: {interval_words(*_scenes(p, found))}",
                  (SUBJECT, "loss barrier, synthetic, nats", "IMP, nats", "ratio (figure 6)", "difference, nats",
                   "difference of training error barriers, points"), [*rows, *_blank_rows(p, results, 5)],
                  "Differences: synthetic less IMP on the same initialisations; below zero, the synthetic subnetwork rises less."
@@ -71,7 +80,26 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def _label(c: Comparison) -> str:
     lost = f" ({count(len(c.left_out), 'failed training')}: left out)" if c.left_out else ""
-    return f"{c.p.scene}, {set_words(c.p)}, level {c.level}{lost}"
+    few = f" ({incomplete(c.p)})" if incomplete(c.p) else ""
+    return f"{c.p.scene}, {set_words(c.p)}, level {c.level}{few}{lost}"
+
+
+def _scenes(p: Parameters, found: Sequence[Comparison]) -> list[Parameters]:
+    return [c.p for c in found] or [p]
+
+
+def _bar_words(found: Sequence[Comparison]) -> str:
+    """What the bars are, whose points may be of different numbers of initialisations."""
+    bars = {1: "none over one initialisation", 2: "the range of two initialisations",
+            3: "95&nbsp;% intervals, cut off at the frame"}
+    words = [bars[n] for n in sorted({min(len(c.p.seeds), 3) for c in found}, reverse=True)]
+    return f"Bars: {'; '.join(words)}." if words else ""
+
+
+def _incomplete(found: Sequence[Comparison]) -> str:
+    """Which comparisons wait for more initialisations."""
+    waiting = dict.fromkeys(f"{c.p.scene}, {set_words(c.p)}: {initialisations(c.p)}" for c in found if incomplete(c.p))
+    return f" Incomplete: {html.escape('; '.join(waiting))}." if waiting else ""
 
 
 def _blank_rows(p: Parameters, results: Mapping[str, Result], columns: int) -> list[tuple[str, ...]]:
@@ -126,11 +154,11 @@ class _View:
         axes.axhline(self.origin[1], color=style.text, linewidth=0.8, zorder=1)
         strip = self._frame(axes, found)
         axes.plot(*self.origin, marker=MARKERS["imp"], color=style.imp, markersize=9, linestyle="", label="IMP", zorder=4)
-        scenes = list(dict.fromkeys(c.p.scene for c in found))
+        scenes, titles = list(dict.fromkeys(c.p.scene for c in found)), scene_titles([c.p for c in found])
         for n, pair in enumerate(zip(found[::2], found[1::2], strict=True)):
             which = scenes.index(pair[0].p.scene)
             colours = (style.synthetic, *style.others, style.dense)
-            self._pair(axes, pair, strip(n), colours[which % len(colours)], SHAPES[which % len(SHAPES)])
+            self._pair(axes, pair, strip(n), (colours[which % len(colours)], SHAPES[which % len(SHAPES)], titles[scenes[which]]))
         handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         axes.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.4, -0.22),
                     ncols=1 if len(handles) < 5 else 2, fontsize=8, columnspacing=1)
@@ -153,8 +181,10 @@ class _View:
         axes.set_xticks([tick for tick in axes.get_xticks() if low[0] <= tick <= high[0]])
         return lambda n: high[0] + wide * (n + 1) / (len(found) // 2 + 1)
 
-    def _pair(self, axes: Axes, pair: tuple[Comparison, Comparison], aside: float, colour: str, shape: str) -> None:
-        places = []
+    def _pair(self, axes: Axes, pair: tuple[Comparison, Comparison], aside: float,
+              look: tuple[str, str, str]) -> None:
+        """Both levels of one synthetic set; `aside`: the place of what has none on the axis; `look`: colour, shape and label."""
+        places, (colour, shape, label) = [], look
         for c, high in zip(pair, (False, True), strict=True):
             x, y = self.of(c)
             place = (x.value if np.isfinite(x.value) else aside, y.value)
@@ -162,7 +192,7 @@ class _View:
             area = 30 + 30 * np.log10(max(c.compression, 1))
             axes.errorbar(*place, xerr=x.reach, yerr=y.reach, color=colour, elinewidth=1, alpha=0.6, fmt="none", zorder=2)
             axes.scatter(*place, s=area, marker=shape, edgecolor=colour, facecolor=colour if high else "none", linewidth=1.4,
-                         label=scene_title(c.p) if high else None, zorder=3)
+                         label=label if high else None, zorder=3)
             if high:
                 axes.annotate(str(c.p.synthetic_per_class), place, (8, 6), textcoords="offset points", fontsize=8)
         if np.isfinite(self.of(pair[0])[0].value) == np.isfinite(self.of(pair[1])[0].value):

@@ -21,6 +21,7 @@ from synthprune.experiments.preliminaries import (
     Dense,
     Parameters,
     Worth,
+    asked_of_kim,
     decode_alone,
     dense,
     how_to_import,
@@ -35,7 +36,15 @@ from synthprune.experiments.preliminaries import (
 from synthprune.experiments.settings import ARCHITECTURES
 from synthprune.figures import Figure, Panel, Stack, Style, Table, Verdict
 from synthprune.figures.drawings import ON_A_SHEET, Dot, dots, sheet
-from synthprune.figures.words import band_words, interval_words, minus, scene_title, setting
+from synthprune.figures.words import (
+    band_words,
+    incomplete,
+    initialisations,
+    interval_words,
+    minus,
+    scene_titles,
+    setting,
+)
 from synthprune.store import Result
 
 SOURCES = {"idc": "Kim et al. (2022), by matching gradients",
@@ -114,14 +123,15 @@ def stability(p: Parameters, results: Mapping[str, Result]) -> Stack:
 def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """How far training loss and error rise between two trainings of each dense network: bands over initialisations."""
     found, panels = dense(p, results), []
+    titles = scene_titles([one.p for one in found])
     for what, unit in (("loss", "nats"), ("error", "points")):
-        lines = [Line(scene_title(one.p), one.rises[what], n) for n, one in enumerate(found)
+        lines = [Line(titles[one.p.scene], one.rises[what], n) for n, one in enumerate(found)
                  if np.isfinite(one.rises[what]).any()]
         panels.append(Panel(lambda style, lines=lines, what=what: _paths(style, lines, what), _paths_alt(lines, what, unit)))
     out = _missing([fault for one in found for fault in one.left_out], scenes_not_run(p, results))
     caption = (f"{_settings(found)} Rise above the mean of the two ends, along the straight line between two trainings from one"
                " initialisation in different orders; pairs of orders averaged. The two ends differ, so a line need not begin at"
-               f" zero. {_band_words(p)} Dotted: two points of error, below which a network is called stable."
+               f" zero. {_band_words(found)} Dotted: two points of error, below which a network is called stable."
                f"{_stand_in(found)}{out}")
     rows = [("scene", "initialisation", "beta", "loss_rise_nats", "error_rise_points")]
     rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", *(f"{one.rises[what][i, n]:.6f}" for what in ("loss", "error")))
@@ -131,17 +141,22 @@ def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
 
 def _settings(found: Sequence[Dense]) -> str:
     """Each network's own epochs and images: they differ."""
-    nets = "; ".join(f"{scene_title(one.p)} ({one.p.pixels} pixels, width {one.p.width}, {one.p.epochs} epochs)" for one in found)
+    titles = scene_titles([one.p for one in found])
+    nets = "; ".join(f"{titles[one.p.scene]} ({one.p.pixels} pixels, width {one.p.width}, {one.p.epochs} epochs"
+                     f"{f'; {initialisations(one.p)}' if incomplete(one.p) else ''})" for one in found)
     return html.escape(f"Dense networks: {nets}. Profile {found[0].p.profile}.", quote=False)
 
 
-def _band_words(p: Parameters) -> str:
-    if len(p.seeds) < 2:
+def _band_words(found: Sequence[Dense]) -> str:
+    counts = {len(one.p.seeds) for one in found}
+    if counts == {1}:
         return "One initialisation: no band can be drawn."
-    if len(p.seeds) == 2:
+    if counts == {2}:
         return "Thick: mean over 2 initialisations; shaded: their range."
-    return (f"Thick: mean over {len(p.seeds)} initialisations; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for"
-            " the mean, cut off where they leave the frame.")
+    over = f"{counts.pop()} initialisations" if len(counts) == 1 else "each network's initialisations"
+    two = " (of two their range)" if 2 in counts else ""
+    return (f"Thick: mean over {over}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for"
+            f" the mean{two}, cut off where they leave the frame.")
 
 
 def _missing(faults: Sequence[str], absent: Sequence[str]) -> str:
@@ -194,17 +209,24 @@ def _paths_alt(lines: Sequence[Line], what: str, unit: str) -> str:
 def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Accuracy, both loss barriers, both error barriers and the verdict, network by network."""
     rows = []
-    for one in dense(p, results):
-        missing = len(p.seeds) - int(np.isfinite(one.train_error).sum())
-        label = scene_title(one.p) + (f" ({missing} of {len(p.seeds)} left out)" if missing else "")
+    found = dense(p, results)
+    titles = scene_titles([one.p for one in found])
+    for one in found:
+        missing = len(one.p.seeds) - int(np.isfinite(one.train_error).sum())
+        label = f"{titles[one.p.scene]}{_few(one.p)}" + (f" ({missing} of {len(one.p.seeds)} left out)" if missing else "")
         values = ((one.accuracy, 1), (one.midway, 3), (one.highest, 3), (one.train_error, 2), (one.test_error, 2))
         rows.append((label, *(stats.interval(of).text(digits) for of, digits in values), one.verdict))
-    batch = any(row.p.norm == "batch" and row.p.architecture != "lenet300" for row in dense(p, results))
-    return Table(f"Barriers between two trainings of dense networks: {interval_words(p)}",
+    batch = any(row.p.norm == "batch" and row.p.architecture != "lenet300" for row in found)
+    return Table(f"Barriers between two trainings of dense networks: {interval_words(*(one.p for one in found))}",
                  ("network", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
                   "training-error barrier, points", "test-error barrier, points", "stable to SGD noise?"), rows,
-                 f"The last column judges the training error of this network on these data.{_stand_in(dense(p, results))}"
+                 f"The last column judges the training error of this network on these data.{_stand_in(found)}"
                  + (" Statistics of batch norm are interpolated like weights; chapter 4 also recomputes them." if batch else ""))
+
+
+def _few(p: Parameters) -> str:
+    """' (3 of 5 initialisations)' while some are missing: for a row's label."""
+    return f" ({incomplete(p)})" if incomplete(p) else ""
 
 
 # Contact sheets.
@@ -222,6 +244,8 @@ def contact_sheets(p: Parameters, results: Mapping[str, Result]) -> Stack:
 def source(p: Parameters) -> str:
     """Whose the set is, in words."""
     letters = re.match(r"[a-z]*", p.synthetic.lower())[0]
+    if letters == "idc" and not asked_of_kim(p):
+        return "by the method of Kim et al. (2022), matching gradients, and not taken for a set of theirs"
     return SOURCES.get(letters, f"imported as {p.synthetic.split('@')[0]}, a title that this book has no source for")
 
 
@@ -232,15 +256,21 @@ def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) ->
                     f" {', '.join(classes[:ON_A_SHEET])}. Source: {source(one)}.") for words, (one, images) in here.items()]
     sides = {images.shape[-1] for _, images in here.values()}
     smaller = f" A network sees them averaged to {p.pixels} pixels." if sides != {p.pixels} else ""
+    factors = {one.synthetic_factor for one, _ in here.values()}
     cut = (f" Each is cut into {p.synthetic_factor} x {p.synthetic_factor} tiles before a network sees it."
-           if p.synthetic_factor > 1 else "")
+           if factors == {p.synthetic_factor} and p.synthetic_factor > 1 else "")
     some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
-    whose = "; ".join(f"{words}: {source(one)}" for words, (one, _) in here.items())
+    whose = "; ".join(f"{words}: {source(one)}" + ("" if len(factors) == 1 else _tiles(one)) for words, (one, _) in here.items())
     caption = html.escape(f"The first stored image of each class of {FACTS[p.dataset].title}. {whose}.{cut}{smaller}{some}"
                           f" Profile {p.profile}.", quote=False)
     rows = [("set", "source", "pixels"), *((f'"{words}"', f'"{source(one)}"', images.shape[-1])
                                             for words, (one, images) in here.items())]
     return Figure(panels, caption, rows, "02_contact_sheets")
+
+
+def _tiles(p: Parameters) -> str:
+    """How one set is decoded, where they differ."""
+    return f", cut into {p.synthetic_factor} x {p.synthetic_factor} tiles" if p.synthetic_factor > 1 else ", left whole"
 
 
 # What training on a set alone gives.
@@ -259,6 +289,8 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     both = [(set_words(one.p), [Dot(one.on_set, "synthetic"), Dot(one.on_random, "coreset", filled=False)])
             for one in found]
     gains = [(set_words(one.p), [Dot(one.gain, "synthetic")]) for one in found]
+    few = dict.fromkeys(f"{set_words(one.p)}: {initialisations(one.p)}" for one in found if incomplete(one.p))
+    waiting = f" Incomplete: {html.escape('; '.join(few))}." if few else ""
     if decode:
         gains.append((f"{p.synthetic_per_class} per class,\ndecode alone", [Dot(decode.gain, "coreset")]))
     titles = ("test accuracy, %", "difference, points")
@@ -269,10 +301,11 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
             " stored ones left whole." if decode else "")
     caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First panel: on the synthetic set (filled)"
                " and on as many random real images (hollow), with the same decode and as many steps. Second panel: filled less"
-               f" hollow, on the same initialisations.{what}{band_words(p.seeds)}{out}")
+               f" hollow, on the same initialisations.{what}{band_words(max((one.p.seeds for one in found), key=len))}"
+               f"{waiting}{out}")
     rows = [("trained_on", "initialisation", "test_accuracy_percent")]
-    rows += [(f'"{words}"', seed, f"{value:.6f}") for words, values in _columns(p, results)
-             for seed, value in zip(p.seeds, values, strict=True)]
+    rows += [(f'"{words}"', seed, f"{value:.6f}") for words, seeds, values in _columns(p, results)
+             for seed, value in zip(seeds, values, strict=True)]
     return Figure(panels, caption, rows, "02_worth_of_sets")
 
 
@@ -291,15 +324,15 @@ def _mean(values: np.ndarray) -> str:
     return minus(mean, 1) if np.isfinite(mean) else "no value"
 
 
-def _columns(p: Parameters, results: Mapping[str, Result]) -> list[tuple[str, np.ndarray]]:
-    """Everything that was trained on, each once, with accuracies (initialisations,)."""
-    columns: dict[str, np.ndarray] = {}
+def _columns(p: Parameters, results: Mapping[str, Result]) -> list[tuple[str, list[int], np.ndarray]]:
+    """Everything that was trained on, each once, with the initialisations that are here and their accuracies."""
+    columns: dict[str, tuple[list[int], np.ndarray]] = {}
     for one in worths(p, results):
-        columns |= {set_words(one.p): one.on_set, _random_words(one.p): one.on_random}
+        columns |= {set_words(one.p): (one.p.seeds, one.on_set), _random_words(one.p): (one.p.seeds, one.on_random)}
     if decode := decode_alone(p, results):
         whole, cut = sorted((p, other_decode(p)), key=lambda one: one.synthetic_factor)
-        columns |= {_random_words(whole): decode.whole, _random_words(cut): decode.cut}
-    return list(columns.items())
+        columns |= {_random_words(whole): (decode.p.seeds, decode.whole), _random_words(cut): (decode.p.seeds, decode.cut)}
+    return [(words, *column) for words, column in columns.items()]
 
 
 def _random_words(p: Parameters) -> str:
@@ -312,9 +345,11 @@ def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     gains = {set_words(one.p): one.gain for one in found}
     if decode:
         gains[_random_words(max(p, other_decode(p), key=lambda one: one.synthetic_factor))] = decode.gain
-    rows = [(words, stats.interval(values).text(1), stats.interval(gains[words]).text(1) if words in gains else "")
-            for words, values in _columns(p, results)]
-    return Table(f"Test accuracy after training on the set alone: {interval_words(p)}",
+    rows = [(words if len(seeds) == len(p.planned) else f"{words} ({len(seeds)} of {len(p.planned)} initialisations)",
+             stats.interval(values).text(1), stats.interval(gains[words]).text(1) if words in gains else "")
+            for words, seeds, values in _columns(p, results)]
+    scenes = [one.p for one in found] + ([decode.p] if decode else [])
+    return Table(f"Test accuracy after training on the set alone: {interval_words(*scenes)}",
                  ("trained on", "test accuracy, %", "difference, points"), rows,
                  "Differences are taken on the same initialisations. Of a synthetic set: less random real images in the same"
                  " number, with the same decode and as many steps. Of random images that are cut: less as many stored ones left"
@@ -323,18 +358,17 @@ def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """The paper's accuracies where they stand, beside what was measured on the sets they are said of, and on this run's."""
-    measured = kim(p, results)
+    measured, found = kim(p, results), worths(p, results)
 
     def here(per_class: int) -> str:
-        papers = p.profile == "paper"
-        return measured[per_class].text(1) if papers and per_class in measured else "not measured"
+        return measured[per_class].text(1) if per_class in measured else "not measured"
 
     rows = [("section 2.4", f"CIFAR-10, {n} per class", f"{value}", here(n)) for n, value in PAPER.items()]
     rows += [("section 3", "CIFAR-10, 10 per class", f"{PAPER_AGAIN}", here(10)),
              ("section 2.4", "ImageNet-10", f"{PAPER_AGAIN} (and 76.6)", "not measured")]
-    rows += [("this run", f"{FACTS[p.dataset].title} at {p.pixels} pixels, {set_words(one.p)}", "",
-              stats.interval(one.on_set).text(1)) for one in worths(p, results)]
-    return Table(f"Accuracy after training on distilled data: {interval_words(p)}",
+    rows += [("this run", f"{FACTS[p.dataset].title} at {p.pixels} pixels, {set_words(one.p)}{_few(one.p)}", "",
+              stats.interval(one.on_set).text(1)) for one in found]
+    return Table(f"Accuracy after training on distilled data: {interval_words(*([one.p for one in found] or [p]))}",
                  ("where", "said of", "the paper, %", "measured, %"), rows,
                  "The paper's numbers are for Kim et al.'s sets, ConvNet-3 of width 128 and 1,000 epochs, as in their code: only"
                  " the profile paper, with those sets imported, measures them. This run:"

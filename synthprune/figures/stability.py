@@ -21,9 +21,10 @@ from synthprune.experiments.stability import (
     curves,
     differences,
     measured_scenes,
+    paths,
     table,
 )
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
 from synthprune.figures.drawings import in_each
 from synthprune.figures.words import count, interval_words, level_words, listed, minus, setting, sparsity
 from synthprune.store import Result
@@ -53,8 +54,13 @@ def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
     return Figure(panels, caption, _rows(p, measured), "04_stability_paths")
 
 
-def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figure:
-    """Loss and rise of training error along the path at one level, both methods and the dense network."""
+def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figure | Verdict:
+    """Loss and rise of training error along the path at one level, both methods and the dense network.
+
+    Scenes have levels of their own: one that does not have this level says so.
+    """
+    if level not in p.levels:
+        return Verdict("open", "Not run", f"Level {level} is none of the levels of {p.scene}, which are {listed(p.levels)}.")
     measured = _measured(p, results)
     shown = sorted({0, level} & set(p.levels))
     lines = [_lines_of(p, measured, shown, quantity, f"{NAMES[quantity]}, level {level}")
@@ -88,7 +94,8 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table(
         f"Barriers between two trainings: {interval_words(p)}",
         ("subnetwork (pruned)", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
-         "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows, _worth(results))
+         "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows,
+        _worth(results[next(iter(paths(p)))]))
 
 
 def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -331,11 +338,10 @@ def _rows(p: Parameters, measured: Mapping[Method, Curves]) -> list[tuple]:
     return rows
 
 
-def _worth(results: Mapping[str, Result]) -> str:
+def _worth(path: Result) -> str:
     """What one image is worth, since a barrier of an error moves in such steps."""
-    metrics = next(iter(results.values())).metrics
-    parts = [f"{100 / metrics[name]:.2g} points of {kind} error ({metrics[name]} images)"
-             for kind, name in (("training", "train_images"), ("test", "test_images")) if metrics.get(name)]
+    parts = [f"{100 / path.metrics[name]:.2g} points of {kind} error ({path.metrics[name]} images)"
+             for kind, name in (("training", "train_images"), ("test", "test_images")) if path.metrics.get(name)]
     return f"One image is worth {' and '.join(parts)}." if parts else ""
 
 

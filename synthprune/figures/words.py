@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 
 from synthprune.experiments.settings import ARCHITECTURES, DATASETS, Settings, decides, overrides
@@ -23,19 +24,43 @@ def scene_title(p: Settings) -> str:
     return f"{ARCHITECTURES[p.architecture]} on {DATASETS[p.dataset]}"
 
 
+def scene_titles(scenes: Sequence[Settings]) -> dict[str, str]:
+    """The title of each scene by its name, which stands beside it where two scenes have the same network and data set."""
+    several = Counter({p.scene: scene_title(p) for p in scenes}.values())
+    return {p.scene: f"{title} ({p.scene})" if several[title := scene_title(p)] > 1 else title for p in scenes}
+
+
 def setting(p: Settings) -> str:
     """Network, data and profile in one or two sentences of HTML: how a caption begins."""
     changed = ", with other values than its own" if overrides(p).keys() - {"scene"} else ""
     profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
-    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels. {profile}",
-                       quote=False)
+    few = f" Incomplete: {initialisations(p)}." if incomplete(p) else ""
+    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels."
+                       f" {profile}{few}", quote=False)
 
 
-def interval_words(p: Settings) -> str:
-    """What brackets in a table are."""
+def incomplete(p: Settings) -> str:
+    """'3 of 5 initialisations' while some that were planned are missing; else nothing."""
+    return f"{len(p.seeds)} of {count(len(p.planned), 'initialisation')}" if len(p.seeds) < len(p.planned) else ""
+
+
+def initialisations(p: Settings) -> str:
+    """'5 initialisations', or, while some are missing, which ones are here."""
+    if not incomplete(p):
+        return count(len(p.seeds), "initialisation")
+    which = f"initialisation{'' if len(p.seeds) == 1 else 's'} {listed(p.seeds)}"
+    return f"{which} ({len(p.seeds)} of {len(p.planned)} planned; verdicts wait for all)"
+
+
+def interval_words(*scenes: Settings) -> str:
+    """What brackets in a table are, whose rows are of one scene or of several."""
+    if len({(tuple(p.seeds), tuple(p.planned)) for p in scenes}) > 1:
+        return "mean [95\N{NO-BREAK SPACE}% interval] over the initialisations of each row (an interval needs at least two)"
+    p = scenes[0]
     if len(p.seeds) < 2:
-        return "one initialisation (an interval needs at least two)"
-    return f"mean [95\N{NO-BREAK SPACE}% interval] over {count(len(p.seeds), 'initialisation')}"
+        few = initialisations(p) if incomplete(p) else "one initialisation"
+        return f"{few} (an interval needs at least two)"
+    return f"mean [95\N{NO-BREAK SPACE}% interval] over {initialisations(p)}"
 
 
 def band_words(seeds: Sequence[int]) -> str:

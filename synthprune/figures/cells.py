@@ -1,0 +1,59 @@
+"""Words about the cells of chapter 10 that its figures and tables share."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+
+from synthprune.experiments.cells import Cell, Measured
+from synthprune.experiments.controls import Parameters, measured, not_run
+from synthprune.experiments.settings import search_recipe
+from synthprune.figures import LABELS
+from synthprune.store import Result
+
+BARS = (" Bars: 95\N{NO-BREAK SPACE}% intervals of the mean over initialisations; of two, their range; a dot without a bar is a"
+        " single one.")
+
+
+def set_words(one: Cell) -> str:
+    """Which synthetic set: 'mtt10', 'distilled 10 per class'."""
+    made = one.synthetic in ("distilled", "coreset")
+    return f"{one.synthetic} {one.synthetic_per_class} per class" if made else one.synthetic.partition("@")[0]
+
+
+def title(p: Parameters, one: Cell) -> str:
+    """A cell's masks, with what of the network, the set or the rewind is not the scene's: 'IMP, width 16'."""
+    other = [set_words(one)] if one.method.startswith("synthetic") and set_words(one) != set_words(p) else []
+    other += [f"width {one.width}"] if one.width != p.width else []
+    rewind = {"weights": "weights alone rewound", "full": "all rewound"}
+    other += [rewind.get(one.rewind, f"rewound to epoch {one.rewind}")] if one.rewind != p.rewind and one.searched else []
+    return ", ".join([LABELS[one.method], *other])
+
+
+def differing(one: Cell) -> list[str]:
+    """What of a search's recipe is not the retraining's, its length apart: ['decay 0', 'rate 0.05']."""
+    own = search_recipe(one, one.epochs)
+    return [f"{words} {getattr(own, name):g}" for name, words in (("lr", "rate"), ("weight_decay", "decay"))
+            if getattr(own, name) != getattr(one, name)]
+
+
+def images_words(one: Cell) -> str:
+    return f"{one.train_per_class}" if one.train_per_class else "all"
+
+
+def done_words(one: Measured) -> str:
+    """'3 of 5 initialisations'."""
+    return f"{len(one.done)} of {len(one.cell.seeds)} initialisations"
+
+
+def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:
+    """Which cells are not complete, which were not run, and what was left out, in HTML; nothing where that is none."""
+    of = measured(p, results, *parts)
+    partly = [f"{one.cell.name}: {done_words(one)}" for one in of.values() if len(one.done) < len(one.cell.seeds)]
+    words = [("Incomplete", list(dict.fromkeys(partly))), ("Not run yet", not_run(p, results, *parts)),
+             ("Left out", left_out(of.values()))]
+    return "".join(f" {heading}: {html.escape('; '.join(said))}." for heading, said in words if said)
+
+
+def left_out(of: Iterable[Measured]) -> list[str]:
+    return list(dict.fromkeys(line for one in of for line in one.left_out))
