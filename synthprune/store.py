@@ -69,7 +69,7 @@ class Store:
         self.root = (root or home() / "store").absolute()
         self.shelves = tuple(shelves)
         self._shelved: dict[str, Shelf] | None = None
-        self._behind: dict[str, Metrics] = {}
+        self._behind: dict[str, tuple[str, Metrics]] = {}
 
     def path(self, entry: Entry) -> Path:
         return self.root / entry.kind / entry.key
@@ -108,7 +108,7 @@ class Store:
         if self.holds(entry):
             return self.provenance(entry)
         shelf = self._shelf().get(entry.key)
-        return shelf.provenance(entry.key) if shelf else self._behind.get(entry.key)
+        return shelf.provenance(entry.key) if shelf else self._behind.get(entry.key, ("", None))[1]
 
     def put(self, entry: Entry, arrays: Arrays, metrics: Metrics, provenance: Metrics) -> None:
         """Add a result; if another process was first, its result stays. Call with the entry's lock held.
@@ -249,10 +249,11 @@ class Store:
                                              for key in sorted(known)}))
 
     def shelved(self, profile: str) -> dict[str, tuple[str, int]]:
-        """{key: (kind, version)} of everything that ships of a profile, with what it rests on."""
+        """{key: (kind, version)} of all that ships of a profile (a name, or a file of that name), with what it rests on."""
+        profile = Path(profile).stem
         records = {key: record for key, shelf in self._shelf().items() if shelf.file.parent.name == profile
-                   for record in [shelf.records[key]]} | {key: record for key, record in self._behind.items()
-                                                          if record["profile"] == profile}
+                   for record in [shelf.records[key]]} | {key: record for key, (of, record) in self._behind.items()
+                                                          if of == profile}
         return {key: (record["kind"], record["version"]) for key, record in records.items()}
 
     def _shelf(self) -> dict[str, Shelf]:
@@ -261,7 +262,7 @@ class Store:
             for file in sorted(file for folder in self.shelves for file in folder.glob("*/*.json")):
                 shelf = Shelf(file)
                 self._shelved |= dict.fromkeys(shelf.records, shelf)
-                self._behind |= {key: record | {"profile": file.parent.name} for key, record in shelf.behind.items()}
+                self._behind |= {key: (file.parent.name, record) for key, record in shelf.behind.items()}
         return self._shelved
 
 
