@@ -65,7 +65,7 @@ def test_a_missing_initialisation_is_said_and_leaves_no_verdict(chapter: str, tm
 
 
 @CHAPTER
-def test_one_initialisation_of_one_scene_is_enough(chapter: str, tmp_path: Path) -> None:
+def test_a_first_initialisation_is_enough(chapter: str, tmp_path: Path) -> None:
     """Not the first one, from which some chapters take more than from the others."""
     p = planned(chapter, tmp_path)
     results = only(everything(p), 12)
