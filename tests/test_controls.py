@@ -229,6 +229,9 @@ def test_nothing_is_told_before_every_planned_initialisation_is_there(profile: s
 
     assert slope(whole) == (3, "")
     assert slope(without(whole, "q40: level 4, initialisation 2")) == (2, "2 of 3 initialisations")
+    # The ends alone would tell a difference: it is an initialisation's own only where the lengths between were run too.
+    ends = measures(p, without(whole, "q40: level 4, initialisation 2"))["barrier_longest_minus_shortest_search"]
+    assert ends.intervals[label].n == 2
     assert "barrier_per_doubling_of_search" not in measures(p, without(whole, "q40: "))
     # Five synthetic initialisations are planned, three of random real images: three pairs, and they are all.
     measure = measures(p, whole)["barrier_synthetic_minus_random_real"]
