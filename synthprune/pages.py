@@ -60,8 +60,8 @@ def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
 def absent_page(chapter: str, profile: str, reason: str) -> str:
     """What stands for a chapter without results: its own first words, and why (which data to get and how, what to compute)."""
     cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    before = list(takewhile(lambda cell: cell["cell_type"] == "markdown", cells))[:-1]  # the last introduces the parameters
-    opening = "\n\n".join("".join(cell["source"]) for cell in before)
+    before = takewhile(lambda cell: cell["cell_type"] == "markdown", cells)
+    opening = "\n\n".join("".join(cell["source"]) for cell in before).partition("\n## Parameters")[0].rstrip()
     box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
                   f" chapter: {reason}. Nothing else stands in their place.")
     return f"{opening}\n\n{box._repr_html_()}\n"
