@@ -29,7 +29,7 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("norms not rewound", "pruning.py", 'start = dict(initial) if rewind == "full" else', "start =",
+    Mutant("norms not rewound", "pruning.py", 'for k in initial} if rewind == "weights" else initial', "for k in initial}",
            "test_pruning.py -k full_rewind"),
     Mutant("biases and norms rewound in weights mode", "pruning.py", "initial[k] if k in masks else trained[k]", "initial[k]",
            "test_pruning.py -k weights_rewind"),
