@@ -1,4 +1,4 @@
-"""The command line: synthprune run | book | compute | units | plan | store | data | doctor."""
+"""The command line: synthprune run | book | compute | units | plan | store | data | workshop | doctor."""
 
 from __future__ import annotations
 
@@ -145,8 +145,31 @@ def units_table(profile: Profile = "laptop") -> None:
 
 
 @app.command()
-def doctor() -> None:
+def workshop(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+             pdf: Annotated[bool, typer.Option(help="Print the slides with Chromium too.")] = False,
+             time: Annotated[Path | None, typer.Option(help="Measure every cell; write the page of times here.")] = None,
+             ) -> None:
+    """Lay out a workshop: learner notebooks, the same with solutions, slides for two courses, notes."""
+    from synthprune.workshop import lay_out, time_page
+
+    lay_out(folder, pdf=pdf)
+    typer.echo(f"{folder}: hand round {folder / 'learner'}, keep {folder / 'solutions'}")
+    if time:
+        time.write_text(time_page(folder), encoding="utf-8")
+
+
+@app.command()
+def doctor(for_workshop: Annotated[bool, typer.Option("--workshop", help="What a workshop needs.")] = False) -> None:
     """Say whether this machine is ready: versions, cores, disk, data, results."""
+    if for_workshop:
+        from synthprune.workshop import readiness
+
+        found = readiness()
+        for name, (ready, text) in found.items():
+            typer.echo(f"{name:>12}  {'ready' if ready else 'MISSING'}: {text}")
+        if not all(ready for ready, _ in found.values()):
+            raise typer.Exit(1)
+        return
     import platform
     import shutil
     from importlib import metadata

@@ -1,0 +1,227 @@
+"""The workshop: every solution passes, usual mistakes fail with their reason, and learners get no solution."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from synthprune import prune_by_magnitude, rewound, workshop
+from synthprune.problems import Problem
+from synthprune.pruning import random_like
+from synthprune.stats import Interval, interval
+
+ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "workshop").glob("*.ipynb"))
+CHECKED = re.compile(r"^check\((\d+), (\w+)\)$", re.MULTILINE)
+
+
+def cells(file: Path) -> list[dict[str, Any]]:
+    return json.loads(file.read_text(encoding="utf-8"))["cells"]
+
+
+def exercises() -> dict[int, str]:
+    """The source of the cell of each exercise, by its number."""
+    code = ["".join(cell["source"]) for file in LESSONS for cell in cells(file) if cell["cell_type"] == "code"]
+    return {int(found[1]): source for source in code if (found := CHECKED.search(source))}
+
+
+def answered(source: str) -> Any:
+    """What the cell hands to its checker."""
+    names: dict[str, Any] = {"np": np, "torch": torch, "check": lambda *_: None}
+    exec("from scipy.special import stdtrit\nfrom synthprune.workshop import reference, rewound_states", names)
+    exec(source, names)
+    return names[CHECKED.search(source)[2]]
+
+
+def test_there_are_twelve_exercises_and_more() -> None:
+    assert list(exercises()) == list(workshop.EXERCISES) and len(exercises()) >= 12
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("number", workshop.EXERCISES)
+def test_the_solution_passes_and_the_gap_does_not(number: int) -> None:
+    source = exercises()[number]
+    assert workshop.why(number, answered(workshop.solved(source))) == ""
+    assert workshop.why(number, answered(workshop.cleared(source))) == workshop.NOT_YET
+
+
+def by_layer(weights: dict, masks: dict, fraction: float) -> dict:
+    return {k: prune_by_magnitude({k: weights[k]}, {k: m}, fraction)[k] for k, m in masks.items()}
+
+
+def signed(weights: dict, masks: dict, fraction: float) -> dict:
+    return prune_by_magnitude({k: v.exp() for k, v in weights.items()}, masks, fraction)
+
+
+def counted_again(weights: dict, masks: dict, fraction: float) -> dict:
+    limit = torch.cat(list(weights.values())).abs().kthvalue(round(fraction * 10)).values
+    return {k: m & (weights[k].abs() > limit) for k, m in masks.items()}
+
+
+def in_place(initial: dict, trained: dict, masks: dict) -> dict:
+    for name, mask in masks.items():
+        initial[name] *= mask
+    return initial
+
+
+def bernoulli(masks: dict, seed: int) -> dict:
+    drawn = torch.Generator().manual_seed(seed)
+    return {k: torch.rand(m.shape, generator=drawn) < m.float().mean() for k, m in masks.items()}
+
+
+def all_layers_alike(masks: dict, seed: int) -> dict:
+    """As many weights in all, wherever they lie."""
+    sizes, drawn = [m.numel() for m in masks.values()], torch.Generator().manual_seed(seed)
+    kept = torch.randperm(sum(sizes), generator=drawn) < sum(int(m.sum()) for m in masks.values())
+    return {k: part.view_as(m) for (k, m), part in zip(masks.items(), kept.split(sizes), strict=True)}
+
+
+def rolled(masks: dict, seed: int) -> dict:
+    return {k: m.roll(seed + 1, 0) for k, m in masks.items()}
+
+
+def unseeded(masks: dict, seed: int) -> dict:
+    return random_like(masks, np.random.default_rng().integers(2**31))
+
+
+def t_like(values: np.ndarray, times: float, ddof: int = 1, root: bool = True) -> tuple[float, float]:
+    half = times * values.std(ddof=ddof) / (len(values) ** 0.5 if root else 1)
+    return values.mean() - half, values.mean() + half
+
+
+def t(values: np.ndarray) -> float:
+    """Student's t at 0.975 for so many values."""
+    return {2: 12.7062047, 5: 2.7764451}[len(values)]
+
+
+def unpaired(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    a, b = interval(first), interval(second)
+    return b.low - a.high, b.high - a.low
+
+
+def draw(labels: np.ndarray, per_class: int, seed: int, *, again: bool = False) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.choice(np.flatnonzero(labels == c), per_class, replace=again) for c in np.unique(labels)])
+
+
+def at_place(plane: dict, one: int, two: int, *, swap: bool) -> float:
+    x, y = plane["coordinates"][[one, two]].mean(0)
+    column, row = np.abs(plane["x"] - x).argmin(), np.abs(plane["y"] - y).argmin()
+    return plane["loss"][column, row] if swap else plane["loss"][row, column]
+
+
+WAYS = {"A": "weights", "B": "none", "C": "full"}
+WRONG: list[tuple[int, Any, str]] = [
+    (1, by_layer, "each layer loses a share of its own"),
+    (1, signed, "compare absolute values"),
+    (1, counted_again, "do not count the weight that was pruned before"),
+    (1, lambda w, m, f: prune_by_magnitude(w, m, 2 * f), "too many are gone"),
+    (1, lambda w, m, f: {k: ~v for k, v in m.items()}, "has come back"),
+    (1, lambda w, m, f: {k: v.float() for k, v in m.items()}, "must be a bool tensor"),
+    (1, lambda w, m, f: m["large"], "return a dictionary"),
+    (1, lambda w, m, f: 1 / 0, "your lines stop with ZeroDivisionError"),
+    (2, lambda n, f: (1 - f) ** n, "share that is left"),
+    (2, lambda n, f: f * n, "a fraction of what is left"),
+    (2, lambda n, f: 100 * (1 - (1 - f) ** n), "in percent"),
+    (2, lambda n, f: f**n, "not the share"),
+    (3, lambda i, t, m: rewound(i, t, m, "weights"), "biases and norms keep"),
+    (3, lambda i, t, m: rewound(t, t, m, "full"), "these are the trained values"),
+    (3, lambda i, t, m: dict(i), "apply the masks"),
+    (3, in_place, "change the initial values themselves"),
+    (3, lambda i, t, m: {k: torch.zeros_like(v) for k, v in i.items()}, "neither the initial nor the trained"),
+    (4, WAYS | {"A": "full"}, "A was rewound in another way: compare its biases"),
+    (4, WAYS | {"B": "weights"}, "compare its surviving weights"),
+    (4, WAYS | {"C": "wights"}, "'wights' is none of the words"),
+    (4, {"A": "full"}, "each of A, B and C"),
+    (5, lambda a, b, beta: {k: beta * v + (1 - beta) * b[k] for k, v in a.items()}, "beta = 0 is the first network"),
+    (5, lambda a, b, beta: {k: (v + b[k]) / 2 for k, v in a.items()}, "beta says where"),
+    (5, lambda a, b, beta: {"weight": a["weight"]}, "the biases are parameters too"),
+    (5, lambda a, b, beta: {k: v + beta * b[k] for k, v in a.items()}, "(1 - beta) of the first"),
+    (6, lambda c: (c[len(c) // 2], c.max()), "a height above the ends"),
+    (6, lambda c: (c[len(c) // 2] - c[0], c.max() - c[0]), "not the first end"),
+    (6, lambda c: (c[len(c) // 2] - c.min(), c.max() - c.min()), "not above the lowest point"),
+    (6, lambda c: (max(0, c[2] - (c[0] + c[-1]) / 2), c.max() - (c[0] + c[-1]) / 2), "leave a negative barrier negative"),
+    (6, lambda c: (c.max() - (c[0] + c[-1]) / 2, c[2] - (c[0] + c[-1]) / 2), "the midpoint first"),
+    (7, lambda e: (e.max() - (e[0] + e[-1]) / 2, True), "is a fraction"),
+    (7, lambda e: (100 * (e.max() - (e[0] + e[-1]) / 2), False), "below the line"),
+    (7, lambda e: (100 * (e.max() - (e[0] + e[-1]) / 2), True), "above the line"),
+    (7, lambda e: (100 * e.max(), False), "the highest error less the mean"),
+    (8, "ABD", "B does not follow: a curved path"),
+    (8, "ACD", "C does not follow: two bad networks"),
+    (8, "A", "1 more may be said"),
+    (8, "AX", "none of the letters"),
+    (9, bernoulli, "draw exactly that many"),
+    (9, all_layers_alike, "the total is right and the layers are not"),
+    (9, lambda m, s: m, "this is the mask itself"),
+    (9, rolled, "whole rows or columns are moved"),
+    (9, lambda m, s: random_like(m, 0), "another seed gives the same masks"),
+    (9, unseeded, "the same seed gives other masks"),
+    (10, lambda labels, n, s: np.random.default_rng(s).choice(len(labels), 4 * n, replace=False), "images per class"),
+    (10, lambda labels, n, s: draw(labels, n, s, again=True), "chosen twice"),
+    (10, lambda labels, n, s: draw(labels, n, 0), "another seed gives the same images"),
+    (10, lambda labels, n, s: draw(labels, n, np.random.default_rng().integers(2**31)), "the same seed gives other images"),
+    (10, lambda labels, n, s: draw(labels, 1, s), "are 20 row numbers"),
+    (11, lambda real, few, e, b: round(e * real / few), "as many images, not as many steps"),
+    (11, lambda real, few, e, b: e, "the epochs of the long training"),
+    (11, lambda real, few, e, b: e * -(-real // b) // -(-few // b), "round up"),
+    (11, lambda real, few, e, b: 1 + -(-e * -(-real // b) // -(-few // b)), "are enough"),
+    (12, "ABC", "B does not follow"),
+    (12, "ACD", "chosen by the answer"),
+    (13, lambda v: t_like(v, 1.96), "1.96 is for hundreds"),
+    (13, lambda v: t_like(v, t(v), ddof=0), "ddof=1"),
+    (13, lambda v: t_like(v, t(v), root=False), "root of n"),
+    (13, lambda v: (v.min() - 1, v.max()), "not centred"),
+    (14, lambda low, high: "stable" if (low + high) / 2 < 2 else "unstable", "the middle of an interval decides nothing"),
+    (14, lambda low, high: "unstable" if high > 2 else "stable", "the middle of an interval decides nothing"),
+    (14, lambda low, high: "stable" if high < 2 else "cannot be told" if low < 2 < high else "unstable", "one initialisation"),
+    (14, lambda low, high: "maybe", "none of the three words"),
+    (15, unpaired, "the difference within each initialisation first"),
+    (15, lambda a, b: (interval(a - b).low, interval(a - b).high), "the first less the second"),
+    (15, lambda a, b: (interval(b).low, interval(b).high), "centred on"),
+    (16, lambda plane, one, two: at_place(plane, one, two, swap=True), "x and y are exchanged"),
+    (16, lambda plane, one, two: plane["loss"].min(), "the lowest point"),
+    (16, lambda plane, one, two: plane["loss"][4, 4], "the loss at (0, 0)"),
+    (17, "ABD", "two directions of many thousands"),
+    (17, "BCD", "need not lie in one plane"),
+    (18, "BCDE", "the task stays as easy"),
+    (18, "BE", "1 more may be said")]
+
+
+@pytest.mark.parametrize(("number", "answer", "said"), WRONG)
+def test_a_usual_mistake_fails_with_its_reason(number: int, answer: Callable | Any, said: str) -> None:
+    assert said in workshop.why(number, answer)
+
+
+def test_every_exercise_has_wrong_answers() -> None:
+    assert {number for number, *_ in WRONG} == set(workshop.EXERCISES) - {19}, "19 has a test of its own"
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"dense network": "stable"}, "wholly above the line"), ({"IMP, level 9": "stable"}, "holds the line of 2"),
+    ({"synthetic, level 4": "stable"}, "2 of 5 planned initialisations"), ({"IMP, level 4": "holds"}, "none of the three words")])
+def test_the_reference_run_is_read_by_its_intervals(change: dict[str, str], said: str) -> None:
+    rows = workshop.MADE_UP
+    right = {"dense network": "unstable", "IMP, level 4": "stable", "IMP, level 9": "cannot be told",
+             "synthetic, level 4": "cannot be told", "synthetic, level 9": "cannot be told"}
+    assert workshop.read_critically(right, rows) == "" and said in workshop.read_critically(right | change, rows)
+    assert "give a word for" in workshop.read_critically({}, rows)
+    assert workshop.read_critically({"a": "stable"}, {"a": Interval(1, 0.5, 1.5, 3, 3)}) == ""
+
+
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    workshop.check(8, "AD")
+    workshop.check(8, None)
+    assert capsys.readouterr().out == "Exercise 8: right.\nExercise 8: not answered yet\n"
+
+
+@pytest.mark.parametrize("source", ["### BEGIN SOLUTION\na", "### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION"])
+def test_marks_that_do_not_pair_are_refused(source: str) -> None:
+    with pytest.raises(Problem, match="SOLUTION"):
+        workshop.cleared(source)
