@@ -139,7 +139,7 @@ def slides(course: str) -> str:
 
 
 def _drawn(asked: str) -> str:
-    """The first figure that an expression draws, from what ships of the reference run, else from stored demo results.
+    """The first figure or table that an expression gives, from what ships of the reference run, else from stored demo results.
 
     `asked`: the chapter's name, and on the next line a Python expression of `p`, `results` and the rooms of
     `synthprune.figures`.
@@ -160,7 +160,7 @@ def _drawn(asked: str) -> str:
         results = {name: store.get(entry) for name, entry in wanted.items() if store.has(entry)}
         if results or not wanted:
             drawn = eval(expression, rooms | {"p": p, "results": results})._repr_html_()
-            figure = re.search(r'<figure class="synthprune">.*?</figure>', drawn, re.DOTALL)
+            figure = re.search(r'<figure class="(synthprune|numbers)">.*?</figure>', drawn, re.DOTALL)
             if figure:
                 part = "" if len(results) == len(wanted) else f", {len(results)} of {len(wanted)} results"
                 plain = re.sub(r"(?s)<style>.*?</style>|<img class=.only-dark[^>]*>|<a download.*?</a>", "", figure[0])
@@ -205,7 +205,7 @@ def timed(notebook: NotebookNode, threads: int) -> Iterator[tuple[str, float]]:
     kept = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
-        NotebookClient(notebook, kernel_name="python3", timeout=600).execute()
+        NotebookClient(notebook, kernel_name="python3", timeout=600).execute(extra_arguments=["--log-level=50"])
     finally:
         os.environ.pop("OMP_NUM_THREADS") if kept is None else os.environ.update(OMP_NUM_THREADS=kept)
     for cell in notebook.cells:
@@ -223,7 +223,7 @@ def time_page(folder: Path, shortest: float = 0.5) -> str:
 
     load, unit = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"), yardstick()
     counts = (1, 2) if cores() > 1 else (1,)
-    lines = ["# Measured times", "", "This page is written by `synthprune workshop FOLDER --time FILE`; nothing on it is typed.", "",
+    lines = ["# Measured times", "", "`synthprune workshop FOLDER --time FILE` writes this page; nothing on it is typed.", "",
              f"Measured on {datetime.now(UTC):%d %B %Y}: {cpu()}, {cores()} cores, load average {load:.1f} at the start.",
              *["Other work was running: the seconds are too high, their ratio to the yardstick says more."] * (load > 0.5),
              f"Yardstick: {unit:.2f} s for one small training (`synthprune doctor --workshop` times yours).",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable
@@ -11,11 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nbformat import write
+from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
 
 from synthprune import prune_by_magnitude, rewound, workshop
+from synthprune.cli import app
+from synthprune.experiments import experiment
+from synthprune.experiments.settings import parameters
 from synthprune.problems import Problem
 from synthprune.pruning import random_like
 from synthprune.stats import Interval, interval
+from synthprune.store import Store
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "workshop").glob("*.ipynb"))
@@ -225,3 +233,134 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_marks_that_do_not_pair_are_refused(source: str) -> None:
     with pytest.raises(Problem, match="SOLUTION"):
         workshop.cleared(source)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workshop laid out as a teacher does, without any stored result."""
+    base = tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNTHPRUNE_HOME", str(base / "home"))
+        said = CliRunner().invoke(app, ["workshop", str(base / "given")])
+    assert said.exit_code == 0 and "hand round" in said.stdout, said.output
+    return base / "given"
+
+
+def test_what_is_handed_round_holds_no_solution(folder: Path) -> None:
+    solutions = [line.strip() for file in LESSONS for cell in cells(file) for line in solution_lines("".join(cell["source"]))]
+    given = [file.read_text(encoding="utf-8") for file in (folder / "learner").iterdir()]
+    assert len(given) == len(LESSONS) == 4 and len(solutions) > 25
+    for line in solutions:
+        assert not any(json.dumps(line)[1:-1] in text for text in given), line
+    assert not any("SOLUTION" in text for text in given) and sum(text.count("your lines here\\") for text in given) == 19
+
+
+def solution_lines(source: str) -> list[str]:
+    inside = re.findall(f"{workshop.BEGIN}\n(.*?){workshop.END}", source, re.DOTALL)
+    return [line for part in inside for line in part.splitlines() if line.strip()]
+
+
+def test_solutions_are_the_learners_cells_with_the_gaps_filled(folder: Path) -> None:
+    for file in LESSONS:
+        ours, theirs = cells(folder / "solutions" / file.name), cells(folder / "learner" / file.name)
+        for one, other in zip(ours, theirs, strict=True):
+            common = [line for line in "".join(other["source"]).splitlines() if "your lines here" not in line]
+            assert set(common) <= set("".join(one["source"]).splitlines())
+
+
+def test_each_exercise_has_two_folded_hints() -> None:
+    texts = ["".join(cell["source"]) for file in LESSONS for cell in cells(file) if "## Exercise" in "".join(cell["source"])]
+    assert len(texts) == 19 and all(text.count("<details>") == text.count("</details>") == 2 for text in texts)
+
+
+def test_sources_are_stripped() -> None:
+    for file in LESSONS:
+        assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(file) if cell["cell_type"] == "code")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("lesson", [file.name for file in LESSONS])
+@pytest.mark.parametrize("part", ["learner", "solutions"])
+def test_every_cell_runs_from_start_to_end(folder: Path, part: str, lesson: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With trainings of one epoch; a learner's notebook runs before anything is filled in."""
+    names: dict[str, Any] = {}
+    for cell in cells(folder / part / lesson):
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]).replace("epochs=10", "epochs=1"), names)
+    verdicts = re.findall(r"^Exercise \d+: (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert set(verdicts) == {"right." if part == "solutions" else workshop.NOT_YET}
+
+
+def test_a_folder_in_use_is_left_alone(folder: Path) -> None:
+    with pytest.raises(Problem, match="there already"):
+        workshop.lay_out(folder)
+
+
+@pytest.mark.parametrize("course", workshop.COURSES)
+def test_slides_need_nothing_and_are_few(folder: Path, course: str) -> None:
+    page = (folder / "slides" / f"{course}.html").read_text(encoding="utf-8")
+    assert 15 < page.count("<section") < 40 and page.count("<section") == page.count("<aside")
+    assert not re.search(r'(?:src|href)="(?!data:)', page) and "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("stands here once") == page.count('class="from"'), "nothing is stored here, and each figure says so"
+    assert workshop.HALF_DAY not in page and workshop.NOTE not in page
+
+
+def test_a_figure_is_the_books_own(home: Path) -> None:
+    """Drawn from stored results, in one scheme, and its profile is named."""
+    shown = workshop._drawn("03_distilled_pruning\ndistilled_pruning.algorithm(p)")
+    assert "synthprune run 03_distilled_pruning" in shown
+    store = Store()
+    p = parameters(experiment("03_distilled_pruning").Parameters, "03_distilled_pruning", {})
+    entry = next(iter(experiment("03_distilled_pruning").requests(p).values()))
+    store.has = lambda asked: asked == entry  # type: ignore[method-assign]
+    store.get = lambda asked: None  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synthprune.chapter.open_store", lambda: store)
+        shown = workshop._drawn("03_distilled_pruning\ndistilled_pruning.algorithm(p)")
+    assert "<figcaption>" in shown and "only-dark" not in shown
+    assert re.search(r"From 03_distilled_pruning, profile demo, 1 of \d+ results", shown)
+
+
+def test_timetables_name_slides_that_exist() -> None:
+    for course in workshop.COURSES:
+        text = (ROOT / "book" / "workshop" / f"course_{course}.md").read_text(encoding="utf-8")
+        named = [int(number) for found in re.findall(r"\(slides? ([\d and to]+)\)", text) for number in re.findall(r"\d+", found)]
+        minutes = [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
+        shown = workshop.slide_sources(course)
+        assert named == sorted(named) and named[-1] == len(shown)
+        assert minutes == sorted(minutes) and minutes[-1] <= {"90_minutes": 90, "half_day": 240}[course]
+        taught = "\n".join(shown)
+        assert all(f"`{lesson}.ipynb`" in taught for lesson in workshop.COURSES[course])
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_says_what_a_learner_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "yardstick", lambda: 0.5)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "jupyterlab" or found(name))
+    said = CliRunner().invoke(app, ["doctor", "--workshop"])
+    assert said.exit_code == 0 and "one small training takes 0.50 s" in said.stdout and "MISSING" not in said.stdout
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name != "ipykernel" and (name == "jupyterlab" or found(name)))
+    said = CliRunner().invoke(app, ["doctor", "--workshop"])
+    assert said.exit_code == 1 and re.search("kernel +MISSING: pip install ipykernel", said.stdout)
+
+
+@pytest.mark.usefixtures("home")
+def test_times_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "yardstick", lambda: 0.25)
+    (tmp_path / "solutions").mkdir()
+    code = [new_code_cell("# Sleeps\nimport time, os\ntime.sleep(0.6 * int(os.environ['OMP_NUM_THREADS']))"), new_code_cell("1")]
+    write(new_notebook(cells=code), tmp_path / "solutions" / "9_nap.ipynb")
+    monkeypatch.setattr("synthprune.machine.cores", lambda: 2)
+    page = workshop.time_page(tmp_path)
+    one, two, ratio = map(float, re.search(r"\| 9_nap \| Sleeps \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", page).groups())
+    assert 0.6 <= one < 1.2 <= two and abs(ratio - one / 0.25) < 0.3
+    assert "Yardstick: 0.25 s" in page and "| 9_nap | 1 |" not in page
+
+
+def test_the_page_of_times_is_of_todays_lessons() -> None:
+    text = (ROOT / "book" / "workshop" / "timings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d_\w+) \| (.*?) \|", text, re.MULTILINE)
+    firsts = {(file.stem, "".join(cell["source"]).splitlines()[0].lstrip("# ")) for file in LESSONS for cell in cells(file)
+              if cell["cell_type"] == "code"} | {(file.stem, "all cells") for file in LESSONS}
+    assert {lesson for lesson, _ in rows} == {file.stem for file in LESSONS} and set(rows) <= firsts
