@@ -186,56 +186,58 @@ def print_pdf(page: Path) -> None:
 
 
 def yardstick() -> float:
-    """Seconds of one small training, the second of two, as the first also loads what it needs."""
+    """Core-seconds of one small training, the second of two, as the first also loads what it needs."""
+    import torch
+
     import synthprune as sp
 
+    torch.set_num_threads(1)
     train, _ = sp.load("digits", 20, 16, test_per_class=5).resident("cpu")
     network = sp.build("convnet3", channels=1, pixels=16, classes=10, width=8, norm="instance")
     initial = sp.initial_state(network, 0)
     for _ in range(2):
-        begun = time.perf_counter()
+        begun = time.process_time()
         sp.train(network, initial, {}, train, sp.Recipe(epochs=5, batch=32, lr=0.05), order_seed=0)
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
-def timed(notebook: NotebookNode, threads: int) -> Iterator[tuple[str, float]]:
-    """Execute a notebook in a kernel of its own with so many threads: the first line of each code cell, and its seconds."""
+def timed(notebook: NotebookNode) -> Iterator[tuple[str, float, float]]:
+    """Execute a notebook in a kernel of its own: the first line of each code cell, its seconds and its core-seconds."""
+    import psutil
     from nbclient import NotebookClient
 
-    kept = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        NotebookClient(notebook, kernel_name="python3", timeout=600).execute(extra_arguments=["--log-level=50"])
-    finally:
-        os.environ.pop("OMP_NUM_THREADS") if kept is None else os.environ.update(OMP_NUM_THREADS=kept)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            began, ended = (datetime.fromisoformat(cell.metadata.execution[kind])
-                            for kind in ("iopub.execute_input", "shell.execute_reply"))
-            yield cell.source.splitlines()[0].lstrip("# "), (ended - began).total_seconds()
+    stamps: list[tuple[float, float]] = []
+
+    def stamp(**_: Any) -> None:
+        spent = psutil.Process(client.km.provisioner.pid).cpu_times()
+        stamps.append((time.perf_counter(), spent.user + spent.system))
+
+    client = NotebookClient(notebook, kernel_name="python3", timeout=600, extra_arguments=["--log-level=50"],
+                            on_cell_execute=stamp, on_cell_executed=stamp)
+    client.execute()
+    code = [cell.source.splitlines()[0].lstrip("# ") for cell in notebook.cells if cell.cell_type == "code"]
+    for what, before, after in zip(code, stamps[::2], stamps[1::2], strict=True):
+        yield what, after[0] - before[0], after[1] - before[1]
 
 
 def time_page(folder: Path, shortest: float = 0.5) -> str:
-    """MyST Markdown: the measured seconds of every cell of the solutions in `folder` that took at least `shortest`."""
+    """MyST Markdown: the measured times of the cells in `folder`'s solutions that take at least `shortest` core-seconds."""
     import nbformat
 
     from synthprune.machine import cores, cpu
 
     load, unit = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"), yardstick()
-    counts = (1, 2) if cores() > 1 else (1,)
     lines = ["# Measured times", "", "`synthprune workshop FOLDER --time FILE` writes this page; nothing on it is typed.", "",
              f"Measured on {datetime.now(UTC):%d %B %Y}: {cpu()}, {cores()} cores, load average {load:.1f} at the start.",
-             *["Other work was running: the seconds are too high, their ratio to the yardstick says more."] * (load > 0.5),
-             f"Yardstick: {unit:.2f} s for one small training (`synthprune doctor --workshop` times yours).",
-             "", f"| Lesson | Cell | {' | '.join(f'Seconds, cores: {n}' for n in counts)} | Yardsticks |",
-             f"| --- | --- |{' ---: |' * (len(counts) + 1)}"]
+             "A lesson computes on one core, so that a second one changes nothing; the core-seconds are what it takes where"
+             " nothing else runs.", *["Other work was running, which the seconds show."] * (load > 0.5),
+             f"Yardstick: {unit:.2f} core-seconds for one small training; `synthprune doctor --workshop` measures yours.", "",
+             "| Lesson | Cell | Seconds | Core-seconds | Yardsticks |", "| --- | --- | ---: | ---: | ---: |"]
     for file in sorted((folder / "solutions").glob("*.ipynb")):
-        runs = [list(timed(nbformat.read(file, 4), threads)) for threads in counts]
-        rows = [(runs[0][i][0], [run[i][1] for run in runs]) for i in range(len(runs[0]))]
-        total = ("all cells", [sum(seconds for _, seconds in run) for run in runs])
-        rows = [*(row for row in rows if max(row[1]) >= shortest), total]
-        lines += [f"| {file.stem} | {what} | {' | '.join(f'{s:.1f}' for s in seconds)} | {seconds[0] / unit:.1f} |"
-                  for what, seconds in rows]
+        rows = list(timed(nbformat.read(file, 4)))
+        total = ("all cells", sum(seconds for _, seconds, _ in rows), sum(spent for *_, spent in rows))
+        lines += [f"| {file.stem} | {what} | {seconds:.1f} | {spent:.1f} | {spent / unit:.0f} |"
+                  for what, seconds, spent in [*(row for row in rows if row[2] >= shortest), total]]
     return "\n".join([*lines, ""])
 
 
@@ -245,7 +247,7 @@ def readiness() -> Mapping[str, tuple[bool, str]]:
         return any(importlib.util.find_spec(name) for name in names)
 
     written = lessons().parent / "book" / "workshop" / "timings.md"
-    stated = re.search(r"Yardstick: ([\d.]+) s", written.read_text(encoding="utf-8")) if written.exists() else None
+    stated = re.search(r"Yardstick: ([\d.]+) core-seconds", written.read_text(encoding="utf-8")) if written.exists() else None
     checked = {"python": (sys.version_info >= (3, 11), "Python 3.11 or 3.12 is needed"),
                "kernel": (present("ipykernel"), "pip install ipykernel"),
                "notebooks": (present("jupyterlab", "notebook"), "pip install jupyterlab, or open the folder in VS Code"),
@@ -254,4 +256,4 @@ def readiness() -> Mapping[str, tuple[bool, str]]:
         return checked | {"torch": (False, "pip install torch scikit-learn")}
     unit = yardstick()
     ratio = f", {unit / float(stated[1]):.1f} times what the page of times says" if stated else ""
-    return checked | {"training": (unit < 20, f"one small training takes {unit:.2f} s{ratio}")}
+    return checked | {"training": (unit < 10, f"one small training takes {unit:.2f} core-seconds{ratio}")}
