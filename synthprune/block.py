@@ -87,8 +87,8 @@ def _room(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _room_backward(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    zeros = (torch.zeros(x.shape[1], device=x.device) for _ in range(2))
-    return torch.empty(x.shape, device=x.device, memory_format=torch.channels_last), *zeros
+    changes = torch.empty(x.shape, device=x.device, memory_format=torch.channels_last)
+    return changes, torch.zeros(x.shape[1], device=x.device), torch.zeros(x.shape[1], device=x.device)
 
 
 def _forward(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -71,7 +71,7 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     torch._dynamo.config.trace_autograd_ops = True  # a step is one graph, its gradients and its update in it
     # One process per core: a pool of compiling processes for each of them would be too many.
     # On a GPU a small step is over before the next can be launched, so steps are replayed as CUDA graphs.
-    options = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}
+    options: dict[str, Any] = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}
     return torch.compile(function, dynamic=False, fullgraph=True, options=options)
 
 
@@ -83,11 +83,12 @@ def rewritten(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             for place in range(len(module) - 2):
-                if _is_block(*module[place:place + 3]):
-                    module[place], module[place + 1], module[place + 2] = Block(module[place]), nn.Identity(), nn.Identity()
+                norm, relu, pool = module[place:place + 3]
+                if isinstance(norm, nn.GroupNorm) and _is_block(norm, relu, pool):
+                    module[place], module[place + 1], module[place + 2] = Block(norm), nn.Identity(), nn.Identity()
     return network
 
 
-def _is_block(norm: nn.Module, relu: nn.Module, pool: nn.Module) -> bool:
-    return (isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
+def _is_block(norm: nn.GroupNorm, relu: nn.Module, pool: nn.Module) -> bool:
+    return (norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
             and isinstance(pool, nn.AvgPool2d) and pool.kernel_size == pool.stride == 2)
