@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from synthprune.block import Block, library
-from synthprune.home import home
+from synthprune.home import compiled_code
 from synthprune.machine import tell
 
 # Eager seconds that compiling saves per image and value of a full-size feature map, and the least worth having: twice what
@@ -65,7 +65,7 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # not before: it takes a second
 
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir():  # torch itself may have set it
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled_code())
     # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
     torch._dynamo.config.trace_autograd_ops = True  # a step is one graph, its gradients and its update in it
