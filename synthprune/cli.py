@@ -165,8 +165,8 @@ def doctor(for_workshop: Annotated[bool, typer.Option("--workshop", help="What a
         from synthprune.workshop import readiness
 
         found = readiness()
-        for name, (ready, text) in found.items():
-            typer.echo(f"{name:>12}  {'ready' if ready else 'MISSING'}: {text}")
+        for name, (_, text) in found.items():
+            typer.echo(f"{name:>12}  {text}")
         if not all(ready for ready, _ in found.values()):
             raise typer.Exit(1)
         return

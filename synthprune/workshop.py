@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -241,19 +241,23 @@ def time_page(folder: Path, shortest: float = 0.5) -> str:
     return "\n".join([*lines, ""])
 
 
-def readiness() -> Mapping[str, tuple[bool, str]]:
-    """What a learner's machine needs: whether it is there, and what to do where it is not. Nothing is fetched."""
+def readiness() -> dict[str, tuple[bool, str]]:
+    """What a learner's machine needs: whether it is ready, and what was found or what to do. Nothing is fetched."""
+    def needs(ready: bool, cure: str) -> tuple[bool, str]:
+        return ready, "ready" if ready else f"MISSING: {cure}"
+
     def present(*names: str) -> bool:
         return any(importlib.util.find_spec(name) for name in names)
 
-    written = lessons().parent / "book" / "workshop" / "timings.md"
-    stated = re.search(r"Yardstick: ([\d.]+) core-seconds", written.read_text(encoding="utf-8")) if written.exists() else None
-    checked = {"python": (sys.version_info >= (3, 11), "Python 3.11 or 3.12 is needed"),
-               "kernel": (present("ipykernel"), "pip install ipykernel"),
-               "notebooks": (present("jupyterlab", "notebook"), "pip install jupyterlab, or open the folder in VS Code"),
-               "lessons": (lessons().is_dir(), "install synthprune again")}
-    if not present("torch", "sklearn"):
-        return checked | {"torch": (False, "pip install torch scikit-learn")}
-    unit = yardstick()
-    ratio = f", {unit / float(stated[1]):.1f} times what the page of times says" if stated else ""
-    return checked | {"training": (unit < 10, f"one small training takes {unit:.2f} core-seconds{ratio}")}
+    checked = {"python": needs(sys.version_info >= (3, 11), "install Python 3.11 or 3.12"),
+               "kernel": needs(present("ipykernel"), "pip install ipykernel"),
+               "notebooks": needs(present("jupyterlab", "notebook"), "pip install jupyterlab, or open the folder in VS Code"),
+               "lessons": needs(lessons().is_dir(), "install synthprune again"),
+               "data": needs(present("sklearn"), "pip install scikit-learn"),
+               "torch": needs(present("torch"), "pip install torch")}
+    if all(checked[name][0] for name in ("data", "torch")):
+        unit, written = yardstick(), sources() / "book" / "workshop" / "timings.md"
+        stated = re.search(r"Yardstick: ([\d.]+) core-sec", written.read_text(encoding="utf-8"))
+        ratio = f", {unit / float(stated[1]):.1f} times what the page of times says" if stated else ""
+        checked["training"] = (True, f"ready: one small training takes {unit:.2f} core-seconds{ratio}")
+    return checked

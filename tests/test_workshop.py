@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import json
 import re
@@ -217,7 +218,7 @@ def test_every_exercise_has_wrong_answers() -> None:
 def test_the_reference_run_is_read_by_its_intervals(change: dict[str, str], said: str) -> None:
     rows = workshop.MADE_UP
     right = {"dense network": "unstable", "IMP, level 4": "stable", "IMP, level 9": "cannot be told",
-             "synthetic, level 4": "cannot be told", "synthetic, level 9": "cannot be told"}
+             "synthetic, level 4": "cannot be told", "synthetic, level 9": "stable"}
     assert workshop.read_critically(right, rows) == "" and said in workshop.read_critically(right | change, rows)
     assert "give a word for" in workshop.read_critically({}, rows)
     assert workshop.read_critically({"a": "stable"}, {"a": Interval(1, 0.5, 1.5, 3, 3)}) == ""
@@ -368,3 +369,9 @@ def test_the_page_of_times_is_of_todays_lessons() -> None:
     firsts = {(file.stem, "".join(cell["source"]).splitlines()[0].lstrip("# ")) for file in LESSONS for cell in cells(file)
               if cell["cell_type"] == "code"} | {(file.stem, "all cells") for file in LESSONS}
     assert {lesson for lesson, _ in rows} == {file.stem for file in LESSONS} and set(rows) <= firsts
+
+
+def test_the_pages_example_says_what_it_shows() -> None:
+    text = (ROOT / "book" / "workshop" / "index.md").read_text(encoding="utf-8")
+    done = doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(text, {}, "index", "index.md", 0))
+    assert done.attempted == 2 and done.failed == 0
