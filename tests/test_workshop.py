@@ -6,8 +6,12 @@ import doctest
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -375,3 +379,25 @@ def test_the_pages_example_says_what_it_shows() -> None:
     text = (ROOT / "book" / "workshop" / "index.md").read_text(encoding="utf-8")
     done = doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(text, {}, "index", "index.md", 0))
     assert done.attempted == 2 and done.failed == 0
+
+
+def script(name: str) -> ModuleType:
+    """A script of the workshop's folder, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "workshop" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_kit_holds_every_wheel_but_torch() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    names = {line.partition("==")[0] for line in script("kit").wanted(lock)}
+    assert {"numpy", "nbclient", "ipykernel", "curvlinops-for-pytorch", "sympy"} <= names
+    assert not any(name.startswith(("torch", "nvidia", "cuda", "ruff", "#")) for name in names)
+
+
+def test_the_kit_says_how_to_add_torch(tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "workshop" / "install.py", tmp_path)
+    done = subprocess.run([sys.executable, tmp_path / "install.py"], check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and "--index-url https://download.pytorch.org/whl/cpu" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["install.py"]
