@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from browser import find_browser
 from nbformat import write
 from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
@@ -401,3 +402,23 @@ def test_the_kit_says_how_to_add_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, tmp_path / "install.py"], check=False, capture_output=True, text=True)
     assert done.returncode == 1 and "--index-url https://download.pytorch.org/whl/cpu" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["install.py"]
+
+
+@pytest.mark.skipif(not find_browser(), reason="no browser of the Chromium family")
+def test_slides_turn_by_keyboard_and_ask_for_nothing(folder: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    page_file = folder / "slides" / "90_minutes.html"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        page, asked = browser.new_page(viewport={"width": 1280, "height": 720}), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(page_file.as_uri())
+        places = []
+        for key in ("ArrowRight", " ", "ArrowLeft", "End", "ArrowRight", "n"):
+            page.keyboard.press(key)
+            places.append((page.inner_text("#place"), page.is_visible("section.now aside")))
+        seen = page.locator("section:visible").count()
+        browser.close()
+    assert places == [*((f"{n} / 22", False) for n in (2, 3, 2, 22, 22)), ("22 / 22", True)] and seen == 1
+    assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
