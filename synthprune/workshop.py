@@ -229,7 +229,7 @@ def time_page(folder: Path, shortest: float = 0.5) -> str:
     load, unit = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"), yardstick()
     lines = ["# Measured times", "", "`synthprune workshop FOLDER --time FILE` writes this page; nothing on it is typed.", "",
              f"Measured on {datetime.now(UTC):%d %B %Y}: {cpu()}, {cores()} cores, load average {load:.1f} at the start.",
-             "A lesson computes on one core, so that a second one changes nothing; the core-seconds are what it takes where"
+             "A lesson computes on one core, so that a second one changes nothing; the core-seconds are about what it takes where"
              " nothing else runs.", *["Other work was running, which the seconds show."] * (load > 0.5),
              f"Yardstick: {unit:.2f} core-seconds for one small training; `synthprune doctor --workshop` measures yours.", "",
              "| Lesson | Cell | Seconds | Core-seconds | Yardsticks |", "| --- | --- | ---: | ---: | ---: |"]
