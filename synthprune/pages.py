@@ -6,11 +6,10 @@ import html
 import json
 from collections import Counter
 from collections.abc import Mapping
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from synthprune import claims, findings, scoreboard, specs
+from synthprune import arrange, claims, findings, scoreboard, specs
 from synthprune.chapter import STALE, made_words, open_store, profile_words
 from synthprune.figures import DARK, LIGHT, Verdict
 from synthprune.figures.words import listed
@@ -60,11 +59,13 @@ def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
 def absent_page(chapter: str, profile: str, reason: str) -> str:
     """What stands for a chapter without results: its own first words, and why (which data to get and how, what to compute)."""
     cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    before = takewhile(lambda cell: cell["cell_type"] == "markdown", cells)
-    opening = "\n\n".join("".join(cell["source"]) for cell in before).partition("\n## Parameters")[0].rstrip()
+    text = {section.heading: "\n\n".join("".join(cell["source"]) for cell in section.cells if cell["cell_type"] == "markdown")
+            for section in arrange.sections(cells)}
+    top, rest = arrange.split_opening(text[""])
+    method = "\n\n".join(filter(None, [rest, text.get(arrange.METHOD, "")]))
     box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
                   f" chapter: {reason}. Nothing else stands in their place.")
-    return f"{opening}\n\n{box._repr_html_()}\n"
+    return f"{top}\n\n{box._repr_html_()}\n" + (f"\n## {arrange.HOW}\n\n{method}\n" if method else "")
 
 
 def status_page(records: Mapping[str, dict[str, Any]]) -> str:
