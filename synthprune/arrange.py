@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 Cell = dict[str, Any]
@@ -43,7 +44,22 @@ def setup(app: Any) -> dict[str, bool]:
 
 def _read(app: Any, name: str, source: list[str]) -> None:
     if app.env.doc2path(name).endswith(".ipynb"):
-        source[0] = json.dumps(arranged(json.loads(source[0])))
+        glossary = Path(app.srcdir, "book", "glossary.md").read_text(encoding="utf-8")
+        source[0] = json.dumps(linked(arranged(json.loads(source[0])), glossary))
+
+
+def linked(page: dict[str, Any], glossary: str) -> dict[str, Any]:
+    """The page, where the first mention in italics of each of the glossary's terms leads there."""
+    terms = set(re.findall(r"^(\w.*)\n  \w", glossary, flags=re.MULTILINE))
+
+    def link(found: re.Match[str]) -> str:
+        known = found[1] in terms
+        terms.discard(found[1])
+        return f"*{{term}}`{found[1]}`*" if known else found[0]
+
+    return page | {"cells": [cell | {"source": re.sub(r"(?<![*\w])\*([^*`$\n]+)\*(?![*\w])", link, _source(cell))}
+                             if cell["cell_type"] == "markdown" and not _source(cell).startswith("<details") else cell
+                             for cell in page["cells"]]}
 
 
 def arranged(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthprune import arrange, claims, findings, scoreboard, specs
 from synthprune.chapter import STALE, made_words, open_store, profile_words
+from synthprune.experiments import CHAPTERS
 from synthprune.figures import DARK, LIGHT, Verdict
 from synthprune.figures.words import listed
 from synthprune.findings import REFERENCE
@@ -32,6 +34,7 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
               for claim in ledger}
     _check_prose(root, judged)
     pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
+             "paper": paper_page(ledger, judged),
              "hero": front(findings.stored(profile, open_store()), judged),
              "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
     for chapter, reason in absent.items():
@@ -43,6 +46,25 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
         (root / "book" / f"{name}.md").write_text(text, encoding="utf-8")
     if profile == REFERENCE and (root / "README.md").exists():
         write_readme(root, shipped())
+
+
+def paper_page(ledger: Sequence[claims.Claim], judged: Mapping[str, claims.Judgement]) -> str:
+    """MyST Markdown: each part of the paper that a chapter names in its first words, the chapter, and what it decides."""
+    rows = []
+    for chapter in CHAPTERS:
+        cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+        title, words = "".join(cells[0]["source"]).split("\n\n")[:2]
+        part = re.match(r"The paper's ((?:abstract|section)[^{:.]*(?:\.\d[^{:.]*)?)", words)
+        decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.id}</a>: {judged[claim.id].words}'
+                              for claim in ledger if claim.chapter == chapter)
+        rows.append(f"<tr><th scope=row>{part[1].strip().capitalize() if part else 'Ours'}</th>"
+                    f'<td class="text"><a href="{chapter}.html">{html.escape(title.removeprefix("# "))}</a></td>'
+                    f'<td class="text">{decided or "none"}</td></tr>')
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("in the paper", "our page", "statements, this run"))
+    return "\n".join(["# From the paper to this book", "",
+                      "Where each section, figure and table of the paper is run again, and how its statements fare there.", "",
+                      '<div class="table-scroll" tabindex="0" role="region" aria-label="Parts of the paper and our pages">',
+                      f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>", ""])
 
 
 def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:

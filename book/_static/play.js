@@ -188,10 +188,13 @@
   // The drawings are vectors already: a link to the one that is there costs the page nothing.
   function vectors(figure) {
     const data = figure.querySelector("a[download$='.csv']");
+    let last = data;
     figure.querySelectorAll(".panels img.only-light").forEach((image, n, all) => {
       const name = data.download.replace(".csv", all.length > 1 ? `_${n + 1}.svg` : ".svg");
-      data.after(" ", Object.assign(document.createElement("a"), { download: name, href: image.src,
-        textContent: all.length > 1 ? `SVG\u00a0${n + 1}` : "SVG" }));
+      const link = Object.assign(document.createElement("a"), { download: name, href: image.src,
+        textContent: all.length > 1 ? `SVG\u00a0${n + 1}` : "SVG" });
+      last.after(" ", link);
+      last = link;
     });
   }
 
