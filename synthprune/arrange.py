@@ -77,7 +77,7 @@ def arranged(notebook: dict[str, Any]) -> dict[str, Any]:
     top, rest = split_opening("\n\n".join(map(_source, opening[0].cells)))
     how = Section(HOW, [*map(_markdown, filter(None, [rest])), *setting,
                                          *(cell for section in method for cell in section.cells)])
-    page = [_markdown(top), *_verdict(notebook["cells"]), *map(_silent, machinery), *lead,
+    page = [_markdown(top), *_verdict(notebook["cells"]), *_absent(machinery), *lead,
             *(cell for section in [*meaning, how, *known.values(), *trying] for cell in section.page)]
     return notebook | {"cells": [*_folded(page), *_run_it_yourself(run, machinery)]}
 
@@ -130,10 +130,11 @@ def _verdict(cells: Sequence[Cell]) -> list[Cell]:
     return [_markdown(f'<p class="answer"><strong>Our verdict.</strong> {html.escape(line)}</p>')] if line else []
 
 
-def _silent(cell: Cell) -> Cell:
-    """What a cell of the machinery has to say on the page: the results that are not there."""
-    kept = [output for output in cell.get("outputs", []) if "verdict" in str(output.get("data", {}).get("text/html", ""))]
-    return _shown(cell, kept)
+def _absent(machinery: Iterable[Cell]) -> list[Cell]:
+    """What the machinery must say in the open: the boxes that name results which are not there."""
+    kept = [(cell, [output for output in cell["outputs"] if 'class="verdict' in str(output.get("data", {}).get("text/html", ""))])
+            for cell in machinery]
+    return [_shown(cell, outputs) for cell, outputs in kept if outputs]
 
 
 def _folded(cells: Iterable[Cell]) -> list[Cell]:
@@ -169,8 +170,9 @@ def _fold(kind: str, title: str, body: str) -> str:
 
 
 def _shown(cell: Cell, outputs: Sequence[Any]) -> Cell:
+    """A cell without its code."""
     tags = [*(_tags(cell) - {"hide-input", "parameters"}), "remove-input"]
-    return cell | {"outputs": list(outputs), "metadata": {"tags": sorted(tags)}}
+    return cell | {"source": "", "outputs": list(outputs), "metadata": {"tags": sorted(tags)}}
 
 
 def _markdown(source: str) -> Cell:

@@ -123,13 +123,16 @@
     function limits(quantity) {
       const every = sliders.reduce((all, slider) => all.flatMap(fixed => slider.values.map(value =>
         [...fixed, [slider.name, value]])), [[]]);
-      const values = every.flatMap(fixed => lines.flatMap(name => curves(name, quantity, fixed).mean.map(point => point[1])))
+      const values = every.flatMap(fixed => lines.flatMap(name => curves(name, quantity, fixed)))
+        .flatMap(({ mean, each }) => [mean, ...each].flatMap(points => points.map(point => point[1])))
         .filter(value => !spec.logy || value > 0);
       const [low, high] = [Math.min(...values), Math.max(...values)];
       const pad = spec.logy ? 0 : 0.05 * (high - low) || 0.5;
       return [low - pad, high + pad];
     }
     const kept = new Map();
+    // An empty bin has no place on a logarithmic axis: the line ends before it and begins again behind it.
+    const gap = (one, next) => places.indexOf(next) - places.indexOf(one) > 1;
 
     function draw() {
       const quantity = quantities[state.quantity], width = Math.max(280, box.clientWidth), height = Math.min(380, 0.75 * width);
@@ -161,7 +164,7 @@
           const seen = points.map(([at, value]) => [at, spec.logy && value <= 0 ? NaN : value]).filter(point => !Number.isNaN(point[1]));
           const across = seen.length && !Number.isFinite(seen[0][0]);
           const path = (across ? [[places[0], seen[0][1]], [places.at(-1), seen[0][1]]] : seen)
-            .map(([at, value], k) => `${k ? "L" : "M"}${x.at(at).toFixed(1)} ${y.at(Math.min(high, Math.max(low, value))).toFixed(1)}`);
+            .map(([at, value], k, all) => `${k && !(spec.logy && gap(all[k - 1][0], at)) ? "L" : "M"}${x.at(at).toFixed(1)} ${y.at(Math.min(high, Math.max(low, value))).toFixed(1)}`);
           make(group, "path", { d: path.join(""), "stroke-width": thick ? 2.2 : 0.8, "stroke-opacity": thick ? 1 : 0.55,
             "stroke-dasharray": DASHES[n % DASHES.length] });
           if (thick && !across && seen.length < 15) {
