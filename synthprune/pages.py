@@ -57,14 +57,15 @@ def paper_page(ledger: Sequence[claims.Claim], judged: Mapping[str, claims.Judge
         part = re.match(r"The paper's ((?:abstract|section)[^{:.]*(?:\.\d[^{:.]*)?)", words)
         decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.id}</a>: {judged[claim.id].words}'
                               for claim in ledger if claim.chapter == chapter)
-        rows.append(f"<tr><th scope=row>{part[1].strip().capitalize() if part else 'Ours'}</th>"
+        rows.append(f"<tr><th scope=row class=key>{part[1].strip().capitalize() if part else 'Ours'}</th>"
                     f'<td class="text"><a href="{chapter}.html">{html.escape(title.removeprefix("# "))}</a></td>'
                     f'<td class="text">{decided or "none"}</td></tr>')
     head = "".join(f"<th scope=col>{name}</th>" for name in ("in the paper", "our page", "statements, this run"))
     return "\n".join(["# From the paper to this book", "",
                       "Where each section, figure and table of the paper is run again, and how its statements fare there.", "",
-                      '<div class="table-scroll" tabindex="0" role="region" aria-label="Parts of the paper and our pages">',
-                      f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>", ""])
+                      '<div class="wide"><div class="table-scroll" tabindex="0" role="region"'
+                      ' aria-label="Parts of the paper and our pages">',
+                      f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></div>", ""])
 
 
 def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:

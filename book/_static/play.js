@@ -62,7 +62,9 @@
     })).filter(slider => slider.values.length > 1);
     const places = distinct(rows.map(row => numeric(row[spec.x])).filter(Number.isFinite)).sort((a, b) => a - b);
     if (!places.length || !lines.length) return;
-    const state = { quantity: 0, place: places.length >> 1, off: new Set(), slid: sliders.map(slider => slider.values.length - 1) };
+    const state = { quantity: 0, place: places.length >> 1, off: new Set(),
+      // The highest of a few levels; of many positions, the middle.
+      slid: sliders.map(({ values }) => values.length > 9 ? values.length >> 1 : values.length - 1) };
 
     // Of each line: the mean, and each initialisation, as [x, y] in order; a line without an x lies across.
     function curves(name, quantity, fixed) {
