@@ -170,9 +170,9 @@ def _fold(kind: str, title: str, body: str) -> str:
 
 
 def _shown(cell: Cell, outputs: Sequence[Any]) -> Cell:
-    """A cell without its code."""
+    """A cell whose code is not shown; it stays in it, since MyST-NB leaves out cells without any, outputs and all."""
     tags = [*(_tags(cell) - {"hide-input", "parameters"}), "remove-input"]
-    return cell | {"source": "", "outputs": list(outputs), "metadata": {"tags": sorted(tags)}}
+    return cell | {"outputs": list(outputs), "metadata": {"tags": sorted(tags)}}
 
 
 def _markdown(source: str) -> Cell:

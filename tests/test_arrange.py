@@ -34,6 +34,7 @@ def test_every_chapter_keeps_its_words_its_code_and_its_outputs(chapter: str) ->
     before = copy.deepcopy(notebook)
     page = arranged(notebook)
     assert notebook == before, "the notebook itself stays as it is"
+    assert all("".join(cell["source"]).strip() for cell in page["cells"]), "Sphinx leaves out empty cells"
     shown = json.dumps([cell.get("outputs", []) for cell in page["cells"]])
     for cell in before["cells"]:
         if cell["cell_type"] == "code":
