@@ -61,10 +61,14 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
 @app.command()
 def book(profile: Profile = "demo", workers: Workers = None,
          into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
-         = None) -> None:
+         = None,
+         pdf: Annotated[bool, typer.Option("--pdf", help="Print it to one PDF as well; needs Chromium, Chrome or Edge.")] = False,
+         archive: Annotated[bool, typer.Option("--zip", help="Pack pages, notebooks and results into one archive as well.")]
+         = False) -> None:
     """Execute every chapter and compile the book."""
-    from synthprune.book import build
+    from synthprune.book import build, single_page
     from synthprune.home import sources
+    from synthprune.printing import write_archive, write_pdf
 
     root = into or (Path("synthprune-book") if sources().name == "_book" else sources())
     with _progress() as report:
@@ -72,6 +76,13 @@ def book(profile: Profile = "demo", workers: Workers = None,
     for name, reason in absent.items():
         typer.echo(f"{name}: {reason}")
     typer.echo(f"The book is ready: open {page.as_uri()}")
+    folder = root.absolute() / "_build"
+    if pdf:
+        write_pdf(single_page(root.absolute()), folder / "synthprune.pdf")
+        typer.echo(f"On paper: {folder / 'synthprune.pdf'}")
+    if archive:
+        write_archive(root.absolute(), folder / "synthprune-book.zip")
+        typer.echo(f"To take along: {folder / 'synthprune-book.zip'}")
 
 
 @app.command()
