@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from synthprune.own import NAME
 from synthprune.values import Entry, Value
 
 Natural = Annotated[int, Field(ge=0)]
@@ -32,7 +33,9 @@ class Dataset(Value):
 
 
 class Architecture(Value):
-    name: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"]
+    """A network by its name in `models`, or a function of your own, named by its file (see `own`)."""
+
+    name: Annotated[str, Field(pattern=rf"^[a-z0-9_]+$|{NAME}")]
     width: Positive
     norm: Literal["instance", "batch"]
 
@@ -170,12 +173,12 @@ class AtInitialisation(Value):
     """Masks found without training, from scores of the initial weights; level n keeps as many weights as a search's.
 
     "magnitude"; "snip" (Lee et al. 2019), on `per_class` training images of each class that `seed` draws; "synflow"
-    (Tanaka et al. 2020); "random", drawn by `seed`.
+    (Tanaka et al. 2020); "random", drawn by `seed`; or a function of your own (see `own`), on the same images as SNIP.
     """
 
     epoch: ClassVar[int] = 0
     rewind: ClassVar[str] = "full"
-    criterion: Literal["magnitude", "snip", "synflow", "random"]
+    criterion: Annotated[str, Field(pattern=rf"^[a-z]+$|{NAME}")]
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     per_class: Positive = 10
     seed: Natural = 0
@@ -399,6 +402,14 @@ def versions() -> dict[str, int]:
 def stale(kind: str, version: int) -> bool:
     """Whether a result was made by a version of its kind that is below today's (or of a kind that is no more)."""
     return version < versions().get(kind, version + 1)
+
+
+def own_names(entry: Entry) -> set[str]:
+    """The functions of the user's own, if any, that an entry rests on, among the names of its network and its criterion."""
+    subnetwork = entry if isinstance(entry, Subnetwork) else getattr(entry, "subnetwork", None)
+    if subnetwork is None:
+        return set()
+    return {subnetwork.architecture.name, getattr(subnetwork.search, "criterion", "")}
 
 
 def describe(entry: Entry) -> str:
