@@ -422,7 +422,7 @@ def describe(entry: Entry) -> str:
         case Subnetwork():
             return f"mask {_which(entry)}"
         case Trained():
-            return f"training on {_data_in_words(entry.data)}, {_which(entry.subnetwork)}, order {entry.order_seed}"
+            return f"training on {data_in_words(entry.data)}, {_which(entry.subnetwork)}, order {entry.order_seed}"
         case Evaluation() | Path() | Plane() | Diagonal():
             return f"{entry.kind}, {_which(entry.subnetwork)}"
     return entry.kind
@@ -441,17 +441,31 @@ def _method(search: Search | AtInitialisation | SameDensities) -> str:
             return f"random with the densities of {_method(search.of)}"
         case Search(start=Start()):
             return f"{_method(search.model_copy(update={'start': None}))} on a {_method(search.start.search)} start"
-    return "IMP" if isinstance(search.data, Real) else f"pruning on {_data_in_words(search.data)}"
+    return "IMP" if isinstance(search.data, Real) else f"pruning on {data_in_words(search.data)}"
 
 
-def _data_in_words(data: PruningData) -> str:
+def method(search: Search | AtInitialisation | SameDensities) -> str:
+    """A chapter's word for how masks are found: "imp", "synthetic", a criterion's name, or a control of chapter 10."""
+    match search:
+        case AtInitialisation():
+            return search.criterion
+        case SameDensities():
+            return f"like {method(search.of)}"
+        case Search(start=Start()):
+            return f"{method(search.model_copy(update={'start': None}))} on a {method(search.start.search)} start"
+    words = {Real: "imp", Coreset: "coreset", Noise: "noise", Shuffled: "shuffled"}
+    return words.get(type(search.data), "synthetic")
+
+
+def data_in_words(data: PruningData) -> str:
+    """What is trained on, for people."""
     match data:
         case Real():
             return "real data"
         case Published() | Awaited():
             return data.name
         case Shuffled():
-            return f"{_data_in_words(data.of)} with shuffled labels"
+            return f"{data_in_words(data.of)} with shuffled labels"
     return {Coreset: "random real images", Distilled: "distilled images", Condensed: "condensed images",
             Noise: "noise"}[type(data)]
 
