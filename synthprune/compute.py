@@ -70,7 +70,7 @@ def require_networks(entries: Iterable[Entry]) -> None:
     for subnetwork in {(e.subnetwork.architecture, e.dataset): e.subnetwork for e in entries
                        if isinstance(e, specs.Trained)}.values():
         if own.is_own(subnetwork.architecture.name):
-            _require_own(subnetwork)
+            _require_own(subnetwork.architecture, subnetwork.dataset)
         _network(subnetwork)
     for entry in {(e.architecture, e.dataset, e.search.criterion): e for e in entries if isinstance(e, specs.Subnetwork)
                   and isinstance(e.search, specs.AtInitialisation) and own.is_own(e.search.criterion)}.values():
@@ -79,8 +79,9 @@ def require_networks(entries: Iterable[Entry]) -> None:
         own.keep(own.sources(specs.own_names(entry)))
 
 
-def _require_own(subnetwork: specs.Subnetwork) -> None:
-    shape, name = _shape(subnetwork), subnetwork.architecture.name
+@functools.cache
+def _require_own(architecture: specs.Architecture, dataset: specs.Dataset) -> None:
+    shape, name = _shape(architecture, dataset), architecture.name
     try:
         fitness.check(lambda: build(**shape), (shape["channels"], shape["pixels"], shape["pixels"]), shape["classes"])
     except Problem as problem:
@@ -88,15 +89,21 @@ def _require_own(subnetwork: specs.Subnetwork) -> None:
 
 
 def unable(entry: Entry) -> str:
-    """Why `entry` cannot be measured of a network of your own, and at which layer; empty where it can be."""
+    """Why `entry` cannot be measured of a network of your own, and at which layer; empty where it can be.
+
+    Raises Problem where such a network cannot even be trained.
+    """
+    if isinstance(entry, specs.Made | specs.Subnetwork) or not own.is_own(entry.subnetwork.architecture.name):
+        return ""
+    _require_own(entry.subnetwork.architecture, entry.dataset)
     asks = isinstance(entry, specs.Diagonal) or (isinstance(entry, specs.Path) and entry.aligned)
-    return _unable(entry.kind, entry.subnetwork.at(0)) if asks and own.is_own(entry.subnetwork.architecture.name) else ""
+    return _unable(entry.kind, entry.subnetwork.architecture, entry.dataset) if asks else ""
 
 
 @functools.cache
-def _unable(kind: str, subnetwork: specs.Subnetwork) -> str:
-    shape, network = _shape(subnetwork), _network(subnetwork)
-    image, name = (shape["channels"], shape["pixels"], shape["pixels"]), subnetwork.architecture.name
+def _unable(kind: str, architecture: specs.Architecture, dataset: specs.Dataset) -> str:
+    shape, name = _shape(architecture, dataset), architecture.name
+    image, network = (shape["channels"], shape["pixels"], shape["pixels"]), build(**shape)
     reason = (fitness.cannot_align(network, image) if kind == "path"
               else fitness.cannot_differentiate(network, image, shape["classes"]))
     return f"{own.words(name)}: {reason}" if reason else ""
@@ -204,7 +211,8 @@ def _pruned_at_initialisation(entry: specs.Subnetwork) -> Masks:
     split, search, network = _split(entry.dataset), entry.search, _network(entry)
     data = _resident(split.train_images, split.train_labels, split)
     index = torch.from_numpy(_drawn(split.train_labels, search.per_class, search.seed))
-    return prune_at_initialisation(network, first_state(entry.init_seed, **_shape(entry)), search.criterion, level=entry.level,
+    initial = first_state(entry.init_seed, **_shape(entry.architecture, entry.dataset))
+    return prune_at_initialisation(network, initial, search.criterion, level=entry.level,
                                    fraction=search.fraction, images=data.batch(index), labels=data.labels[index],
                                    seed=search.seed)
 
@@ -340,13 +348,13 @@ def _split(dataset: specs.Dataset) -> Split:
 
 
 def _network(subnetwork: specs.Subnetwork) -> nn.Module:
-    return build(**_shape(subnetwork))
+    return build(**_shape(subnetwork.architecture, subnetwork.dataset))
 
 
-def _shape(subnetwork: specs.Subnetwork) -> dict[str, Any]:
+def _shape(architecture: specs.Architecture, dataset: specs.Dataset) -> dict[str, Any]:
     """What a network is built of."""
-    known, architecture = facts(subnetwork.dataset.name), subnetwork.architecture
-    return {"name": architecture.name, "channels": known.channels, "pixels": subnetwork.dataset.pixels,
+    known = facts(dataset.name)
+    return {"name": architecture.name, "channels": known.channels, "pixels": dataset.pixels,
             "classes": len(known.classes), "width": architecture.width, "norm": architecture.norm}
 
 
@@ -359,7 +367,7 @@ def _masks(subnetwork: specs.Subnetwork, store: Store) -> Masks:
 
 def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
     """The state a subnetwork is trained from."""
-    initial = first_state(subnetwork.init_seed, **_shape(subnetwork))
+    initial = first_state(subnetwork.init_seed, **_shape(subnetwork.architecture, subnetwork.dataset))
     if subnetwork.level == 0:
         return initial
     if subnetwork.rewind_point is not None:

@@ -125,8 +125,13 @@ def cannot_differentiate(network: nn.Module, shape: Shape, classes: int) -> str:
 def cannot_compile(network: nn.Module, shape: Shape) -> str:
     """Why the network is no single graph, and at which layer; empty where it is one."""
     seen: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {}
-    hooks = [module.register_forward_hook(lambda module, args, _, name=name: seen.setdefault(name, (module, args)))
-             for name, module in network.named_modules()]
+
+    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            seen[name] = module, args
+        return module.register_forward_pre_hook(keep)
+
+    hooks = [watch(name, module) for name, module in network.named_modules()]
     network.train()(_images(shape))
     for hook in hooks:
         hook.remove()
