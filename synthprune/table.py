@@ -13,6 +13,7 @@ import pandas as pd
 
 from synthprune import specs
 from synthprune.store import Result
+from synthprune.values import Entry
 
 UNITS = {
     "level": "times that a fifth (or the search's fraction) of the surviving weights was pruned",
@@ -30,7 +31,7 @@ COLUMNS = ("min", "max", "mean", "std", "magnitude")
 Row = dict[str, Any]
 
 
-def table(requests: Mapping[str, specs.Entry], results: Mapping[str, Result], scene: str, scenes: Collection[str] = (),
+def table(requests: Mapping[str, Entry], results: Mapping[str, Result], scene: str, scenes: Collection[str] = (),
           ) -> pd.DataFrame:
     """One row per measurement of those `requests` that have a result; `attrs["units"]` holds the units of its columns.
 
@@ -59,7 +60,7 @@ def table(requests: Mapping[str, specs.Entry], results: Mapping[str, Result], sc
     return made
 
 
-def _facts(entry: specs.Entry) -> Row:
+def _facts(entry: Entry) -> Row:
     """What an entry is of: its network, mask and training."""
     found: Row = {"dataset": entry.dataset.name}
     subnetwork = entry if isinstance(entry, specs.Subnetwork) else getattr(entry, "subnetwork", None)
@@ -80,7 +81,7 @@ def _facts(entry: specs.Entry) -> Row:
     return found
 
 
-def _rows(entry: specs.Entry, result: Result) -> Iterator[Row]:
+def _rows(entry: Entry, result: Result) -> Iterator[Row]:
     arrays, metrics = result.arrays, result.metrics
     fixed: Row = {"collapsed": "; ".join(metrics.get("collapsed", [])), "diverged": bool(metrics.get("diverged", False))}
     match entry:
