@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthprune import __version__, claims, specs
 from synthprune.experiments import experiment
@@ -24,6 +24,9 @@ from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
 from synthprune.stats import Measure
 from synthprune.store import Result, Store
+
+if TYPE_CHECKING:
+    import pandas
 
 MARK = "# Parameters"
 """The first line of a cell that sets parameters: papermill's own, and ours."""
@@ -155,6 +158,17 @@ class Run:
         finally:
             clear_output()
         return self.results
+
+    def table(self) -> pandas.DataFrame:
+        """The results as a tidy table, one row per measurement; columns and units: see `table.table`.
+
+        Losses are in nats, errors and sparsity from 0 to 1. Raises Problem before anything is solved.
+        """
+        from synthprune.table import table
+
+        if not self.results:
+            raise Problem(f"{self.chapter}: nothing has been solved yet: run the cells above first")
+        return table(self.requests, self.results, self.parameters.scene, getattr(self.parameters, "scenes", ()))
 
     def verdicts(self) -> Stack:
         """A box for each claim of the ledger that this chapter decides."""

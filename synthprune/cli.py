@@ -1,4 +1,4 @@
-"""The command line: synthprune run | book | compute | units | plan | store | data | workshop | doctor."""
+"""The command line: synthprune run | book | table | compute | units | plan | store | data | workshop | doctor."""
 
 from __future__ import annotations
 
@@ -107,6 +107,31 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
     for row in table.rows:
         shown.add_row(*row)
     Console().print(shown)
+
+
+@app.command()
+def table(chapter: str, profile: Profile = "demo", parameter: Given = [],  # noqa: B006
+          parquet: Annotated[Path | None, typer.Option(help="Write it to this file instead (needs pyarrow).")] = None) -> None:
+    """Print a chapter's stored results, those that ship among them, as CSV: one row per measurement. Nothing is computed."""
+    from synthprune.chapter import Run, open_store
+    from synthprune.experiments import experiment
+    from synthprune.experiments.settings import parameters
+
+    given = _given(profile, parameter)
+    run = Run(chapter, parameters(experiment(chapter).Parameters, chapter, given), given, open_store())
+    asked = run.requests
+    run.results = {name: run.store.get(entry) for name, entry in asked.items() if run.store.has(entry)}
+    if not run.results:
+        raise Problem(f"none of the {len(asked)} results of {chapter} is stored: 'synthprune run {chapter}' computes them")
+    if len(run.results) < len(asked):
+        typer.echo(f"{len(run.results)} of {len(asked)} results are stored", err=True)
+    if parquet is None:
+        run.table().to_csv(sys.stdout, index=False)
+        return
+    try:
+        run.table().to_parquet(parquet, index=False)
+    except ImportError:
+        raise Problem("--parquet needs the package pyarrow: pip install pyarrow, or leave it away for CSV") from None
 
 
 @app.command("compute")

@@ -18,6 +18,7 @@ from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.data.facts import FACTS
 from synthprune.home import home, write_whole
 from synthprune.machine import tell
+from synthprune.own import is_own, words
 from synthprune.specs import Entry
 
 PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
@@ -78,7 +79,21 @@ def compiles(entry: Entry) -> bool:
     if isinstance(entry, specs.Trained):
         batch = entry.recipe.batch
         steps = entry.recipe.epochs * -(-training_images(entry) // batch)
-    return worth_compiling(architecture.name, architecture.width, entry.dataset.pixels, batch, int(steps))
+    return (worth_compiling(architecture.name, architecture.width, entry.dataset.pixels, batch, int(steps))
+            and not (is_own(architecture.name) and _cannot_compile(architecture, entry.dataset)))
+
+
+@functools.cache
+def _cannot_compile(architecture: specs.Architecture, dataset: specs.Dataset) -> str:
+    """Why a network of your own is computed eagerly, told once; empty where it is one graph, or nothing compiles here."""
+    from synthprune.engine import works
+    from synthprune.fitness import cannot_compile
+
+    shape = FACTS[dataset.name].channels, dataset.pixels, dataset.pixels
+    reason = cannot_compile(_network(architecture, dataset), shape) if works() else ""
+    if reason:
+        tell(f"{words(architecture.name)} is computed eagerly: {reason}")
+    return reason
 
 
 def visited(entry: Entry) -> tuple[float, bool]:
@@ -91,8 +106,10 @@ def visited(entry: Entry) -> tuple[float, bool]:
 def _passed(entry: Entry) -> float:
     (train, test), classes, count = images(entry.dataset), len(FACTS[entry.dataset.name].classes), 0.0
     match entry:
-        case specs.Subnetwork(search=specs.AtInitialisation(criterion="snip" | "synflow" as criterion)):
-            count = 3 * entry.search.per_class * classes if criterion == "snip" else 3 * SYNFLOW_ROUNDS
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion="synflow")):
+            count = 3 * SYNFLOW_ROUNDS
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion=criterion)) if criterion == "snip" or is_own(criterion):
+            count = 3 * entry.search.per_class * classes
         case specs.Evaluation():
             count = train + test
         case specs.Path():
@@ -336,7 +353,7 @@ def _work(of: Probe) -> Callable[[Look], None]:
 
     from synthprune.data.datasets import facts
     from synthprune.machine import device
-    from synthprune.models import initial_state, prunable
+    from synthprune.models import initial_state, prunable, state_of
     from synthprune.pruning import dense_masks
     from synthprune.training import Evaluator, Recipe, Resident, train
 
@@ -344,7 +361,7 @@ def _work(of: Probe) -> Callable[[Look], None]:
     images = np.random.default_rng(0).integers(0, 256, (of.images, known.channels, of.pixels, of.pixels), np.uint8)
     data = Resident.of(images, np.arange(of.images) % len(known.classes), known, device())
     network = _network(of.architecture, specs.Dataset(name=of.dataset, pixels=of.pixels))
-    state = initial_state(network, 0)
+    state = state_of(network) if is_own(of.architecture.name) else initial_state(network, 0)
 
     def trains(look: Look) -> None:
         per_step = of.images / -(-of.images // of.batch)

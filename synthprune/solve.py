@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from synthprune.machine import gpus, keep_freed_memory
+from synthprune.own import keep, sources
 from synthprune.problems import Problem
-from synthprune.specs import Entry, Real, Trained, describe
+from synthprune.specs import Entry, Real, Trained, describe, own_names
 from synthprune.store import Busy, Result, Store, StoreProblem
 
 Report = Callable[[int, int, str], None]
@@ -74,16 +75,17 @@ def missing(requests: Mapping[str, Entry], store: Store) -> list[Entry]:
 
 
 def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
-    """The requests that need data which are not on this machine: {name: which data, and how to get them}."""
+    """The requests that need data which are not on this machine, or what their network cannot do: {name: which and why}."""
     todo = missing(requests, store)
     if not todo:
         return {}
-    from synthprune.compute import lacking
+    from synthprune.compute import lacking, unable
 
     looked_up, reasons = functools.cache(lacking), {}
     for entry in todo:
         data = entry.data if isinstance(entry, Trained) else Real()
-        reason = looked_up(entry.dataset, data) or next((reasons[parent] for parent in entry.parents if parent in reasons), "")
+        reason = unable(entry) or looked_up(entry.dataset, data)
+        reason = reason or next((reasons[parent] for parent in entry.parents if parent in reasons), "")
         if reason:
             reasons[entry] = reason
     return {name: reasons[entry] for name, entry in requests.items() if entry in reasons}
@@ -125,8 +127,8 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
         run, futures = f"{os.getpid()}-{time.time_ns()}", {}
         for rank, entry in enumerate(todo):
             needed = [futures[parent] for parent in entry.parents if parent in futures]
-            futures[entry] = client.submit(_on_worker, entry, store.root, store.shelves, needed, pure=False, priority=-rank,
-                                           retries=0, key=f"{entry.kind}-{entry.key}-{run}")
+            futures[entry] = client.submit(_on_worker, entry, store.root, store.shelves, needed, sources(own_names(entry)),
+                                           pure=False, priority=-rank, retries=0, key=f"{entry.kind}-{entry.key}-{run}")
         lines = {future: describe(entry) for entry, future in futures.items()}
         for done, future in enumerate(as_completed(list(futures.values())), 1):
             if future.status != "error":
@@ -143,14 +145,16 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
         raise first
 
 
-def _on_worker(entry: Entry, root: Path, shelves: Iterable[Path], parents: list[str]) -> str:
-    """Compute one entry in a worker, on a GPU of its own where there are any; `parents` is what Dask waits for."""
+def _on_worker(entry: Entry, root: Path, shelves: Iterable[Path], parents: list[str], written: Mapping[str, str]) -> str:
+    """Compute one entry in a worker, on a GPU of its own where there are any; `parents` is what Dask waits for, `written` the
+    user's own files that it needs."""
     from distributed import get_worker
 
     name = get_worker().name
     if isinstance(name, int) and gpus():
         os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
     keep_freed_memory()
+    keep(written)
     _compute_in_turn(entry, Store(root, shelves), alone=False)
     return entry.key
 

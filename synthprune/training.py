@@ -16,7 +16,7 @@ from synthprune.data.arrays import facts_of
 from synthprune.data.augment import changed, cutmix, drawn
 from synthprune.data.facts import Facts
 from synthprune.data.photo import photo
-from synthprune.models import Masks, State, copy_on, network_with, state_of
+from synthprune.models import Masks, State, copy_on, draws, network_with, state_of
 from synthprune.seeds import generator
 
 
@@ -148,7 +148,10 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
             momentum[name].copy_(buffer)
     saved = time.monotonic()
     steps = range(first_step, last_epoch * per_epoch)
+    drops = any(map(draws, model.modules()))
     for step, batch in zip(steps, _batches(data, recipe, order_seed, steps), strict=True):
+        if drops:  # every step has draws of its own, wherever a training begins
+            torch.manual_seed(int(generator(order_seed, "dropout", step).integers(2**63)))
         epoch, place = divmod(step, per_epoch)
         if place == 0 or step == first_step:
             rate = torch.tensor(recipe.lr_at(epoch), device=device)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from synthprune import specs
 from synthprune.data.facts import FACTS
 from synthprune.home import synthetic_sets
+from synthprune.own import is_own, named
 from synthprune.problems import Problem, nearest
 
 Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "coreset", "noise", "shuffled",
@@ -28,8 +29,16 @@ CELL_METHODS: tuple[str, ...] = ("dense", *get_args(Method))
 """What a cell of chapter 10 may be about: masks of a method, or none."""
 
 DATASETS = {name: known.title for name, known in FACTS.items()}
-ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
-                 "resnet10_imagenet": "ResNet-10 (ImageNet's stem)"}
+class Titles(dict[str, str]):
+    """What names are called; one of the user's own is called by its name."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+ARCHITECTURES = Titles({"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
+                 "resnet10_imagenet": "ResNet-10 (ImageNet's stem)"})
+CRITERIA = ("magnitude", "snip", "synflow", "random")
 
 
 def field(comment: str, **limits: Any) -> Any:
@@ -50,8 +59,7 @@ class Settings(BaseModel):
     pixels: int = field("side of the images, in pixels", ge=8)
     train_per_class: int = field("real training images per class; 0: all", ge=0)
     test_per_class: int = field("test images per class; 0: all", ge=0)
-    architecture: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"] = field(
-        "convnet3, resnet10, resnet18, lenet300 or resnet10_imagenet")
+    architecture: str = field("convnet3, resnet10, resnet18, lenet300, resnet10_imagenet, or your own FILE.py:FUNCTION")
     width: int = field("channels of the first layer (the paper: 128 for ConvNet-3, 32 for the ResNets)", ge=1)
     norm: Literal["instance", "batch"] = field("instance or batch")
     epochs: int = field("epochs of every training on real data", ge=1)
@@ -84,9 +92,13 @@ class Settings(BaseModel):
         """Lists may come as text; a truth value is not a number, though Python thinks so."""
         read = dict(values)
         for name, value in values.items():
+            if name in ("architecture", "method") and isinstance(value, str):
+                read[name] = named(value)
             declared = cls.model_fields[name].annotation if name in cls.model_fields else None
             if get_origin(declared) is list and isinstance(value, str | int | float):
                 value = read[name] = _list(name, value)
+            if name in ("methods", "cells") and isinstance(value, list):
+                read[name] = [named(item) if isinstance(item, str) else item for item in value]
             if declared is not bool and any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
                 raise ValueError(f"{name}={value} is a truth value")
             if declared is str and isinstance(value, int):
@@ -127,6 +139,13 @@ class Settings(BaseModel):
     def _known_rewind(cls, value: str) -> str:
         if value not in ("full", "weights") and not (value.isdecimal() and int(value) > 0):
             raise ValueError("must be full, weights, or the number of an epoch")
+        return value
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_architecture(cls, value: str) -> str:
+        if value not in ARCHITECTURES and not is_own(value):
+            raise ValueError(f"{nearest(value, ARCHITECTURES)}, or FILE.py:FUNCTION of your own")
         return value
 
     @field_validator("synthetic")
@@ -231,7 +250,8 @@ def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) 
     if scene not in said["scenes"]:
         raise Problem(f"profile {profile} has no scene '{scene}': {nearest(str(scene), said['scenes'])}")
     values = plain | {"cells": list(said["cells"])} | of_chapter | said["scenes"][scene] | {"scene": scene}
-    return {name: value for name, value in values.items() if name in model.model_fields}
+    return {name: named(value) if name == "architecture" else value for name, value in values.items()
+            if name in model.model_fields}
 
 
 PARTS = ("scenes", "chapters", "cells")
@@ -282,7 +302,7 @@ def _read(name: str, text: str) -> dict[str, Any]:
     for title, cell in values["cells"].items():
         for key, allowed in (("part", CELL_PARTS), ("method", CELL_METHODS)):
             said = str((cell or {}).get(key, ""))
-            if said not in allowed:
+            if said not in allowed and not (key == "method" and is_own(named(said))):
                 raise Problem(f"profile {name} has {key}: '{said}' in cells {title}: {nearest(said, allowed)}")
     for chapter in values["chapters"]:
         if chapter not in CHAPTERS:
@@ -353,7 +373,7 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
 
     Raises Problem where steps must match an unknown number, or a search would rewind beyond its end.
     """
-    if method in ("magnitude", "snip", "synflow", "random"):
+    if method in CRITERIA or is_own(method):
         return specs.AtInitialisation(criterion=method, seed=init_seed if method == "random" else p.search_seed)
     if method in ("like synthetic", "like imp"):
         return specs.SameDensities(of=search(p, method.removeprefix("like "), init_seed), seed=init_seed)

@@ -216,8 +216,9 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
 
 def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:
     """The panels of accuracies: titles, and the lines that are here; one panel where nothing was found without training."""
+    untrained = (*UNTRAINED, *(method for method in lines if method not in SHOWN))
     panels = [(title, [lines[method] for method in methods if method in lines]) for title, methods in
-              (("masks as in figure 2", TRAINED), ("masks found without training", UNTRAINED))]
+              (("masks as in figure 2", TRAINED), ("masks found without training", untrained))]
     return [(title, those) for title, those in panels if title.startswith("masks as") or len(those) > 1]
 
 
