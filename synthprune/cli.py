@@ -23,6 +23,8 @@ app.add_typer(data_app, name="data")
 Profile = Annotated[str, typer.Option(help="demo, laptop, paper, or the path of a YAML file.")]
 Given = Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE, as often as you like.")]
 Workers = Annotated[int | None, typer.Option(help="Processes to compute with; default: as the work is worth.", min=1)]
+Space = Literal["pixels", "bytes", "symmetric", "standardised", "whitened"]
+Soft = Literal["probabilities", "logits"]
 
 
 def main() -> None:
@@ -288,8 +290,17 @@ def data_list() -> None:
 def data_import(name: str, path: Path,
                 of: Annotated[str, typer.Option(help="The data set that a synthetic set stands for.")] = "",
                 inside: Annotated[str, typer.Option(help="Folder inside the tar or folder, above the classes.")] = "",
-                factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1) -> None:
-    """Import a real data set, or with --of a synthetic one: class folders, a tar of them, or tensors (IDC, VICO, MTT: .pt)."""
+                factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1,
+                classes: Annotated[str, typer.Option(help="What a synthetic set's class folders are: number (by the number in their"
+                                                     " names), name (in the order of their names), or their names in the data"
+                                                     " set's order, with commas between.")] = "",
+                images: Annotated[str, typer.Option(help="Entry of the file that holds the images.")] = "",
+                labels: Annotated[str, typer.Option(help="Entry, or file beside it, that holds the labels.")] = "",
+                space: Annotated[Space | None, typer.Option(help="What the values of a synthetic set are.")] = None,
+                soft: Annotated[Soft | None, typer.Option(help="What labels of one number per class are.")] = None,
+                pixels: Annotated[int, typer.Option(help="Side to bring images of folders to, or that tensors have.", min=0)] = 0,
+                ) -> None:
+    """Import a real data set, or with --of a synthetic one: class folders (also as tar or zip), .pt, .npz, .npy, .safetensors."""
     from synthprune.data.datasets import import_dataset
     from synthprune.data.facts import FACTS
 
@@ -299,12 +310,14 @@ def data_import(name: str, path: Path,
                           " stands for: --of cifar10)")
         typer.echo(import_dataset(name, path))
         return
-    from synthprune.data.synthetic import keep, read_images, read_tensors
+    from synthprune.data.forms import Told, read_set
+    from synthprune.data.synthetic import keep
 
-    synthetic = read_tensors(path, of, factor) if path.suffix == ".pt" else read_images(path, of, factor, inside)
+    synthetic = read_set(path, of, factor, Told(inside, classes, images, labels, space or "", soft or "", pixels))
     full = keep(synthetic, name)
-    typer.echo(f"{full}: {len(synthetic.labels)} stored images, decode factor {factor}"
-               f"{', ZCA-whitened' if synthetic.whitened else ''}; use it as -p synthetic={full}")
+    side = f" -p pixels={pixels}" if pixels else ""
+    typer.echo(f"{full}: {'; '.join((f'{len(synthetic.labels)} stored images', f'decode factor {factor}', *synthetic.notes))};"
+               f" use it as -p synthetic={full}{side}")
 
 
 @data_app.command("distill")

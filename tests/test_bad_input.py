@@ -287,7 +287,7 @@ def test_a_tensor_file_that_cannot_be_read(payload: bytes | str | None, expected
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_tensors_as_published_are_taken_with_their_values(dtype: torch.dtype, home: Path, tmp_path: Path) -> None:
     """Slightly outside [0, 1], with a gradient, in any floating type."""
-    from synthprune.data.synthetic import read_tensors
+    from synthprune.data.forms import read_tensors
 
     images = harmed(1.25).to(dtype).requires_grad_()
     torch.save([images, LABELS], tmp_path / "data.pt")

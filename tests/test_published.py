@@ -12,7 +12,8 @@ from pictures import Toucher, real
 
 from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
-from synthprune.data.synthetic import SyntheticSet, imported, keep, published, random_real, read_tensors
+from synthprune.data.forms import read_tensors
+from synthprune.data.synthetic import SyntheticSet, imported, keep, published, random_real
 from synthprune.experiments.distilled_pruning import Parameters
 from synthprune.experiments.settings import parameters
 from synthprune.home import synthetic_sets
@@ -153,7 +154,7 @@ def test_the_last_of_five_published_sets_for_mnist_is_taken(monkeypatch: pytest.
 @pytest.mark.data
 @pytest.mark.parametrize(("inside", "stored"), [("mtt/ipc10", 100), ("dc/ipc1", 10)])
 def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
-    from synthprune.data.synthetic import read_images
+    from synthprune.data.forms import read_images
 
     found = read_images(real("distilled/cifar10_dc_mtt_png.tar"), "cifar10", 1, inside)
     assert found.images.shape == (stored, 3, 32, 32) and np.bincount(found.labels).tolist() == [stored // 10] * 10

@@ -8,7 +8,8 @@ import pytest
 from pictures import real
 
 from synthprune.data.datasets import Split, import_dataset, load
-from synthprune.data.synthetic import SyntheticSet, random_real, read_images, read_tensors
+from synthprune.data.forms import read_images, read_tensors
+from synthprune.data.synthetic import SyntheticSet, random_real
 from synthprune.models import build, initial_state, network_with
 from synthprune.training import Recipe, Resident, evaluate, train
 

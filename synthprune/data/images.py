@@ -1,4 +1,4 @@
-"""Reading labelled images from a folder, a tar or an official archive, and refusing everything else by name."""
+"""Reading labelled images by class folder, and refusing everything else by name."""
 
 from __future__ import annotations
 
@@ -7,67 +7,57 @@ import hashlib
 import io
 import lzma
 import tarfile
+import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from synthprune.data.archives import files
+from synthprune.data.bounds import LARGEST_IMAGE, Budget
 from synthprune.problems import Problem
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp")
 DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
-"""What reading a truncated, foreign or malicious tar may raise."""
+"""What unpacking a truncated, foreign or malicious tar may raise."""
 
 
-def read_classes(path: Path, pixels: int, channels: int, inside: str = "",
-                 photos_of: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+def read_classes(path: Path, pixels: int, channels: int, inside: str | None = "", photos_of: tuple[str, ...] | None = None,
+                 resized: bool = False) -> dict[str, np.ndarray]:
     """Images by class folder: {class name: uint8 (n, channels, pixels, pixels)}, classes and files in name order.
 
-    `path` is a folder or a tar (compressed or not) of `<inside>/<class>/<file>`; a tar is read in memory and never
-    unpacked. RGBA and palette images are converted; another size is refused, never resampled.
-    `photos_of`: read these classes only, of photographs of any size: the shorter side is resized to `pixels`, the middle
-    kept, as torchvision's Resize and CenterCrop do.
+    `path` is a folder, a zip or a tar (compressed or not) of `<inside>/<class>/<file>`; `inside` None: wherever class
+    folders lie, if that is one place. Archives are read in memory and never unpacked. RGBA and palette images are
+    converted; another size is refused, unless `resized`: the shorter side is then brought to `pixels`, the middle kept.
+    `photos_of`: read these classes only, of photographs of any size, treated likewise, as torchvision's Resize and
+    CenterCrop do.
     Raises Problem for a missing, truncated, foreign or malicious file.
     """
-    root = PurePosixPath(inside).parts
+    root = None if inside is None else PurePosixPath(inside).parts
 
     def wanted(name: str) -> bool:
         parts = PurePosixPath(name).parts
-        return (len(parts) == len(root) + 2 and parts[: len(root)] == root and name.lower().endswith(SUFFIXES)
+        return (len(parts) >= 2 and (root is None or parts[:-2] == root) and name.lower().endswith(SUFFIXES)
+                and not any(part.startswith((".", "__MACOSX")) for part in parts)
                 and (photos_of is None or parts[-2] in photos_of))
 
-    read = _pixels if photos_of is None else _middle
-    found = {name: read(payload, f"{path}: {name}", pixels, channels) for name, payload in _files(path, wanted)}
+    budget = Budget(path)
+    read = _pixels if photos_of is None and not resized else _middle
+    found: dict[str, np.ndarray] = {}
+    for name, payload in files(path, wanted, budget):
+        budget.spend(channels * pixels**2, f"image '{name}'")
+        found[name] = read(payload, f"{path}: {name}", pixels, channels)
     if not found:
         raise Problem(f"{path} holds no images under '{inside or '.'}/<class>/': is it the right file?")
+    if len(places := sorted({PurePosixPath(name).parent.parent.as_posix() for name in found})) > 1:
+        raise Problem(f"{path} holds class folders in {len(places)} places ({', '.join(places[:4])}"
+                      f"{', ...' if len(places) > 4 else ''}): say which with --inside")
     classes: dict[str, list[np.ndarray]] = {}
     for name in sorted(found):
         classes.setdefault(PurePosixPath(name).parts[-2], []).append(found[name])
     return {name: np.stack(images) for name, images in classes.items()}
-
-
-def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the wanted files, in no particular order."""
-    if not path.exists():
-        raise Problem(f"no such file or folder: {path}")
-    if path.is_dir():
-        for file in path.rglob("*"):
-            name = file.relative_to(path).as_posix()
-            if wanted(name) and file.is_file():
-                yield name, file.read_bytes()
-        return
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if PurePosixPath(member.name).is_absolute() or ".." in PurePosixPath(member.name).parts:
-                    raise Problem(f"{path}: member '{member.name}' points outside the archive; it is not to be trusted")
-                name = PurePosixPath(member.name).as_posix()
-                if wanted(name) and member.isfile():
-                    yield name, archive.extractfile(member).read()
-    except DAMAGED as error:
-        raise Problem(f"{path} is not a whole tar archive ({str(error).splitlines()[0].rstrip(':')}): fetch it again") from None
 
 
 def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
@@ -85,17 +75,23 @@ def _middle(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarra
     from torchvision.transforms.functional import center_crop, resize
 
     with _opened(payload, where) as image:
+        if max(image.size) > 100 * min(image.size):
+            raise ValueError(f"{image.width} x {image.height} pixels have no middle to keep")
         return _channels_first(center_crop(resize(image.convert("RGB"), pixels), pixels), channels)
 
 
 @contextlib.contextmanager
 def _opened(payload: bytes, where: str) -> Iterator[Image.Image]:
-    """Raises Problem where it cannot be opened, or not decoded within."""
+    """Raises Problem where it cannot be opened, or not decoded within, or is too large to be."""
     try:
-        with Image.open(io.BytesIO(payload)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(payload)) as image:
+            if image.width * image.height > LARGEST_IMAGE:
+                raise ValueError(f"Image size {image.width} x {image.height} is more than it could be")
             yield image
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise Problem(f"{where} cannot be read as an image ({error})") from None
+    except Problem:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+        raise Problem(f"{where} cannot be read as an image ({' '.join(str(error).split()) or type(error).__name__})") from None
 
 
 def _channels_first(image: Image.Image, channels: int) -> np.ndarray:
