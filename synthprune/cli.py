@@ -291,9 +291,9 @@ def data_import(name: str, path: Path,
                 of: Annotated[str, typer.Option(help="The data set that a synthetic set stands for.")] = "",
                 inside: Annotated[str, typer.Option(help="Folder inside the tar or folder, above the classes.")] = "",
                 factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1,
-                classes: Annotated[str, typer.Option(help="What a synthetic set's class folders are: number (by the number in their"
-                                                     " names), name (in the order of their names), or their names in the data"
-                                                     " set's order, with commas between.")] = "",
+                classes: Annotated[str, typer.Option(help="What a synthetic set's class folders are: number (by the number in"
+                                                     " their names), name (in the order of their names), or their names in the"
+                                                     " data set's order, with commas between.")] = "",
                 images: Annotated[str, typer.Option(help="Entry of the file that holds the images.")] = "",
                 labels: Annotated[str, typer.Option(help="Entry, or file beside it, that holds the labels.")] = "",
                 space: Annotated[Space | None, typer.Option(help="What the values of a synthetic set are.")] = None,

@@ -64,6 +64,8 @@ def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, b
     with tarfile.open(path, tarinfo=Header) as archive:
         for member in archive:
             name = _inside(member.name, path)
+            if wanted(name) and not (member.isfile() or member.isdir()):
+                raise Problem(f"{path}: member '{name}' is a link or a device, not an image: pack the file itself")
             if wanted(name) and member.isfile():
                 budget.spend(member.size, f"member '{name}'")  # again: a later header may have changed it
                 yield name, _whole(archive.extractfile(member), member.size)

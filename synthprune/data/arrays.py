@@ -114,10 +114,7 @@ def _affix(name: str) -> str:
 
 def _array(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
     """As numpy has it, once it is known to be dense, numeric and no larger than the file allows."""
-    if value.dtype in (torch.bfloat16, torch.float16, np.dtype("f2")):
-        width = 4
-    else:
-        width = value.dtype.itemsize
+    width = max(4, value.dtype.itemsize)  # as float32, which they may become
     Budget(path).spend(math.prod(value.shape) * width, f"the tensor of {what}, of shape {tuple(value.shape)},")
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized or value.is_nested:

@@ -167,8 +167,8 @@ def _labels(labels: np.ndarray, where: str, said: str) -> tuple[np.ndarray, tupl
             raise Problem(f"{where}: labels of one number per class do not sum to one: they are no probabilities")
         return (values / values.sum(1, keepdims=True)).astype(np.float32), ("soft labels (probabilities)",)
     if not said and values.min(initial=0) >= 0:
-        raise Problem(f"{where}: labels of one number per class are neither probabilities nor, as they are never negative, plainly"
-                      " logits: say --soft logits if they are")
+        raise Problem(f"{where}: labels of one number per class are neither probabilities nor, as they are never negative,"
+                      " plainly logits: say --soft logits if they are")
     grown = np.exp(values - values.max(1, keepdims=True))
     return (grown / grown.sum(1, keepdims=True)).astype(np.float32), ("soft labels (from logits)",)
 
@@ -183,7 +183,7 @@ def _space(images: np.ndarray, where: str) -> str:
         return "pixels"
     elif low >= 0 and 16 < high <= 255:
         return "bytes"
-    elif abs(mean) < 0.5 and (low < -1 or high > 1) and low < 0 < high and deviation < 6:
+    elif abs(mean) < deviation / 2 and (low < -1 or high > 1) and low < 0 < high and deviation < 6:
         return "whitened" if deviation < WHITE else "standardised"
     raise Problem(f"{where}: values reach from {low:.2f} to {high:.2f} and deviate by {deviation:.2f}; pixels in about [0, 1] are"
                   f" expected, or standardised or whitened images: say which with --space ({', '.join(SPACES)})")

@@ -46,7 +46,7 @@ class SyntheticSet:
         return fingerprint(self.images, np.append(self.labels, [self.factor] + [1] * self.whitened))
 
     def decoded(self, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the network sees: float32 (n * factor^2, c, pixels, pixels), and int64 labels or float32 (n * factor^2, classes)."""
+        """What the network sees: float32 (n * factor^2, c, pixels, pixels) and labels, int64 or soft, one for each."""
         images = self.images.astype(np.float32) / (255 if self.images.dtype == np.uint8 else 1)
         blocks = int(self.labels.max()) + 1 if self.labels.ndim == 1 and self.factor > 1 else 1
         seen = decode(torch.from_numpy(images), self.factor, blocks).numpy()

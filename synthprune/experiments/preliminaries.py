@@ -237,7 +237,7 @@ def shown(p: Parameters, results: Mapping[str, Result]) -> np.ndarray | None:
         images, labels = found.images / np.float32(255 if found.images.dtype == np.uint8 else 1), found.labels
     else:
         return None
-    return images[np.unique(labels, return_index=True)[1]]
+    return images[np.unique(labels if labels.ndim == 1 else labels.argmax(1), return_index=True)[1]]
 
 
 def how_to_import(p: Parameters) -> str:
