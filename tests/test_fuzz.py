@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from synthprune.data.forms import read_set
 from synthprune.problems import Problem
 
-COUNT = int(os.environ.get("SYNTHPRUNE_FUZZ", "60"))
+COUNT = int(os.environ.get("SYNTHPRUNE_FUZZ", "200"))
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.random((10, 3, 32, 32), np.float32), np.arange(10)
 
@@ -41,7 +41,8 @@ FORMS = {
     "set.pt": lambda path: torch.save([torch.from_numpy(IMAGES), torch.from_numpy(LABELS)], path),
     "legacy.pt": lambda path: torch.save([torch.from_numpy(IMAGES), torch.from_numpy(LABELS)], path,
                                          _use_new_zipfile_serialization=False),
-    "set.npz": lambda path: np.savez(path, x=IMAGES, y=LABELS), "packed.npz": lambda path: np.savez_compressed(path, x=IMAGES, y=LABELS),
+    "set.npz": lambda path: np.savez(path, x=IMAGES, y=LABELS),
+    "packed.npz": lambda path: np.savez_compressed(path, x=IMAGES, y=LABELS),
     "set.safetensors": lambda path: save_file({"x": IMAGES, "y": LABELS}, path)}
 
 
