@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from synthprune.chapter import combined_digest, open_store
+from synthprune.chapter import STALE, STORED_ONLY, combined_digest, open_store, uncomputed
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters
 from synthprune.home import sources
 from synthprune.machine import cores
-from synthprune.pages import write_pages
+from synthprune.pages import REFERENCE, write_pages
 from synthprune.problems import Problem
+from synthprune.shipping import LIVE
 from synthprune.solve import Report, solve, unobtainable
 
 WIDGETS = "application/vnd.jupyter.widget"
@@ -112,21 +114,37 @@ def _injected_match(notebook: Path, content: dict[str, Any], record: dict[str, A
 def build(profile: str, root: Path, report: Report, workers: int | None = None) -> tuple[Path, dict[str, str]]:
     """Solve every chapter's requests, execute the chapters, and build the book in `root`.
 
-    `root` holds the sources already (the checkout), or is made from them. Returns the book's first page, and for each
-    chapter whose data are not on this machine why it was not run: it has a page that says so. Raises Problem where
-    anything fails; pages of an earlier build are then left as they were.
+    Of the profile whose results ship nothing is computed but the LIVE chapters. `root` holds the sources already (the
+    checkout), or is made from them. Returns the book's first page, and what is to be said of chapters: why one was not run
+    (it has a page that says so), or that what ships of it is stale. Raises Problem where anything fails; pages of an
+    earlier build are then left as they were.
     """
     _materialise(root)
+    stored_only = [chapter for chapter in CHAPTERS if chapter not in LIVE] if profile == REFERENCE else []
     asked = {chapter: experiment(chapter).requests(parameters(experiment(chapter).Parameters, chapter, {"profile": profile}))
              for chapter in CHAPTERS}
-    lacking = {chapter: unobtainable(entries, open_store()) for chapter, entries in asked.items()}
+    store = open_store()
+    lacking = {chapter: uncomputed(entries, store, profile) if chapter in stored_only else unobtainable(entries, store)
+               for chapter, entries in asked.items()}
     absent = {chapter: next(iter(reasons.values())) for chapter, reasons in lacking.items()
               if reasons and len(reasons) == len(asked[chapter])}
-    solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() for name, entry in entries.items()
-           if name not in lacking[chapter]}, open_store(), workers=workers, report=report)
-    records = _execute_all([chapter for chapter in CHAPTERS if chapter not in absent], profile, root / "book")
+    solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() if chapter not in stored_only
+           for name, entry in entries.items() if name not in lacking[chapter]}, store, workers=workers, report=report)
+    with _computing_nothing(stored_only):
+        records = _execute_all([chapter for chapter in CHAPTERS if chapter not in absent], profile, root / "book")
     write_pages(root, profile, records, absent)
-    return _compile(root), absent
+    stale = {chapter: reason for chapter, reasons in lacking.items() for reason in reasons.values() if reason.startswith(STALE)}
+    return _compile(root), absent | stale
+
+
+@contextlib.contextmanager
+def _computing_nothing(chapters: Iterable[str]) -> Iterator[None]:
+    """Kernels that are started meanwhile compute nothing for these chapters."""
+    os.environ[STORED_ONLY] = ",".join(chapters)
+    try:
+        yield
+    finally:
+        del os.environ[STORED_ONLY]
 
 
 def _execute_all(chapters: Sequence[str], profile: str, folder: Path) -> dict[str, dict[str, Any]]:

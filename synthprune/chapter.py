@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import html
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -124,17 +125,22 @@ class Run:
     def solve(self) -> dict[str, Result]:
         """The chapter's results, computed where they are missing; progress is one line, gone when it is done.
 
-        What needs data that are not on this machine is left out, and `absent` says why.
+        What needs data that are not on this machine is left out, and `absent` says why. In a book of shipped results
+        nothing is computed, and what is not there is left out likewise.
         """
         from IPython.display import clear_output, display
 
-        self.absent = unobtainable(self.requests, self.store)
+        stored_only = self.chapter in os.environ.get(STORED_ONLY, "").split(",")
+        self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if stored_only
+                       else unobtainable(self.requests, self.store))
         if self.absent:
             display(absent_box(self.absent, len(self.requests)))
+        if len(self.absent) == len(self.requests):
+            raise Problem(next(iter(self.absent.values())))
         obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
         self.computed = len(missing(obtainable, self.store))
         if not self.computed:
-            self.results = solve(self.requests, self.store)
+            self.results = solve(obtainable, self.store)
             return self.results
         line = display(_Line(f"0 of {self.computed} results"), display_id=True)
 
@@ -143,7 +149,7 @@ class Run:
                 line.update(_Line(f"{done} of {total} results; last: {text}"))
 
         try:
-            self.results = solve(self.requests, self.store, report=report)
+            self.results = solve(obtainable, self.store, report=report)
         finally:
             clear_output()
         return self.results
@@ -169,7 +175,7 @@ class Run:
             raise Problem(f"{self.chapter}: nothing has been solved yet: run the cells above first")
         digests = {self.requests[name].key: result.digest for name, result in self.results.items()}
         whole = specs.closure([self.requests[name] for name in self.results])
-        made = [self.store.provenance(entry) for entry in whole if self.store.has(entry)]
+        made = [one for entry in whole if (one := self.store.whence(entry))]
 
         def each(*names: str) -> list[str]:
             return sorted({" at ".join(one[name] for name in names) for one in made})
@@ -201,6 +207,23 @@ def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[st
     profile = p.profile if not overrides(p) else f"{p.profile}, changed"
     return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p))
             for claim in claims.load() if claim.chapter == chapter}
+
+
+STORED_ONLY = "SYNTHPRUNE_STORED_ONLY"
+"""Environment variable: the chapters, with commas between, that show what is stored and compute nothing."""
+STALE = "stale: "
+
+
+def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[str, str]:
+    """The requests that neither the store nor a shelf holds: {name: why, and which command goes on}; STALE begins what an
+    older version made. Nothing that computes is loaded."""
+    absent = [name for name, entry in requests.items() if not store.has(entry)]
+    if not absent:
+        return {}
+    kinds = {entry.kind for entry in specs.closure([requests[name] for name in absent])}
+    old = sorted({kind for kind, version in store.shelved(profile).values() if kind in kinds and specs.stale(kind, version)})
+    reason = f"{STALE}what ships was made by an older version of {', '.join(old)}" if old else "not computed yet"
+    return dict.fromkeys(absent, f"{reason}; 'synthprune compute --profile {profile}' goes on")
 
 
 def absent_box(absent: dict[str, str], asked: int) -> Verdict:

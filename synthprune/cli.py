@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def book(profile: Profile = "demo", workers: Workers = None,
     with _progress() as report:
         page, absent = build(profile, root.absolute(), report, workers)
     for name, reason in absent.items():
-        typer.echo(f"not run: {name}: {reason}")
+        typer.echo(f"{name}: {reason}")
     typer.echo(f"The book is ready: open {page.as_uri()}")
 
 
@@ -239,37 +240,50 @@ def _asked_by_profiles() -> list[Any]:
 
 
 @store_app.command("export")
-def store_export(profile: Profile = "laptop", parameter: Given = [],  # noqa: B006
+def store_export(profile: Profile = "laptop",
                  into: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
-    """Write the light results of every chapter to the files that ship with the book."""
+    """Add the light results of every chapter to the files that ship with the book, with verdicts and provenance."""
     from synthprune.chapter import open_store
-    from synthprune.experiments import CHAPTERS
+    from synthprune.shipping import export
 
-    for chapter in CHAPTERS:
-        file = into / profile / chapter
-        count = open_store().export(_requests(chapter, _given(profile, parameter)).values(), file)
-        typer.echo(f"{file}.json: {count} results")
+    folder = into / Path(profile).stem
+    for chapter, (there, asked) in export(profile, open_store(), folder).items():
+        typer.echo(f"{folder / chapter}.json: {there} of {asked} results")
+    typer.echo(f"{folder}: {sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()) / 1e6:.1f} MB")
 
 
 @store_app.command("recheck")
-def store_recheck(chapter: str, profile: Profile = "demo", parameter: Given = []) -> None:  # noqa: B006
-    """Compute a chapter's stored results again, from stored parents, and compare digests."""
+def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "demo", parameter: Given = [],  # noqa: B006
+                  number: Annotated[int, typer.Option("-n", help="Random results that ship, instead of a chapter.", min=0)] = 0,
+                  seed: Annotated[int, typer.Option(help="What draws them.")] = 0,
+                  budget: Annotated[float, typer.Option(help="Minutes of one core that they may take.")] = math.inf,
+                  tolerance: Annotated[float, typer.Option(help="Difference allowed on another processor.")] = 0.05,
+                  workers: Workers = None) -> None:
+    """Compute stored results again: a chapter's, from stored parents; or with -n random ones that ship, with all they need."""
     from synthprune.chapter import open_store
-    from synthprune.compute import recheck
-    from synthprune.specs import closure
+    from synthprune.shipping import Checked, draw, recheck
 
     store = open_store()
-    held = [e for e in closure(list(_requests(chapter, _given(profile, parameter)).values())) if store.holds(e)]
-    differing = 0
+    if bool(chapter) == bool(number):
+        raise Problem("say which results to compute again: a CHAPTER, or -n NUMBER of those that ship")
     with _progress() as report:
-        for done, entry in enumerate(held, 1):
-            fault = recheck(entry, store)
-            report(done, len(held), f"{entry.kind} {entry.key[:12]}")
-            if fault:
-                differing += 1
-                typer.echo(fault)
-    typer.echo(f"{len(held)} results computed again, {differing} differ")
-    if differing:
+        if number:
+            found = recheck(draw(profile, store, number, seed, budget), store, tolerance, report, workers)
+        else:
+            from synthprune.compute import recheck as again
+            from synthprune.specs import closure
+
+            held = [e for e in closure(list(_requests(chapter, _given(profile, parameter)).values())) if store.holds(e)]
+            found = []
+            for done, entry in enumerate(held, 1):
+                fault = again(entry, store)
+                found.append(Checked(fault, sound=not fault))
+                report(done, len(held), f"{entry.kind} {entry.key[:12]}")
+    for one in found:
+        if one.words:
+            typer.echo(one.words)
+    typer.echo(f"{len(found)} results computed again, {sum(not one.sound for one in found)} differ")
+    if not all(one.sound for one in found):
         raise typer.Exit(1)
 
 

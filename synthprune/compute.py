@@ -34,7 +34,8 @@ from synthprune.machine import EnergyMeter, cpu, device, peak_memory, revision
 from synthprune.models import Masks, State, build, initial_state, network_with, prunable
 from synthprune.plan import compiles
 from synthprune.problems import Problem
-from synthprune.pruning import apply_masks, collapsed, dense_masks, prune_by_magnitude, random_like, rewound, severed, sparsity
+from synthprune.pruning import apply_masks, collapsed, dense_masks, random_like, rewound, severed, sparsity
+from synthprune.search import one_round
 from synthprune.seeds import generator
 from synthprune.specs import Entry, describe, origin
 from synthprune.store import Arrays, Metrics, Result, Store, StoreProblem, digest_of
@@ -153,9 +154,8 @@ def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]
     match entry.search:
         case specs.Search():
             trained = _tensors(store.get(entry.round).arrays)
-            masks = prune_by_magnitude(trained, _masks(entry.at(entry.level - 1), store), entry.search.fraction)
-            if entry.search.rewind == "weights":
-                kept = {name: value for name, value in trained.items() if name not in masks}
+            below = _masks(entry.at(entry.level - 1), store)
+            masks, kept = one_round(trained, below, entry.search.fraction, entry.search.rewind)
         case specs.AtInitialisation():
             masks = _pruned_at_initialisation(entry)
         case specs.SameDensities():
@@ -325,8 +325,8 @@ def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
         return initial
     if subnetwork.rewind_point is not None:
         initial = _tensors(store.get(subnetwork.rewind_point).arrays)
-    rewind = "weights" if subnetwork.search.rewind == "weights" else "full"
-    return rewound(initial, _part(store.get(subnetwork).arrays, "kept/"), _masks(subnetwork, store), rewind)
+    kept = _part(store.get(subnetwork).arrays, "kept/")
+    return rewound(initial, kept, _masks(subnetwork, store), subnetwork.search.rewind)
 
 
 def _training_data(entry: specs.Trained, store: Store) -> Resident:

@@ -124,7 +124,8 @@ class Trainee:
         values, momentum = list(self.parameters.values()), list(self.momentum.values())
         for index in order.split(BATCH):
             labels = data.labels[index]
-            images, pasted, weight = cutmix(data.augmented(index, rng), labels, rng, CUTMIX)
+            images = data.augmented([index], [rng])
+            pasted, weight = cutmix(images, labels, rng, CUTMIX)
             logits = self.model(images)
             loss = weight * F.cross_entropy(logits, labels) + (1 - weight) * F.cross_entropy(logits, pasted)
             gradients = torch.autograd.grad(loss, values)

@@ -17,7 +17,7 @@ CRITERIA = ("magnitude", "snip", "synflow", "random")
 
 def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, *, level: int, fraction: float, images: Tensor,
                             labels: Tensor, seed: int) -> Masks:
-    """Masks of `level` for `network` (on the meta device), found without training, from its state at initialisation.
+    """Masks of `level` for `network`, found without training, from its state at initialisation.
 
     `criterion`, one of CRITERIA: "magnitude" keeps the largest initial weights; "snip" those of the largest `snip_scores`
     on `images`; "random" those of the largest uniform scores, drawn by `seed`; all three at once. "synflow" goes in 100

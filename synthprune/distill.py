@@ -28,9 +28,9 @@ def distribution_matching(split: Split, *, ipc: int, factor: int, steps: int, lr
     Every step draws a random untrained ConvNet-3 of `width` and moves the synthetic images so that, class by class,
     the mean of its last convolutional features over them comes nearer that over `real_batch` real images, both under
     one shared augmentation: loss = sum over classes of ||mean f(real) - mean f(synthetic)||^2. SGD on the pixels with
-    momentum .5, clamped to [0, 1]. Starts from random real images pasted at the same factor.
-    `look` is told each step that is
-    done. Needs images of at least 16 pixels; memory grows with classes * (real_batch + ipc * factor^2).
+    momentum .5, clamped to [0, 1]. Starts from random real images pasted at the same factor. `look` is told each step that
+    is done. Needs images of at least 16 pixels, uint8 or floats in [0, 1]; memory grows with
+    classes * (real_batch + ipc * factor^2).
     """
     facts, classes = split.facts, len(split.facts.classes)
     start = random_real(split, ipc, factor, seed)
@@ -68,4 +68,5 @@ def _real_batch(split: Split, count: int, seed: int, step: int) -> Tensor:
     smallest = int(np.bincount(split.train_labels).min())
     rows = [rng.permutation(np.flatnonzero(split.train_labels == label))[: min(count, smallest)]
             for label in range(len(split.facts.classes))]
-    return torch.from_numpy(split.train_images[np.concatenate(rows)].astype(np.float32) / 255)
+    chosen = split.train_images[np.concatenate(rows)].astype(np.float32)
+    return torch.from_numpy(chosen / (255 if split.train_images.dtype == np.uint8 else 1))

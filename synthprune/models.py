@@ -132,13 +132,20 @@ def initial_state(network: nn.Module, seed: int) -> State:
     PyTorch's default for layers with bias (uniform within 1/sqrt(fan-in)); He normal by fan-out for the ResNets'
     convolutions, which have none; norms start at gain 1, shift 0, and empty running statistics. Each tensor has a
     random stream of its own, named after it, so that no tensor depends on the order in which others are drawn.
+    Raises Problem for a layer of another kind: take `state_of` your network as its initialisation.
     """
     state: State = {}
     for prefix, module in network.named_modules():
         for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             full = f"{prefix}.{name}" if prefix else name
+            if not isinstance(module, (nn.Conv2d, nn.Linear, *_NORMS)):
+                raise Problem(f"no initialisation is known of '{full}' ({type(module).__name__}): start from state_of(network)")
             state[full] = _initial_tensor(module, name, value, generator(seed, f"init/{full}"))
     return {name: state[name] for name in network.state_dict()}
+
+
+# What starts at gain 1 and shift 0.
+_NORMS = (nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
 
 
 def _initial_tensor(module: nn.Module, name: str, value: Tensor, rng: np.random.Generator) -> Tensor:
@@ -154,10 +161,17 @@ def _initial_tensor(module: nn.Module, name: str, value: Tensor, rng: np.random.
 
 
 def network_with(network: nn.Module, state: State, device: str = "cpu") -> nn.Module:
-    """A fresh copy of the (meta) `network` on `device`, holding a copy of `state`."""
-    real = copy.deepcopy(network).to_empty(device=device)
+    """A fresh copy of `network` on `device`, holding a copy of `state`."""
+    real = copy_on(network, device)
     real.load_state_dict(state)
     return real
+
+
+def copy_on(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """A copy of `network` on `device`: without values if it is on the meta device, as `build` makes it."""
+    made = copy.deepcopy(network)
+    # What is no part of the state, as a buffer that is not persistent, has its value from the network alone.
+    return made.to_empty(device=device) if any(value.is_meta for value in made.parameters()) else made.to(device)
 
 
 def state_of(network: nn.Module) -> State:

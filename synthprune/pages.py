@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import html
 import json
+from collections import Counter
 from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from synthprune import claims, scoreboard, specs
-from synthprune.chapter import made_words, open_store, profile_words
-from synthprune.experiments.settings import parameters
-from synthprune.figures import Verdict
-from synthprune.home import sources
+from synthprune import claims, findings, scoreboard, specs
+from synthprune.chapter import STALE, made_words, open_store, profile_words
+from synthprune.figures import DARK, LIGHT, Verdict
+from synthprune.figures.words import listed
+from synthprune.findings import REFERENCE
+from synthprune.home import sources, write_whole
 from synthprune.problems import Problem
-from synthprune.solve import solve, unobtainable
+from synthprune.store import Store
 
 UNWRITTEN = "its chapter is not written yet"
-
-REFERENCE = "laptop"
-"""The profile whose shipped verdicts the scoreboard shows beside this run's."""
 
 
 def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]], absent: Mapping[str, str]) -> None:
@@ -34,7 +33,8 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
               for claim in ledger}
     _check_prose(root, judged)
     pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
-             "hero": _hero(profile), "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
+             "hero": front(findings.stored(profile, open_store()), judged),
+             "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
     for chapter, reason in absent.items():
         (root / "book" / f"{chapter}.ipynb").unlink(missing_ok=True)
         pages[chapter] = absent_page(chapter, profile, reason)
@@ -42,6 +42,8 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
         (root / "book" / f"{chapter}.md").unlink(missing_ok=True)
     for name, text in pages.items():
         (root / "book" / f"{name}.md").write_text(text, encoding="utf-8")
+    if profile == REFERENCE and (root / "README.md").exists():
+        write_readme(root, shipped())
 
 
 def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
@@ -56,12 +58,12 @@ def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
 
 
 def absent_page(chapter: str, profile: str, reason: str) -> str:
-    """What stands for a chapter whose data are not here: its own first words, and which data to get and how."""
+    """What stands for a chapter without results: its own first words, and why (which data to get and how, what to compute)."""
     cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    before = list(takewhile(lambda cell: cell["cell_type"] == "markdown", cells))[:-1]  # the last introduces the parameters
-    opening = "\n\n".join("".join(cell["source"]) for cell in before)
-    box = Verdict("open", "Not run", f"Profile {profile} needs data for this chapter that are not on the machine that built this"
-                  f" book: {reason}. Nothing else stands in their place.")
+    before = takewhile(lambda cell: cell["cell_type"] == "markdown", cells)
+    opening = "\n\n".join("".join(cell["source"]) for cell in before).partition("\n## Parameters")[0].rstrip()
+    box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
+                  f" chapter: {reason}. Nothing else stands in their place.")
     return f"{opening}\n\n{box._repr_html_()}\n"
 
 
@@ -76,22 +78,90 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
              f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead><tbody>"]
     for chapter, r in records.items():
         old = [kind for kind, version in r["versions"].items() if specs.stale(kind, version)]
+        old += sorted({reason.partition(";")[0] for reason in r["absent"].values() if reason.startswith(STALE)})
         cells = [profile_words(r), f"stale ({', '.join(old)})" if old else "fresh",
-                 f"{len(r['results'])} results, digest {r['digest'][:12]}", f"{r['core_seconds']:.0f}",
-                 f"{r['page_seconds']:.1f}"]
+                 f"{len(r['results'])} of {len(r['results']) + len(r['absent'])} results, digest {r['digest'][:12]}",
+                 f"{r['core_seconds']:.0f}", f"{r['page_seconds']:.1f}"]
         lines.append(f'<tr><th scope=row><a href="{chapter}.html">{chapter}</a></th>'
                      + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
                      + f'<td class="text">{html.escape(made_words(r))}</td></tr>')
     return "\n".join([*lines, "</tbody></table></div></div>", ""])
 
 
-def _hero(profile: str) -> str:
-    """The front page's figure, from this build's results."""
-    from synthprune.experiments.stability import Parameters, paths
-    from synthprune.figures.stability import hero
+def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.Judgement]) -> str:
+    """MyST Markdown that follows the paper's claim: answer, one figure, what was found, what cannot be told, the scale."""
+    said = findings.page(chapters)
+    found = f'<div class="found"><h2 id="what-we-found">What we found</h2>{_found(said)}</div>' if said.scale else ""
+    top = (f'<div class="front"><p class="answer"><strong>Our answer.</strong> {html.escape(said.answer)}</p>'
+           f'<div class="front__body{" full-width" if found else ""}">{_hero(chapters)}{found}</div></div>')
+    return "\n".join([top, "", *(_limits(said, judged) if said.scale else [])])
 
-    p = parameters(Parameters, "04_stability", {"profile": profile})
-    if unobtainable(paths(p), open_store()):
-        return "*The data of this profile are not on the machine that built this book.*\n"
-    shown = hero(p, solve(paths(p), open_store()))._repr_html_()
-    return shown.replace('"synthprune">', '"synthprune hero">', 1) + "\n"
+
+def _found(said: findings.Page) -> str:
+    """HTML: a line for each finding; what they lead to is the chapter that measures them."""
+    lines = [" ".join(f'<a href="{one.chapter}.html">{html.escape(words)}</a> <span>({html.escape(numbers)}).</span>'
+                      for words, numbers in one.sentences) for one in said.findings]
+    items = "".join(f"<li>{line}</li>" for line in lines)
+    return (f"<ul>{items}</ul>" if items else "") + f'<p class="note">{html.escape(" ".join(_notes(said)))}</p>'
+
+
+def _notes(said: findings.Page) -> list[str]:
+    """What the lines leave unsaid: what is not measured, and what brackets are."""
+    notes = [f"Not measured yet: {listed(said.unmeasured)}."] if said.findings and said.unmeasured else []
+    return [*notes, BRACKETS] if said.findings else ["Nothing is measured yet."]
+
+
+BRACKETS = "Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval of each; ridges of the training error."
+
+
+def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
+    """The one figure, as HTML."""
+    figure = findings.figure(chapters)
+    if figure is None:
+        return "<p>The results behind the figure are not on the machine that built this book.</p>"
+    return figure._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
+
+
+def _limits(said: findings.Page, judged: Mapping[str, claims.Judgement]) -> list[str]:
+    """MyST Markdown: what the measurements leave open, and how far their scale is from the paper's."""
+    words = Counter(judgement.words for judgement in judged.values() if judgement.state == "open")
+    untold = f"These intervals do not tell: {'; '.join(said.untold)}." if said.untold else ""
+    rows = "".join(f"<tr><th scope=row>{what}</th><td>{paper}</td><td>{ours}</td></tr>" for what, paper, ours in said.scale)
+    return ["## What cannot be told", "", untold,
+            f"Of the {len(judged)} statements in the ledger, {listed([f'{n} read *{word}*' for word, n in words.items()])}"
+            " ([scoreboard](scoreboard.md))." if words else "",
+            "What does not hold at one scale is not refuted at another, and one network on one data set speaks for itself alone.",
+            "", "## How far this is from the paper", "",
+            '<div class="numbers"><div class="table-scroll" tabindex="0" role="region" aria-label="The paper\'s scale and ours">',
+            "<table><thead><tr><td></td><th scope=col>paper</th><th scope=col>ours</th></tr></thead>",
+            f"<tbody>{rows}</tbody></table></div></div>", ""]
+
+
+FIGURE = f"results/{REFERENCE}/findings-{{}}.svg"
+MARKS = ("<!-- findings -->", "<!-- /findings -->")
+
+
+def shipped() -> dict[str, findings.Chapter]:
+    """What the README's findings are made from: the results that ship, and no others that may be in this user's store."""
+    results = sources() / "results"
+    return findings.stored(REFERENCE, Store(results / "none", shelves=[results]))
+
+
+def write_readme(root: Path, chapters: Mapping[str, findings.Chapter]) -> None:
+    """Write the README's findings between their marks, and the figure that they stand under, from these chapters."""
+    figure, file = findings.figure(chapters), root / "README.md"
+    for style in (LIGHT, DARK) if figure else ():
+        write_whole(root / FIGURE.format(style.scheme), figure.panels[0].svg(style))
+    before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0])
+    text = f"{before}{MARKS[0]}\n{readme_block(chapters)}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    write_whole(file, text.encode())
+
+
+def readme_block(chapters: Mapping[str, findings.Chapter]) -> str:
+    """Markdown: figure, answer and findings, a line each."""
+    said, figure = findings.page(chapters), findings.figure(chapters)
+    picture = [f'<picture><source media="(prefers-color-scheme: dark)" srcset="{FIGURE.format("dark")}"><img'
+               f' src="{FIGURE.format("light")}" alt="{html.escape(figure.panels[0].alt)}"></picture>', ""] if figure else []
+    lines = ["- " + " ".join(f"[{words}](notebooks/{one.chapter}.ipynb) ({numbers})." for words, numbers in one.sentences)
+             for one in said.findings]
+    return "\n".join([*picture, f"**Our answer.** {said.answer}", *lines, " ".join(_notes(said))])

@@ -76,16 +76,16 @@ def random_like(masks: Masks, seed: int) -> Masks:
     return {name: torch.from_numpy(drawn[name] < int(mask.sum())).view_as(mask) for name, mask in masks.items()}
 
 
-def rewound(initial: State, trained: State, masks: Masks, rewind: str) -> State:
+def rewound(initial: State, trained: State, masks: Masks, rewind: str | int) -> State:
     """The state from which a pruned network is retrained, pruned weights at zero.
 
     `rewind` "full": every parameter and buffer returns to `initial`, as the paper's text says. "weights": only the
     prunable weights return; biases, norm gains and shifts and running statistics stay as trained, as the authors' code
-    does. (For rewinding to epoch k, `initial` is the state at epoch k and `rewind` is "full".)
+    does; of `trained` only these are needed. An epoch k: as "full", where `initial` is the state at epoch k.
     """
-    if rewind not in ("full", "weights"):
+    if rewind not in ("full", "weights") and not isinstance(rewind, int):
         raise ValueError(rewind)
-    start = dict(initial) if rewind == "full" else {k: initial[k] if k in masks else trained[k] for k in initial}
+    start = {k: initial[k] if k in masks else trained[k] for k in initial} if rewind == "weights" else initial
     return apply_masks(start, masks)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from synthprune.machine import gpus, keep_freed_memory
@@ -62,14 +62,14 @@ def missing(requests: Mapping[str, Entry], store: Store) -> list[Entry]:
     """What must be computed for the requests, parents first: nothing that only a stored result would need."""
     ordered: dict[Entry, None] = {}
 
-    def visit(entry: Entry, stored: Callable[[Entry], bool]) -> None:
-        if entry not in ordered and not stored(entry):
+    def visit(entry: Entry) -> None:
+        if entry not in ordered and not store.has(entry):
             for parent in entry.parents:
-                visit(parent, store.holds)
+                visit(parent)
             ordered[entry] = None
 
     for entry in requests.values():
-        visit(entry, store.has)
+        visit(entry)
     return list(ordered)
 
 
@@ -125,8 +125,8 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
         run, futures = f"{os.getpid()}-{time.time_ns()}", {}
         for rank, entry in enumerate(todo):
             needed = [futures[parent] for parent in entry.parents if parent in futures]
-            futures[entry] = client.submit(_on_worker, entry, store.root, needed, key=f"{entry.kind}-{entry.key}-{run}",
-                                           pure=False, priority=-rank, retries=0)
+            futures[entry] = client.submit(_on_worker, entry, store.root, store.shelves, needed, pure=False, priority=-rank,
+                                           retries=0, key=f"{entry.kind}-{entry.key}-{run}")
         lines = {future: describe(entry) for entry, future in futures.items()}
         for done, future in enumerate(as_completed(list(futures.values())), 1):
             if future.status != "error":
@@ -143,7 +143,7 @@ def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int
         raise first
 
 
-def _on_worker(entry: Entry, root: Path, parents: list[str]) -> str:
+def _on_worker(entry: Entry, root: Path, shelves: Iterable[Path], parents: list[str]) -> str:
     """Compute one entry in a worker, on a GPU of its own where there are any; `parents` is what Dask waits for."""
     from distributed import get_worker
 
@@ -151,7 +151,7 @@ def _on_worker(entry: Entry, root: Path, parents: list[str]) -> str:
     if isinstance(name, int) and gpus():
         os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
     keep_freed_memory()
-    _compute_in_turn(entry, Store(root), alone=False)
+    _compute_in_turn(entry, Store(root, shelves), alone=False)
     return entry.key
 
 

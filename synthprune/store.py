@@ -2,7 +2,8 @@
 
 `<root>/<kind>/<key>/` holds spec.json, arrays.safetensors, metrics.json, provenance.json and checksums.json. An entry
 is built in `<root>/tmp/` and renamed into place while its lock is held, so a kill leaves either nothing or everything.
-Shelves are read-only files of light results that ship with the book: `results/<profile>/<chapter>.{json,safetensors}`.
+Shelves are folders of light results that ship with the book: `<profile>/<chapter>.{json,safetensors}`, read-only but for
+`export`. What the results rest on does not ship, but where it came from does: `<profile>/provenance.json`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ class Store:
     def __init__(self, root: Path | None = None, shelves: Iterable[Path] = ()) -> None:
         self.root = (root or home() / "store").absolute()
         self.shelves = tuple(shelves)
-        self._shelved: dict[str, tuple[Path, dict[str, Any]]] | None = None
+        self._shelved: dict[str, Shelf] | None = None
+        self._behind: dict[str, tuple[str, Metrics]] = {}
 
     def path(self, entry: Entry) -> Path:
         return self.root / entry.kind / entry.key
@@ -86,24 +88,27 @@ class Store:
             return read(self.path(entry))
         if entry.key not in self._shelf():
             raise Problem(f"{entry.kind} {entry.key[:12]} is not in the store {self.root}")
-        file, record = self._shelf()[entry.key]
-        try:
-            arrays = _load(file.with_suffix(".safetensors"), prefix=f"{entry.key}/")
-            result = Result(entry.key, arrays, record["metrics"], record["provenance"])
-            if result.digest != record["digest"]:
-                raise ValueError("its digest is another")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise Problem(f"{file}: the shipped result {entry.key[:12]} is damaged ({error}): fetch the file again") from None
-        return result
+        return self._shelf()[entry.key].get(entry.key)
+
+    def shipped(self, entry: Entry) -> Result:
+        """The result that ships, whatever is in the store. Raises Problem where it is damaged, KeyError where none does."""
+        return self._shelf()[entry.key].get(entry.key)
 
     def provenance(self, entry: Entry) -> Metrics:
         """Where a result came from, without reading its arrays. Raises Problem as `get` does."""
         if not self.holds(entry):
-            return self.get(entry).provenance
+            return self.whence(entry) or self.get(entry).provenance
         try:
             return json.loads((self.path(entry) / "provenance.json").read_bytes())
         except (OSError, ValueError):
             return read(self.path(entry)).provenance
+
+    def whence(self, entry: Entry) -> Metrics | None:
+        """Where an entry came from, also one that does not ship but that shipped results rest on; None if nobody knows."""
+        if self.holds(entry):
+            return self.provenance(entry)
+        shelf = self._shelf().get(entry.key)
+        return shelf.provenance(entry.key) if shelf else self._behind.get(entry.key, ("", None))[1]
 
     def put(self, entry: Entry, arrays: Arrays, metrics: Metrics, provenance: Metrics) -> None:
         """Add a result; if another process was first, its result stays. Call with the entry's lock held.
@@ -217,29 +222,108 @@ class Store:
     def remove(path: Path) -> None:
         shutil.rmtree(path)
 
-    def export(self, entries: Iterable[Entry], file: Path) -> int:
-        """Write the light ones of `entries` to the shelf `file` (.json and .safetensors beside it); returns how many."""
-        records, arrays = {}, {}
-        for entry in entries:
-            if entry.light:
-                result = self.get(entry)
-                arrays |= {f"{entry.key}/{name}": array for name, array in result.arrays.items()}
-                records[entry.key] = entry.identity() | {"metrics": result.metrics, "provenance": result.provenance,
-                                                         "digest": result.digest}
-        write_whole(file.with_suffix(".safetensors"), _packed(arrays))
-        write_whole(file.with_suffix(".json"), _json(records))
-        return len(records)
+    def export(self, entries: Iterable[Entry], file: Path, elsewhere: Collection[str] = ()) -> set[str]:
+        """Add those of `entries` that are light and here to the shelf file `file` (.json and .safetensors beside it).
 
-    def _shelf(self) -> dict[str, tuple[Path, dict[str, Any]]]:
+        What the file holds already stays, but for keys that are `elsewhere`. Returns the keys that it holds now. The same
+        results give the same bytes; without any there is no file.
+        """
+        old = Shelf(file) if file.with_suffix(".json").exists() else None
+        held = {key: (old.records[key], old.get(key)) for key in old.records} if old else {}
+        held |= {entry.key: (entry.identity(), self.get(entry)) for entry in entries if entry.light and self.has(entry)}
+        held = {key: held[key] for key in sorted(held) if key not in elsewhere}
+        if held or old:
+            write_whole(file.with_suffix(".safetensors"), _packed(
+                {f"{key}/{name}": array for key, (_, result) in held.items() for name, array in result.arrays.items()}))
+            write_whole(file.with_suffix(".json"), listing("results", {
+                key: {"kind": spec["kind"], "version": spec["version"], "fields": spec["fields"], "metrics": result.metrics,
+                      "digest": result.digest} | result.provenance for key, (spec, result) in held.items()}))
+        return set(held)
+
+    def export_provenance(self, entries: Iterable[Entry], file: Path) -> None:
+        """Add to `file` where each of `entries` came from; what it says of others stays."""
+        known = unlisted("behind", json.loads(file.read_bytes())) if file.exists() else {}
+        known |= {entry.key: {"kind": entry.kind, "version": entry.version} | made for entry in entries
+                  if (made := self.whence(entry))}
+        write_whole(file, listing("behind", {key: {name: value for name, value in known[key].items() if name != "digest"}
+                                             for key in sorted(known)}))
+
+    def shelved(self, profile: str) -> dict[str, tuple[str, int]]:
+        """{key: (kind, version)} of all that ships of a profile (a name, or a file of that name), with what it rests on."""
+        profile = Path(profile).stem
+        records = {key: record for key, shelf in self._shelf().items() if shelf.file.parent.name == profile
+                   for record in [shelf.records[key]]} | {key: record for key, (of, record) in self._behind.items()
+                                                          if of == profile}
+        return {key: (record["kind"], record["version"]) for key, record in records.items()}
+
+    def _shelf(self) -> dict[str, Shelf]:
         if self._shelved is None:
-            files = sorted(file for shelf in self.shelves for file in shelf.glob("*/*.json"))
-            try:
-                self._shelved = {key: (file, record) for file in files
-                                 for key, record in json.loads(file.read_bytes()).items()}
-            except ValueError as error:
-                raise Problem(f"the shipped results in {', '.join(map(str, self.shelves))} are damaged ({error}): fetch them"
-                              " again") from None
+            self._shelved = {}
+            for file in sorted(file for folder in self.shelves for file in folder.glob("*/*.json")):
+                shelf = Shelf(file)
+                self._shelved |= dict.fromkeys(shelf.records, shelf)
+                self._behind |= {key: (file.parent.name, record) for key, record in shelf.behind.items()}
         return self._shelved
+
+
+class Shelf:
+    """One file of shipped results. Raises Problem where it is damaged."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file.with_suffix(".json")
+        self._arrays: tuple[Any, dict[str, list[str]], dict[str, list[int]]] | None = None
+        try:
+            content = json.loads(self.file.read_bytes())
+            self.records, self.behind = unlisted("results", content), unlisted("behind", content)
+        except (ValueError, AttributeError, LookupError, TypeError) as error:
+            raise Problem(f"{self.file}: the shipped results are damaged ({error}): fetch the file again") from None
+
+    def get(self, key: str) -> Result:
+        record = self.records[key]
+        try:
+            if self._arrays is None:  # its list of names is long, and is read once
+                stored, names = safe_open(self.file.with_suffix(".safetensors"), "numpy"), {}
+                for name in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
+                    names.setdefault(name.partition("/")[0], []).append(name)
+                self._arrays = stored, names, _bits(stored)
+            stored, names, bits = self._arrays
+            arrays = {name.removeprefix(f"{key}/"): _unpacked(stored, name, bits) for name in names.get(key, [])}
+            result = Result(key, arrays, record["metrics"], self.provenance(key))
+            if result.digest != record["digest"]:
+                raise ValueError("its digest is another")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise Problem(f"{self.file}: the shipped result {key[:12]} is damaged ({error}): fetch the file again") from None
+        return result
+
+    def provenance(self, key: str) -> Metrics:
+        return {name: value for name, value in self.records[key].items()
+                if name not in ("kind", "version", "fields", "metrics")}
+
+
+OF_ENTRY = frozenset({"kind", "version", "fields", "metrics", "digest", "seconds", "finished", "peak_memory_mb", "joules"})
+"""What a listing says of each entry; anything else is said once for all entries made alike."""
+
+
+def listing(what: str, records: Mapping[str, Metrics]) -> bytes:
+    """JSON, a line for each record: {"made": [...], what: {key: record}}, a record's "made" naming its place in the list."""
+    def split(record: Metrics) -> tuple[Metrics, str]:
+        return ({name: value for name, value in record.items() if name in OF_ENTRY},
+                _line({name: value for name, value in record.items() if name not in OF_ENTRY}))
+
+    parts = {key: split(record) for key, record in records.items()}
+    made = sorted({alike for _, alike in parts.values()})
+    lines = [f'"{key}": {_line(own | {"made": made.index(alike)})}' for key, (own, alike) in parts.items()]
+    return ('{"made": [\n' + ",\n".join(made) + f'\n],\n"{what}": {{\n' + ",\n".join(lines) + "\n}}\n").encode()
+
+
+def unlisted(what: str, content: Metrics) -> dict[str, Metrics]:
+    """The records of a listing, each whole again; none where it lists something else."""
+    return {key: {name: value for name, value in record.items() if name != "made"} | content["made"][record["made"]]
+            for key, record in content.get(what, {}).items()}
+
+
+def _line(value: Metrics) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def read(path: Path) -> Result:
@@ -264,18 +348,22 @@ def _packed(arrays: Arrays) -> bytes:
     return save(plain, metadata={"bits": json.dumps(shapes)})
 
 
-def _load(file: Path, prefix: str = "") -> Arrays:
-    arrays: Arrays = {}
+def _load(file: Path) -> Arrays:
     with safe_open(file, "numpy") as stored:
-        shapes = json.loads((stored.metadata() or {}).get("bits", "{}"))
-        for name in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
-            if not name.startswith(prefix):
-                continue
-            array = stored.get_tensor(name)
-            if name in shapes:
-                array = np.unpackbits(array, count=int(np.prod(shapes[name]))).astype(bool).reshape(shapes[name])
-            arrays[name.removeprefix(prefix)] = array
-    return arrays
+        bits = _bits(stored)
+        return {name: _unpacked(stored, name, bits) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+
+
+def _bits(stored: Any) -> dict[str, list[int]]:
+    """The shapes of the bool arrays of an open safetensors file."""
+    return json.loads((stored.metadata() or {}).get("bits", "{}"))
+
+
+def _unpacked(stored: Any, name: str, bits: Mapping[str, list[int]]) -> np.ndarray:
+    array = stored.get_tensor(name)
+    if name not in bits:
+        return array
+    return np.unpackbits(array, count=int(np.prod(bits[name]))).astype(bool).reshape(bits[name])
 
 
 def _json(value: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthprune import engine
+from synthprune.data.arrays import facts_of
 from synthprune.data.augment import changed, cutmix, drawn
 from synthprune.data.facts import Facts
 from synthprune.data.photo import photo
-from synthprune.models import Masks, State, network_with, state_of
+from synthprune.models import Masks, State, copy_on, network_with, state_of
 from synthprune.seeds import generator
 
 
@@ -32,10 +32,16 @@ class Resident:
     augmentation: str = "diffaug"
 
     @classmethod
-    def of(cls, images: np.ndarray, labels: np.ndarray, facts: Facts, device: str) -> Resident:
+    def of(cls, images: np.ndarray, labels: np.ndarray, facts: Facts | None = None, device: str = "cpu") -> Resident:
+        """Images (n, c, h, h), uint8 or float, and integer labels (n,), as they are.
+
+        `facts` hold their mean and deviation and say how they are augmented (None: see `data.arrays.facts_of`).
+        """
+        facts = facts or facts_of(images, labels)
+        pixels = images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
         mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
-        return cls(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), mean, std, facts.flip,
-                   facts.augmentation)
+        return cls(torch.from_numpy(pixels).to(device), torch.from_numpy(labels.astype(np.int64, copy=False)).to(device), mean,
+                   std, facts.flip, facts.augmentation)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,8 +114,9 @@ AT_ONCE = 2**18
 def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe: Recipe, *, order_seed: int,
           first_epoch: int = 0, stop_epoch: int | None = None, resume: Progress | None = None,
           checkpoint: Checkpoint | None = None, every_seconds: float = 300, compiled: bool = False) -> tuple[State, np.ndarray]:
-    """Train `network` (on the meta device) from `start` and return its last state and each epoch's mean training loss.
+    """Train `network` from `start` and return its last state and each epoch's mean training loss.
 
+    `network` gives the shapes alone (on the meta device, or any module of yours: it is copied) and its values are `start`'s.
     `masks` hold for every step: pruned weights start at zero, get no gradient and are never updated. Epochs run from
     `first_epoch` to `stop_epoch` (None: recipe.epochs), with the order, augmentation and learning rate that belong to
     each epoch: a training stopped and continued is the same as one that never stopped, bit for bit. `order_seed` is
@@ -213,11 +220,11 @@ def _update(parameters: State, gradients: State, momentum: State, masks: Masks, 
 class Evaluator:
     """Evaluates one network at many states on fixed images: one set of buffers and, if `compiled`, one compiled pass.
 
-    `network` is on the meta device. Memory does not depend on the number of states. Running statistics are the state's.
+    Memory does not depend on the number of states. Running statistics are the state's.
     """
 
     def __init__(self, network: nn.Module, data: Resident, *, compiled: bool = False, batch: int = 500) -> None:
-        self.model = copy.deepcopy(network).to_empty(device=data.labels.device)
+        self.model = copy_on(network, data.labels.device)
         if compiled:
             engine.rewritten(self.model)
         self._tensors, self._data, self._batch = self.model.state_dict(), data, batch

@@ -24,8 +24,8 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The demo book, built once from an empty store as a user builds it: (its folder, its SYNTHPRUNE_HOME)."""
     base = tmp_path_factory.mktemp("book")
     env = os.environ | {"SYNTHPRUNE_HOME": str(base / "home")}
-    done = subprocess.run([Path(sys.executable).parent / "synthprune", "book", "--into", base / "root"], env=env, check=False,
-                          capture_output=True, text=True, cwd=base)
+    done = subprocess.run([Path(sys.executable).parent / "synthprune", "book", "--profile", "demo", "--into", base / "root"],
+                          env=env, check=False, capture_output=True, text=True, cwd=base)
     assert done.returncode == 0, done.stderr
     assert "The book is ready" in done.stdout
     return base / "root", base / "home"

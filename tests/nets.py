@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from synthprune.data.datasets import facts
 from synthprune.models import State, build, initial_state
 from synthprune.training import Resident
+
+SMALL = str(Path(__file__).with_name("small.yaml"))
+"""A profile of tests' own."""
 
 
 def convnet(width: int = 4, norm: str = "instance") -> torch.nn.Module:

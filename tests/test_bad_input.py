@@ -336,7 +336,7 @@ def test_a_missing_data_set_says_how_to_import_it(refused: Refused) -> None:
 
 
 def test_a_missing_synthetic_set_names_the_nearest(home: Path) -> None:
-    with pytest.raises(Problem, match=r"'mtt10@0f71478c0686' is not on this machine \(none is imported yet\): import it with"
+    with pytest.raises(Problem, match=r"'mtt10@0f71478c0686' is not on this machine \(.*\): import it with"
                                       r" 'synthprune data import mtt10 PATH --of DATASET'"):
         published("mtt10@0f71478c0686", "cifar10")
     full, _ = kept(home)

@@ -192,13 +192,11 @@ def test_the_network_learns_between_matchings() -> None:
 
 
 def test_one_image_per_class_beats_random_real_images_with_the_same_decode() -> None:
-    gains = [accuracy(gradient_matching(load("digits"), ipc=1, factor=2, steps=30, inner=10, lr=LEARNING_RATE, real_batch=32,
+    # Measured: 7.5 points (81.6 to 89.7 % for random images, 91.9 to 94.4 % condensed), the least of five 3.6.
+    gains = [accuracy(gradient_matching(load("digits"), ipc=1, factor=2, steps=30, inner=10, lr=0.05, real_batch=32,
                                         trained_images=200, width=16, seed=seed), seed)
              - accuracy(random_real(load("digits"), 1, 2, seed), seed) for seed in range(3)]
     assert np.mean(gains) > 3, gains
-
-
-LEARNING_RATE = 0.05
 
 
 def test_the_command_makes_a_set_files_it_and_goes_on_where_it_was_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,13 +207,13 @@ def test_the_command_makes_a_set_files_it_and_goes_on_where_it_was_stopped(home:
         return done.stdout
 
     made = run()
-    full = imported()[0]
+    full = next(name for name in imported() if name.startswith("mine@"))  # beside what ships
     assert made.startswith(f"{full}: 10 stored images of 16 pixels, decode factor 2")
     entry = specs.Condensed(dataset=specs.Dataset(name="digits", pixels=16), ipc=1, factor=2, steps=2, width=4)
     assert f"condensed {entry.key[:12]}" in made and Store().get(entry).metrics["name"] == full.split("@")[1]
     monkeypatch.setattr("synthprune.compute.gradient_matching", None)
     assert run() == made  # stored, so not made again
-    assert "distilled" in run("--method", "distilled") and len(imported()) == 2
+    assert "distilled" in run("--method", "distilled") and len([name for name in imported() if name.startswith("mine@")]) == 2
 
 
 def test_a_stop_costs_no_more_than_what_came_after_the_last_checkpoint(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

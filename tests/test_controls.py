@@ -69,7 +69,8 @@ HEIGHTS = {"dense": 0.06, "synthetic": 0.01, "like": 0.03, "real": 0.02, "q20": 
 @pytest.fixture
 def profile(tmp_path: Path) -> str:
     """The laptop's profile with a few cells of our own."""
-    base = {name: value for name, value in read_profile("laptop").items() if name != "cells"}
+    base = {name: value for name, value in read_profile("laptop").items() if name not in ("cells", "units")}
+    base |= {"train_per_class": 1000, "synthetic": "mtt10@0f71478c0686", "synthetic_factor": 1}
     base["chapters"] = {CHAPTER: {"levels": [4], "orders": [0, 1], "points": 11}}
     (tmp_path / "own.yaml").write_text(PROFILE.replace("<base>", yaml.safe_dump(base)))
     return str(tmp_path / "own.yaml")
@@ -228,6 +229,9 @@ def test_nothing_is_told_before_every_planned_initialisation_is_there(profile: s
 
     assert slope(whole) == (3, "")
     assert slope(without(whole, "q40: level 4, initialisation 2")) == (2, "2 of 3 initialisations")
+    # The ends alone would tell a difference: it is an initialisation's own only where the lengths between were run too.
+    ends = measures(p, without(whole, "q40: level 4, initialisation 2"))["barrier_longest_minus_shortest_search"]
+    assert ends.intervals[label].n == 2
     assert "barrier_per_doubling_of_search" not in measures(p, without(whole, "q40: "))
     # Five synthetic initialisations are planned, three of random real images: three pairs, and they are all.
     measure = measures(p, whole)["barrier_synthetic_minus_random_real"]

@@ -36,7 +36,8 @@ from synthprune.problems import Problem
 from synthprune.store import Result, Store
 
 LAYERS = {"classifier": (10, 8), "features.10": (5, 4), "features.2": (10, 30), "stem.0": (4, 5)}
-ONE = {"profile": "laptop", "scenes": ["convnet3-cifar10"], "seeds": [0, 1, 2]}
+ONE = {"profile": "laptop", "scenes": ["convnet3-cifar10"], "seeds": [0, 1, 2], "train_per_class": 1000, "second_level": 4,
+       "synthetic": "mtt10@0f71478c0686", "synthetic_factor": 1}
 
 
 def stored(arrays: dict[str, np.ndarray]) -> Result:

@@ -45,7 +45,9 @@ from synthprune.problems import Problem
 from synthprune.store import Result
 
 CHAPTER, SCENE = "03_distilled_pruning", "convnet3-cifar10"
-LAPTOP = {"profile": "laptop", "scene": SCENE, "levels": [0, 4, 9, 12], "seeds": [0, 1, 2]}
+SMALL = {"profile": "laptop", "scene": SCENE, "train_per_class": 1000, "synthetic": "mtt10@0f71478c0686", "synthetic_factor": 1,
+         "methods": ["imp", "synthetic", "random", "magnitude", "snip", "synflow"], "orders": [0, 1]}
+LAPTOP = SMALL | {"levels": [0, 4, 9, 12], "seeds": [0, 1, 2]}
 POINTS = {"imp": 60.0, "synthetic": 58.5, "random": 50.0, "magnitude": 55.0, "snip": 54.0, "synflow": 53.0, "dense": 64.0,
           "on synthetic": 40.0}
 
@@ -101,8 +103,9 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
 
 
 def test_a_scene_that_was_not_measured_is_left_out() -> None:
-    several = parameters(Parameters, CHAPTER, {"profile": "laptop", "seeds": [0], "levels": [4]})
-    one, results = made({"profile": "laptop", "scene": SCENE, "seeds": [0], "levels": [4]}, plain)
+    given = SMALL | {"seeds": [0], "levels": [4]}
+    several = parameters(Parameters, CHAPTER, given | {"scenes": [SCENE, "convnet3-cifar100"]})
+    one, results = made(given, plain)
     assert len(several.scenes) == 2 and [scene.scene for scene in measured_scenes(several, results)] == [SCENE]
     assert set(measures(several, results)["accuracy_synthetic_minus_imp"].intervals) == {f"{SCENE}, level 4"}
     assert len(in_scenes(accuracy_table, several, results).items) == 1 and measures(several, {}) == {}

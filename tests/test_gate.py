@@ -111,14 +111,14 @@ def test_a_chapter_without_its_data_says_which_and_how_and_shows_nothing_else() 
 
 def test_where_nothing_can_be_had_every_chapter_has_a_page_and_no_claim_a_verdict(
         home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The laptop book on a machine without CIFAR-10."""
+    """The laptop book on a machine without a result of its chapter."""
     from synthprune import book, pages
 
     monkeypatch.setattr(book, "CHAPTERS", {"04_stability": "stability"})
     monkeypatch.setattr(book, "_compile", lambda root: root / "index.html")
     monkeypatch.setattr(pages.claims, "load", lambda: [c for c in CLAIMS if c.chapter == "04_stability"])
     _, absent = book.build("laptop", tmp_path, lambda *_: None)
-    assert "the data set 'cifar10' is not on this machine" in absent["04_stability"]
+    assert "not computed yet; 'synthprune compute --profile laptop' goes on" in absent["04_stability"]
     assert "Not run" in (tmp_path / "book" / "04_stability.md").read_text()
     board = (tmp_path / "book" / "scoreboard.md").read_text()
     assert "*not run*" in board and "verdict--holds" not in board and "verdict--fails" not in board

@@ -31,7 +31,7 @@ from synthprune.figures.loss_landscape import flat, kind_table, network_table, p
 from synthprune.problems import Problem
 from synthprune.store import Result
 
-LAPTOP = {"profile": "laptop", "seeds": [0, 1, 2], "side": 9}
+LAPTOP = {"profile": "laptop", "seeds": [0, 1, 2], "side": 9, "orders": [0, 1, 2, 4], "three": [0, 1, 2]}
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 8**0.5
 """Four corners, each at distance 1 from the others."""
 FLAT = np.array([[-3, 1, 0], [3, 1, 0], [-3, -1, 0], [3, -1, 0]]) / 4
@@ -102,7 +102,7 @@ def test_paths_and_trainings_are_those_of_chapter_04() -> None:
     p = parameters(Parameters, "05_loss_landscape", {"profile": "laptop"})
     other = parameters(stability.Parameters, "04_stability", {"profile": "laptop"})
     keys = {entry.key for entry in stability.requests(other).values()}
-    shared = [path_name(p, kind, seed, (0, 1)) for kind in KINDS for seed in p.seeds]
+    shared = [path_name(p, kind, seed, tuple(p.orders[:2])) for kind in KINDS for seed in p.seeds]
     assert {requests(p)[name].key for name in shared} <= keys
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from nets import SMALL
 from scipy import stats as scipy_stats
 
 from synthprune.experiments import stability
@@ -29,7 +30,7 @@ from synthprune.figures.overview import accuracy_table, barrier_table, overview
 from synthprune.problems import Problem
 from synthprune.store import Result
 
-THREE = {"profile": "laptop", "scenes": ["convnet3-cifar10"], "other_sets": ["mtt1:1", "mtt50:50"], "seeds": [0, 1, 2]}
+THREE = {"profile": SMALL, "scenes": ["convnet3-cifar10"], "other_sets": ["mtt1:1", "mtt50:50"], "seeds": [0, 1, 2]}
 Height = Callable[[Parameters, str, int, int], tuple[float, float]]
 
 
@@ -131,7 +132,7 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
 def test_cost_on_cifar100_is_set_beside_the_same_networks_on_cifar10() -> None:
     accuracy = {("cifar10", "imp"): 0.6, ("cifar10", "synthetic"): 0.59, ("cifar100", "imp"): 0.5,
                 ("cifar100", "synthetic"): 0.44}
-    given = {"profile": "laptop", "scenes": ["convnet3-cifar10", "resnet10-cifar10", "convnet3-cifar100"]}
+    given = {"profile": SMALL, "scenes": ["convnet3-cifar10", "resnet10-cifar10", "convnet3-cifar100"]}
     p, results = made(given, lambda one, method, level, seed: (0.1, accuracy[one.dataset, method] + 0.1 * seed))
     cost = measures(p, results)["accuracy_cost_cifar100_minus_cifar10"]
     assert cost.intervals.keys() == {"convnet3-cifar100, level 4", "convnet3-cifar100, level 9"}

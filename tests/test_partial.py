@@ -13,7 +13,6 @@ from synthprune.experiments.overview import comparisons
 from synthprune.experiments.paths import complete, in_parts
 from synthprune.experiments.settings import Settings, in_scene, narrowed, overrides
 from synthprune.figures import LIGHT, Panel, loss_landscape, stability
-from synthprune.stats import untold
 
 CHAPTER = pytest.mark.parametrize("chapter", [chapter for chapter in CHAPTERS if chapter[:2] not in ("01", "10")])
 
@@ -27,7 +26,7 @@ def one_scheme(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def reasons(p: Settings, results: dict) -> set[str]:
     """Why the intervals that a chapter offers the ledger may decide nothing."""
     measures = getattr(experiment(p.chapter), "measures", lambda p, results: {})(p, results)
-    return {untold(of, measure.initialisations) for measure in measures.values() for of in measure.intervals.values()}
+    return {measure.untold(label) for measure in measures.values() for label in measure.intervals}
 
 
 VERDICTS = {f"<td>{words}</td>" for words in ("stable", "unstable", "rises more", "rises less")}
@@ -66,7 +65,7 @@ def test_a_missing_initialisation_is_said_and_leaves_no_verdict(chapter: str, tm
 
 
 @CHAPTER
-def test_one_initialisation_of_one_scene_is_enough(chapter: str, tmp_path: Path) -> None:
+def test_a_first_initialisation_is_enough(chapter: str, tmp_path: Path) -> None:
     """Not the first one, from which some chapters take more than from the others."""
     p = planned(chapter, tmp_path)
     results = only(everything(p), 12)

@@ -125,9 +125,10 @@ def test_what_is_compiled_early_or_late_is_not_counted() -> None:
 def test_the_images_it_says_pass_by_the_engine_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[int] = []
     compiled: list[str] = []
-    forward, batch = training._pass, training._batch
+    forward, step = training._pass, training._step
     monkeypatch.setattr(training, "_pass", lambda model, rows, *rest: passed.append(len(rows)) or forward(model, rows, *rest))
-    monkeypatch.setattr(training, "_batch", lambda data, rows, *rest: passed.append(len(rows)) or batch(data, rows, *rest))
+    monkeypatch.setattr(training, "_step", lambda model, momentum, masks, batch, *rest: passed.append(len(batch[1])) or step(
+        model, momentum, masks, batch, *rest))
     monkeypatch.setattr(engine, "works", lambda: True)
     monkeypatch.setattr(engine, "_compile", lambda function: compiled.append(function) or function)
 

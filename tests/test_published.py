@@ -163,7 +163,8 @@ def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
     if inside == "mtt/ipc10":
         from synthprune.experiments.settings import read_profile
 
-        assert found.name == "0f71478c0686" and read_profile("laptop")["synthetic"].endswith(found.name)
+        assert found.name == "0f71478c0686"
+        assert read_profile("laptop")["cells"]["mtt-10"]["synthetic"].endswith(f"@{found.name}")
 
 
 def test_a_set_of_another_size_is_used_at_that_size_alone(home: Path) -> None:

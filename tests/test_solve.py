@@ -71,15 +71,16 @@ def test_a_stored_result_needs_nothing_behind_it(kept: Store) -> None:
     assert trained(1, 0) in solve.missing({"it": one, "other": WANTED["Distilled 1"]}, kept)
 
 
-def test_a_mask_on_a_shelf_is_a_result_but_no_parent(kept: Store, tmp_path: Path) -> None:
-    """Whoever computes reads from the store alone; whoever only looks is content with the shelf."""
-    kept.put(subnetwork(1), {}, {}, {})
+def test_a_mask_on_a_shelf_need_not_be_found_again(kept: Store, tmp_path: Path) -> None:
+    """Whoever has an empty disk goes on from the masks that ship, here and on workers."""
+    here(subnetwork(1), kept)
     kept.export([subnetwork(1)], tmp_path / "results" / "demo" / "chapter")
-    empty = Store(tmp_path / "empty", shelves=[tmp_path / "results"])
-    assert solve.missing({"mask": subnetwork(1)}, empty) == []
-    for order in (1, -1):
-        both = dict([("mask", subnetwork(1)), ("weights", trained(1))][::order])
-        assert solve.missing(both, empty) == [MADE, subnetwork(1).round, subnetwork(1), trained(1)]
+    for workers in (1, 2):
+        empty = Store(tmp_path / f"empty {workers}", shelves=[tmp_path / "results"])
+        assert solve.missing({"mask": subnetwork(1), "weights": trained(1)}, empty) == [trained(1)]
+        found = solve.solve({"weights": trained(1)}, empty, workers=workers)["weights"]
+        assert found.digest == solve.solve({"weights": trained(1)}, kept, workers=1)["weights"].digest
+        assert [path.name for path in empty.entries()] == [trained(1).key]
 
 
 def test_stored_results_are_read_without_torch(kept: Store) -> None:

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from nets import SMALL
 
 from synthprune.chapter import Run, open_store
 from synthprune.claims import load
@@ -29,7 +30,7 @@ from synthprune.problems import Problem
 from synthprune.store import Result
 
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
-LAPTOP = {"profile": "laptop", "scene": "convnet3-cifar10", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
+LAPTOP = {"profile": SMALL, "scene": "convnet3-cifar10", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
 
 
 def made(given: dict, height: Callable[[str, int, int, int], float]) -> tuple[Parameters, dict[str, Result]]:
@@ -80,7 +81,7 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
 
 
 def test_a_scene_that_was_not_measured_is_left_out() -> None:
-    p = parameters(Parameters, "04_stability", {"profile": "laptop", "levels": [0, 4], "seeds": [0]})
+    p = parameters(Parameters, "04_stability", {"profile": SMALL, "levels": [0, 4], "seeds": [0]})
     one, results = made(LAPTOP | {"levels": [0, 4], "seeds": [0]}, lambda method, level, seed, k: 0.1)
     assert [scene.scene for scene in measured_scenes(p, results)] == [one.scene]
     assert set(measures(p, results)["error_barrier_dense"].intervals) == {one.scene}
@@ -105,10 +106,10 @@ def test_a_diverged_initialisation_leaves_no_verdict() -> None:
 
 
 def test_what_was_changed_of_a_profile_is_said() -> None:
-    p = parameters(Parameters, "04_stability", {"profile": "laptop", "seeds": [0], "epochs": "60"})
+    p = parameters(Parameters, "04_stability", {"profile": SMALL, "seeds": [0], "epochs": "60"})
     assert overrides(p) == {"seeds": [0]}
     words = re.sub("<[^>]+>", "", setting(p))
-    assert words.startswith("Profile laptop, with seeds=[0]. Data: 1000 training images per class of CIFAR-10 at 16 pixels.")
+    assert words.startswith(f"Profile {SMALL}, with seeds=[0]. Data: 1000 training images per class of CIFAR-10 at 16 pixels.")
     assert "decide nothing" not in words and "decide nothing" in setting(parameters(Parameters, "04_stability", {}))
 
 

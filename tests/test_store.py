@@ -234,7 +234,7 @@ def shelf(kept: Store, tmp_path: Path) -> Path:
     """results/demo/chapter.*, with a mask, a path, and weights that were asked for but do not ship."""
     for entry in (MASK, WEIGHTS, PATHS[0]):
         kept.put(entry, ARRAYS, METRICS | {"key": entry.key}, {"seconds": 1})
-    assert kept.export([MASK, WEIGHTS, PATHS[0]], tmp_path / "results" / "demo" / "chapter") == 2
+    assert kept.export([MASK, WEIGHTS, PATHS[0]], tmp_path / "results" / "demo" / "chapter") == {MASK.key, PATHS[0].key}
     return tmp_path / "results"
 
 
@@ -270,7 +270,7 @@ def flip_an_array(shelf: Path) -> None:
 
 def change_a_number(shelf: Path) -> None:
     file = shelf / "demo" / "chapter.json"
-    file.write_text(file.read_text().replace('"sparsity": 0.2', '"sparsity": 0.3'))
+    file.write_text(file.read_text().replace('"sparsity":0.2', '"sparsity":0.3'))
 
 
 def cut(name: str) -> object:

@@ -6,11 +6,13 @@ Frankle et al. (2020); the paper's section 4 and figures 3, 4 and 6.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
 from synthprune.models import Masks, State
 from synthprune.pruning import apply_masks
 from synthprune.training import Evaluator, Resident
@@ -24,6 +26,13 @@ class PathLosses:
     train_error: np.ndarray
     test_loss: np.ndarray
     test_error: np.ndarray
+
+    def barrier(self, of: str = "train_error", at: Literal["midpoint", "highest"] = "highest") -> float:
+        """How much higher the path lies than the mean of its ends, in the unit of `of` ("train_loss", "test_error", ...).
+
+        At its highest point, as Frankle et al. (2020) say, or at its "midpoint", as the paper does (figure 6).
+        """
+        return float({"midpoint": midpoint_barrier, "highest": highest_barrier}[at](getattr(self, of)))
 
 
 def interpolate(first: State, second: State, beta: float, masks: Masks) -> State:

@@ -7,6 +7,7 @@ import functools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError
@@ -16,6 +17,9 @@ from synthprune.data.facts import Facts, facts
 from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
+
+if TYPE_CHECKING:
+    from synthprune.training import Resident
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class Split:
     @property
     def pixels(self) -> int:
         return self.train_images.shape[-1]
+
+    def resident(self, device: str = "cpu") -> tuple[Resident, Resident]:
+        """Training and test images on a device, as `train` and `path_losses` take them."""
+        from synthprune.training import Resident
+
+        return (Resident.of(self.train_images, self.train_labels, self.facts, device),
+                Resident.of(self.test_images, self.test_labels, self.facts, device))
 
     @property
     def whitened(self) -> bool:

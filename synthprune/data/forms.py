@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthprune.data import arrays
+from synthprune.data import tensors
 from synthprune.data.facts import Facts, facts
 from synthprune.data.images import read_classes
 from synthprune.data.synthetic import SyntheticSet, check, hard
@@ -54,19 +54,19 @@ NOTHING = Told()
 
 def read_set(path: Path, name: str, factor: int, told: Told = NOTHING) -> SyntheticSet:
     """A published set for data set `name`, of whatever form, with notes on how it was read. Raises Problem for no form."""
-    if path.suffix in arrays.SUFFIXES:
+    if path.suffix in tensors.SUFFIXES:
         return read_tensors(path, name, factor, told)
     return read_images(path, name, factor, told.inside, told)
 
 
 def read_tensors(path: Path, name: str, factor: int, told: Told = NOTHING) -> SyntheticSet:
-    """Images and labels of a file as `arrays.read_pair` finds them.
+    """Images and labels of a file as `tensors.read_pair` finds them.
 
     Images integers of 0 to 255, or floats whose numbers tell their space (SPACES), channels first or last. Labels one
     integer per image, in any order, or one number per class and image: probabilities or logits, kept soft.
     """
     known, where = facts(name), str(path)
-    images, labels = arrays.read_pair(path, told.images, told.labels)
+    images, labels = tensors.read_pair(path, told.images, told.labels)
     images = _channels_first(images, known, told.pixels or known.pixels)
     labels, label_note = _labels(labels, where, told.soft)
     if len(labels) != len(images) or not len(labels):

@@ -8,7 +8,7 @@ from types import ModuleType
 from synthprune.problems import Problem, nearest
 
 CHAPTERS = {
-    "01_introduction": "introduction",
+    "01_introduction": "introduction", "01_method": "method",
     "02_preliminaries": "preliminaries",
     "03_distilled_pruning": "distilled_pruning", "04_stability": "stability", "05_loss_landscape": "loss_landscape",
     "06_hessian": "hessian", "07_overview": "overview", "08_lottery_tickets": "lottery_tickets", "09_discussion": "discussion",

@@ -118,6 +118,10 @@ class Settings(BaseModel):
         """Epochs of every round of a search on real data."""
         return self.search_epochs or self.epochs
 
+    def real_draw(self, init_seed: int) -> int:
+        """Which random real images an initialisation is compared on: others for each, so that an interval covers the draw."""
+        return init_seed
+
     @field_validator("rewind")
     @classmethod
     def _known_rewind(cls, value: str) -> str:
@@ -158,6 +162,10 @@ class Distilling(Settings):
         if value not in ("distilled", "condensed"):
             raise ValueError("this chapter makes a set of its own: leave it at distilled, or say condensed")
         return value
+
+    def real_draw(self, init_seed: int) -> int:
+        """Those that the distillation begins at, for every initialisation."""
+        return 0
 
     @field_validator("pixels")
     @classmethod
@@ -349,7 +357,7 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
         return specs.AtInitialisation(criterion=method, seed=init_seed if method == "random" else p.search_seed)
     if method in ("like synthetic", "like imp"):
         return specs.SameDensities(of=search(p, method.removeprefix("like "), init_seed), seed=init_seed)
-    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p, init_seed),
+    data = {"imp": specs.Real(), "imp, steps of synthetic": specs.Real(), "coreset": coreset(p, p.real_draw(init_seed)),
             "noise": specs.Noise(ipc=p.synthetic_per_class, factor=p.synthetic_factor, seed=0)}.get(method) or synthetic_data(p)
     if method == "shuffled":
         data = specs.Shuffled(of=data, seed=0)
