@@ -19,10 +19,11 @@ from pictures import Toucher, file_of, folder_of, picture, real, tar_of
 from PIL import Image
 
 from synthprune.data import datasets
-from synthprune.data.datasets import average, import_dataset, load
+from synthprune.data.datasets import average, load
 from synthprune.data.facts import CIFAR10, CIFAR100, FACTS, IMAGENET10
 from synthprune.data.forms import read_images
 from synthprune.data.images import by_content, content_hash, fingerprint
+from synthprune.data.imports import import_dataset
 from synthprune.data.synthetic import SyntheticSet, decode, keep, mix, noise, published, random_real, shuffled_labels
 from synthprune.data.whitening import zca
 from synthprune.problems import Problem

@@ -24,31 +24,25 @@ DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 """What unpacking a truncated, foreign or malicious tar may raise."""
 
 
-def read_classes(path: Path, pixels: int, channels: int, inside: str | None = "", photos_of: tuple[str, ...] | None = None,
-                 resized: bool = False) -> dict[str, np.ndarray]:
+def read_classes(path: Path, pixels: int, channels: int, inside: str | None = "", resized: bool = False) -> dict[str, np.ndarray]:
     """Images by class folder: {class name: uint8 (n, channels, pixels, pixels)}, classes and files in name order.
 
     `path` is a folder, a zip or a tar (compressed or not) of `<inside>/<class>/<file>`; `inside` None: wherever class
     folders lie, if that is one place. Archives are read in memory and never unpacked. RGBA and palette images are
-    converted; another size is refused, unless `resized`: the shorter side is then brought to `pixels`, the middle kept.
-    `photos_of`: read these classes only, of photographs of any size, treated likewise, as torchvision's Resize and
-    CenterCrop do.
+    converted; another size is refused, unless `resized`: see `squared`.
     Raises Problem for a missing, truncated, foreign or malicious file.
     """
     root = None if inside is None else PurePosixPath(inside).parts
 
     def wanted(name: str) -> bool:
         parts = PurePosixPath(name).parts
-        return (len(parts) >= 2 and (root is None or parts[:-2] == root) and name.lower().endswith(SUFFIXES)
-                and not any(part.startswith((".", "__MACOSX")) for part in parts)
-                and (photos_of is None or parts[-2] in photos_of))
+        return len(parts) >= 2 and (root is None or parts[:-2] == root) and is_image(name)
 
     budget = Budget(path)
-    read = _pixels if photos_of is None and not resized else _middle
     found: dict[str, np.ndarray] = {}
     for name, payload in files(path, wanted, budget):
         budget.spend(channels * pixels**2, f"image '{name}'")
-        found[name] = read(payload, f"{path}: {name}", pixels, channels)
+        found[name] = (_resized if resized else _pixels)(payload, f"{path}: {name}", pixels, channels)
     if not found:
         raise Problem(f"{path} holds no images under '{inside or '.'}/<class>/': is it the right file?")
     if len(places := sorted({PurePosixPath(name).parent.parent.as_posix() for name in found})) > 1:
@@ -60,24 +54,55 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
     return {name: np.stack(images) for name, images in classes.items()}
 
 
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, and not of what an archiver or a system has put beside it."""
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+
+
 def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
     with _opened(payload, where) as image:
         if image.size != (pixels, pixels):
             raise Problem(f"{where} has {image.size[0]} x {image.size[1]} pixels, not {pixels} x {pixels}")
-        deep = ";16" in str(image.tile)  # such a PNG says RGB, and would lose half its bits without a word
-        if image.mode not in ("RGB", "RGBA", "L", "P") or deep:
-            raise Problem(f"{where} has mode {image.mode}{' with 16 bits' if deep else ''}: convert it to 8-bit RGB")
+        if image.mode not in ("RGB", "RGBA", "L", "P") or _is_deep(image):
+            raise Problem(f"{where} has mode {image.mode}{' with 16 bits' if _is_deep(image) else ''}: convert it to 8-bit RGB")
         return _channels_first(image, channels)
 
 
-def _middle(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
+def _resized(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
+    with _opened(payload, where) as image:
+        return _channels_first(_middle(image, pixels), channels)
+
+
+def decoded(payload: bytes, where: str, pixels: int = 0) -> np.ndarray:
+    """An image file as `squared` has it. Raises Problem where it cannot be."""
+    with _opened(payload, where) as image:
+        return squared(image, pixels, where)
+
+
+def squared(image: Image.Image, pixels: int, where: str) -> np.ndarray:
+    """uint8 (1, h, h) of a grey image, (3, h, h) of any other, as it is; or brought to `pixels`: the shorter side, and of the
+    longer one the middle kept, as torchvision's Resize and CenterCrop do. Raises Problem for 16 bits, or another shape."""
+    if _is_deep(image):
+        raise Problem(f"{where} has mode {image.mode}, of more than 8 bits: convert it to 8-bit RGB or grey")
+    channels = 1 if image.mode in ("1", "L", "LA") else 3
+    if not pixels and image.width != image.height:
+        raise Problem(f"{where} has {image.width} x {image.height} pixels: say which square images are brought to, as with"
+                      f" --pixels {min(image.size)}")
+    return _channels_first(_middle(image, pixels) if pixels and image.size != (pixels, pixels) else image, channels)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Such a PNG may say RGB, and would lose half its bits without a word."""
+    return image.mode in ("I", "F") or ";16" in image.mode or ";16" in str(getattr(image, "tile", ""))
+
+
+def _middle(image: Image.Image, pixels: int) -> Image.Image:
     """ImageNet holds some grey and some CMYK photographs, and one PNG; all become colour, as in torchvision's loader."""
     from torchvision.transforms.functional import center_crop, resize
 
-    with _opened(payload, where) as image:
-        if max(image.size) > 100 * min(image.size):
-            raise ValueError(f"{image.width} x {image.height} pixels have no middle to keep")
-        return _channels_first(center_crop(resize(image.convert("RGB"), pixels), pixels), channels)
+    if max(image.size) > 100 * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels have no middle to keep")
+    return center_crop(resize(image.convert("RGB"), pixels), pixels)
 
 
 @contextlib.contextmanager

@@ -46,10 +46,16 @@ def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarra
         else:
             return _of_dictionary(content, path, images, "" if beside else labels, beside)
     if isinstance(content, Tensor | np.ndarray):
-        return _array(content, path, "images"), _labels_of(path, beside)
+        return plain(content, path, "images"), _labels_of(path, beside)
     if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(c, Tensor | np.ndarray) for c in content)):
         raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
-    return _array(content[0], path, "images"), _array(content[1], path, "labels")
+    return plain(content[0], path, "images"), plain(content[1], path, "labels")
+
+
+def entries(path: Path) -> dict[str, Tensor | np.ndarray] | None:
+    """Every array of a dictionary by its name; None where the file is no dictionary of arrays. Raises Problem as above."""
+    content = _loaded(path)
+    return _flat(content) if isinstance(content, Mapping) and not isinstance(content.get("data"), list | tuple) else None
 
 
 def _labels_of(path: Path, beside: Path | None) -> np.ndarray:
@@ -61,7 +67,7 @@ def _labels_of(path: Path, beside: Path | None) -> np.ndarray:
     content = _loaded(beside)
     if not isinstance(content, Tensor | np.ndarray):
         raise Problem(f"{beside} is not one tensor of labels")
-    return _array(content, beside, "labels")
+    return plain(content, beside, "labels")
 
 
 def _of_dictionary(content: Mapping, path: Path, images: str, labels: str, beside: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -70,13 +76,13 @@ def _of_dictionary(content: Mapping, path: Path, images: str, labels: str, besid
         raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
     chosen = _entry(entries, images, "images", path, [name for name, array in entries.items() if array.ndim >= 3])
     if beside is not None:
-        return _array(entries[chosen], path, "images"), _labels_of(path, beside)
+        return plain(entries[chosen], path, "images"), _labels_of(path, beside)
     count = len(entries[chosen])
     fitting = [name for name, array in entries.items() if array.ndim in (1, 2) and len(array) == count and name != chosen]
     if len(fitting) > 1 and len(named := [name for name in fitting if _affix(name) == _affix(chosen) != name]) == 1:
         fitting = named
     of = _entry(entries, labels, "labels", path, fitting)
-    return _array(entries[chosen], path, "images"), _array(entries[of], path, "labels")
+    return plain(entries[chosen], path, "images"), plain(entries[of], path, "labels")
 
 
 def _flat(content: Mapping, depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
@@ -112,7 +118,7 @@ def _affix(name: str) -> str:
     return "_".join(word for word in words if word.rstrip("s") not in ("image", "label", "x", "y", "img", "target", "data"))
 
 
-def _array(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
+def plain(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
     """As numpy has it, once it is known to be dense, numeric and no larger than the file allows."""
     width = max(4, value.dtype.itemsize)  # as float32, which they may become
     Budget(path).spend(math.prod(value.shape) * width, f"the tensor of {what}, of shape {tuple(value.shape)},")
