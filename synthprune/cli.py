@@ -48,6 +48,7 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
         output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None) -> None:
     """Compute what a chapter needs and execute its notebook."""
     from synthprune.book import execute
+    from synthprune.chance import flags
     from synthprune.chapter import open_store
     from synthprune.solve import solve
 
@@ -55,6 +56,8 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
     requests = _requests(chapter, given)
     with _progress() as report:
         solve(requests, open_store(), workers=workers, report=report)
+    for line in flags(requests.values(), open_store()):
+        typer.echo(f"warning: {line}", err=True)
     target = output or Path("_build") / "runs" / f"{chapter}.{Path(given['profile']).stem}.ipynb"
     record = execute(chapter, given, target)
     typer.echo(f"{target}: {len(record['results'])} results, digest {record['digest'][:12]}")
@@ -104,6 +107,7 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
 def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the profile, in its order; default: all.")] = [],  # noqa: B006
                   profile: Profile = "laptop", workers: Workers = None) -> None:
     """Compute what is missing of a profile's units, without making a page; it may be stopped and started at any time."""
+    from synthprune.chance import flags
     from synthprune.chapter import open_store
     from synthprune.machine import cores
     from synthprune.solve import fill
@@ -124,6 +128,8 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
         except Exception as error:  # of one entry, told when all that could be computed is there
             typer.echo(f"failed: {error or type(error).__name__}", err=True)
     asked = {entry for one in chosen for entry in one.requests.values()}
+    for line in flags(asked, store):
+        typer.echo(f"warning: {line}", err=True)
     there = sum(map(store.has, asked))
     typer.echo(f"{', '.join(one.name for one in chosen)}: {there} of {len(asked)} results are there")
     if there < len(asked):

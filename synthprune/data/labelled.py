@@ -88,9 +88,10 @@ def read_labelled(path: Path, told: Told = NOTHING, channels: int = 0, only: tup
     Raises Problem for what cannot be read, for text in place of labels, and where the two parts cannot be told.
     """
     found = _of_arrays(path, told) if path.suffix in tensors.SUFFIXES else _of_files(path, told, only)
+    channels, asked = channels or max(len(image) for images, _ in found.parts.values() for image in images), channels
     parts = {name: (_one_form(images, channels, f"{path}: its {name} images".replace("  ", " ")), _classes(labels, path))
              for name, (images, labels) in found.parts.items()}
-    grey = not channels and all(_is_grey(images) for images, _ in parts.values())
+    grey = not asked and all(_is_grey(images) for images, _ in parts.values())
     parts = {name: (images[:, :1] if grey else images, labels) for name, (images, labels) in parts.items()}
     return _in_two(parts, found.classes, path, told)
 
@@ -249,18 +250,15 @@ def _classes(labels: list[int], path: Path) -> np.ndarray:
 
 
 def _one_form(images: list[np.ndarray], channels: int, where: str) -> np.ndarray:
-    """(n, c, h, h): one side for all, colour if any is in colour. Raises Problem where sides differ."""
+    """(n, channels, h, h); a grey image has its one channel in all. Raises Problem where sides differ."""
     sides = Counter(image.shape[-1] for image in images)
     if len(sides) > 1:
         shown = ", ".join(f"{count} of {side} pixels" for side, count in sides.most_common(3)) + ", ..." * (len(sides) > 3)
         raise Problem(f"{where} are of {len(sides)} sizes ({shown}): say which they are brought to, as with --pixels"
                       f" {max(sides)}")
-    most = channels or max(len(image) for image in images)
-    if channels and any(len(image) > channels for image in images):
-        raise Problem(f"{where} are in colour, and must be grey")
-    out = np.empty((len(images), most, *images[0].shape[1:]), np.uint8)
+    out = np.empty((len(images), channels, *images[0].shape[1:]), np.uint8)
     for row, image in zip(out, images, strict=True):
-        row[:] = image  # a grey image has its one channel in all
+        row[:] = image
     return out
 
 
