@@ -32,7 +32,8 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
               else claims.evaluate(claim, {claim.chapter: absent.get(claim.chapter, UNWRITTEN)}, profile, decides=True)
               for claim in ledger}
     _check_prose(root, judged)
-    pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
+    others = None if profile == REFERENCE else claims.recorded(REFERENCE)
+    pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, others), "status": status_page(records),
              "hero": front(findings.stored(profile, open_store()), judged),
              "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
     for chapter, reason in absent.items():
