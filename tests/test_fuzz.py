@@ -5,6 +5,7 @@ SYNTHPRUNE_FUZZ says how many files of each form; the default takes seconds.
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import warnings
@@ -16,8 +17,10 @@ import pytest
 import torch
 from pictures import file_of, picture, tar_of, tiny
 from safetensors.numpy import save_file
+from scipy.io import savemat
 
 from synthprune.data.forms import read_set
+from synthprune.data.labelled import Told, read_labelled
 from synthprune.problems import Problem
 
 COUNT = int(os.environ.get("SYNTHPRUNE_FUZZ", "200"))
@@ -25,10 +28,11 @@ RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.random((10, 3, 32, 32), np.float32), np.arange(10)
 
 
-def zipped(path: Path) -> None:
+def zipped(path: Path, parts: tuple[str, ...] = ("",)) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, payload in tiny(1).items():
-            archive.writestr(name, payload)
+        for part in parts:
+            for name, payload in tiny(1, part).items():
+                archive.writestr(name, payload)
 
 
 def jpeg(path: Path) -> None:
@@ -44,6 +48,31 @@ FORMS = {
     "set.npz": lambda path: np.savez(path, x=IMAGES, y=LABELS),
     "packed.npz": lambda path: np.savez_compressed(path, x=IMAGES, y=LABELS),
     "set.safetensors": lambda path: save_file({"x": IMAGES, "y": LABELS}, path)}
+
+# Of real data, which are read by other code.
+OWN = {
+    "own.zip": lambda path: zipped(path, ("train/", "test/")),
+    "own.tar": lambda path: tar_of(tiny(1, "train/") | tiny(1, "test/"), path),
+    "own.npz": lambda path: np.savez(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS),
+    "own_binary.tar": lambda path: tar_of(cifar("bin"), path), "own_matlab.tar": lambda path: tar_of(cifar("mat"), path),
+    "own.parquet": lambda path: path.write_bytes(parquet())}
+
+
+def cifar(kind: str) -> dict[str, bytes]:
+    rows = np.column_stack([LABELS, (255 * IMAGES).reshape(10, -1)]).astype(np.uint8)
+    buffer = io.BytesIO()
+    savemat(buffer, {"data": rows[:, 1:], "labels": rows[:, :1]}, do_compression=True)
+    return {f"{name}.{kind}": rows.tobytes() if kind == "bin" else buffer.getvalue() for name in ("data_batch_1", "test_batch")}
+
+
+def parquet() -> bytes:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({"image": [{"bytes": file_of(picture(k)), "path": None} for k in range(10)],
+                                  "label": (LABELS % 5).tolist()}), buffer)
+    return buffer.getvalue()
 
 
 def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
@@ -67,18 +96,25 @@ def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, *OWN])
 def test_a_damaged_file_is_read_or_refused_in_one_line(form: str, tmp_path: Path) -> None:
     file = tmp_path / form
-    FORMS[form](file)
+    (FORMS | OWN)[form](file)
     whole, refused = file.read_bytes(), 0
-    read_set(file, "cifar10", 1)
+
+    def read() -> None:
+        if form in FORMS:
+            read_set(file, "cifar10", 1)
+        else:
+            read_labelled(file, Told(test=0.5 if form == "own.parquet" else 0))
+
+    read()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(COUNT):
         file.write_bytes(mutated(whole, np.random.default_rng(number)))
         try:
             with warnings.catch_warnings(action="ignore"):
-                read_set(file, "cifar10", 1)
+                read()
         except Problem as problem:
             refused += 1
             assert "\n" not in str(problem) and str(file) in str(problem)
