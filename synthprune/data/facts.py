@@ -6,7 +6,7 @@ import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -106,8 +106,9 @@ def facts(name: str) -> Facts:
 def _of_file(file: Path) -> Facts:
     try:
         with safe_open(file, framework="numpy") as held:
-            known = json.loads(held.metadata()["facts"])
-        return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+            known: dict[str, Any] = json.loads(held.metadata()["facts"])
+        fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+        return Facts(**fields)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise Problem(f"{file} is damaged ({error}): import it again") from None
 

@@ -92,11 +92,11 @@ def _keep_own(name: str, path: Path, told: Told) -> str:
     if known.pixels < LEAST_PIXELS:
         raise Problem(f"{path}: images of {known.pixels} pixels are too small for any network here: enlarge them, as with"
                       " --pixels 16")
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, (images, labels) in (("train", found.train), ("test", found.test)):
         arrays |= arrays_of(split, [by_content(images[labels == label]) for label in range(len(known.classes))])
-    four = {moment: tuple(float(f"{value:.4g}") for value in getattr(known, moment)) for moment in ("mean", "std")}
-    known = dataclasses.replace(known, title=name, classes=found.classes or known.classes, **four, source="your own files",
+    known = dataclasses.replace(known, title=name, classes=found.classes or known.classes, mean=_four_digits(known.mean),
+                                std=_four_digits(known.std), source="your own files",
                                 images={split: len(arrays[f"{split}_labels"]) for split in ("train", "test")})
     full = f"{name}@{content(arrays, known)}"
     write_whole(place(full), save(arrays, {"facts": json.dumps(dataclasses.asdict(known))}))
@@ -120,6 +120,11 @@ def _check_parts(found: Labelled, classes: int) -> None:
     if equal:
         raise Problem(f"{len(equal)} of {len(found.test[1])} test images are also training images, the first of class"
                       f" {_called(found, equal[0])}: take them out of one of the two, else the test tells nothing")
+
+
+def _four_digits(values: tuple[float, ...]) -> tuple[float, ...]:
+    """As the literature gives them; and the same on every machine, however it sums."""
+    return tuple(float(f"{value:.4g}") for value in values)
 
 
 def _called(found: Labelled, label: int) -> str:

@@ -198,8 +198,7 @@ def _pairs(path: Path, told: Told) -> dict[str, Part]:
             if len(fits) != 1:
                 raise Problem(f"{path} holds {', '.join(list(entries)[:8])}; {' or '.join(fits[:4]) or 'none'} may be the {what}"
                               f" of its part '{part or 'without a name'}': say which with --{what} WORD (in its name)")
-        found[part] = tuple(tensors.plain(entries[name], path, what)
-                            for name, what in ((names[0], "images"), (fitting[0], "labels")))
+        found[part] = (tensors.plain(entries[names[0]], path, "images"), tensors.plain(entries[fitting[0]], path, "labels"))
     return found
 
 
@@ -330,8 +329,8 @@ def class_order(folders: list[str], classes: tuple[str, ...], name: str, path: P
         return order, "classes in the order that was said"
     if set(folders) == set(classes):
         return list(classes), ""
-    if found := _by_ending(folders, classes):
-        return found, "classes by the names that their folders' names end in"
+    if ending := _by_ending(folders, classes):
+        return ending, "classes by the names that their folders' names end in"
     if counted and all(folder.isdecimal() for folder in folders):
         return [folders[i] for i in np.argsort(numbers)], f"folder {folders[int(np.argmin(numbers))]} is {classes[0]}"
     hint = "number" if counted else ",".join(["FOLDER"] * 2) + ",..."

@@ -38,7 +38,8 @@ def read_rows(payloads: Mapping[str, bytes], path: Path, images: str, labels: st
 
     `images`, `labels`: the columns of a parquet file, where there are several. Raises Problem for a damaged file.
     """
-    names, rest = {}, {}
+    names: dict[str, bytes] = {}
+    rest: dict[str, bytes] = {}
     for name, payload in payloads.items():
         (names if PurePosixPath(name).name in NAMES else rest)[name] = payload
     if len({PurePosixPath(name).parent for name in rest}) > 1:
