@@ -21,11 +21,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Dataset(Value):
     """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side.
 
-    `whitened`: in the space of its ZCA whitening, where some published sets live. `test_per_class`: test images likewise.
+    `name`: that of a known one, or '<title>@<content>' of an imported one. `whitened`: in the space of its ZCA whitening,
+    where some published sets live. `test_per_class`: test images likewise.
     """
 
     later: ClassVar[frozenset[str]] = frozenset({"whitened", "test_per_class"})
-    name: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+(@[0-9a-f]{12})?$")]
     pixels: Positive
     train_per_class: Positive | None = None
     whitened: bool = False

@@ -33,15 +33,16 @@ class Resident:
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray, facts: Facts | None = None, device: str = "cpu") -> Resident:
-        """Images (n, c, h, h), uint8 or float, and integer labels (n,), as they are.
+        """Images (n, c, h, h), uint8 or float, and labels as they are: integers (n,), or probabilities (n, classes).
 
         `facts` hold their mean and deviation and say how they are augmented (None: see `data.arrays.facts_of`).
         """
         facts = facts or facts_of(images, labels)
         pixels = images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
         mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
-        return cls(torch.from_numpy(pixels).to(device), torch.from_numpy(labels.astype(np.int64, copy=False)).to(device), mean,
-                   std, facts.flip, facts.augmentation)
+        kept = labels.astype(np.int64 if labels.ndim == 1 else np.float32, copy=False)
+        return cls(torch.from_numpy(pixels).to(device), torch.from_numpy(kept).to(device), mean, std, facts.flip,
+                   facts.augmentation)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -81,7 +81,7 @@ def test_a_name_that_means_something_else_to_python_is_still_unknown(name: str) 
     ({"orders": [0]}, "orders = [0]: List should have at least 2 items"), ({"cutmix": 1.5}, "cutmix = 1.5"),
     ({"levels": [0, 31]}, "levels = [0, 31]: levels go from 0 (dense) to 30"), ({"points": 10}, "points = 10: must be odd"),
     ({"architecture": "vgg"}, "architecture = 'vgg': known: convnet3, lenet300, resnet10, resnet10_imagenet, resnet18, or"),
-    ({"dataset": 5}, "dataset = 5: Input should be 'digits', 'cifar10',"),
+    ({"dataset": 5}, "unknown data set '5': known: cifar10, cifar100, digits, imagenet10, imagenette ("),
     ({"rewind": "0"}, "rewind = '0': must be full, weights"),
     ({"rewind": "half"}, "rewind = 'half': must be full, weights"), ({"rewind": 12}, "rewind=12 is not before the last epoch"),
     ({"scene": "lenet"}, "profile demo has no scene 'lenet': did you mean 'lenet300-digits'?"),

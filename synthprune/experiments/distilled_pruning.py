@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.paths import complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
@@ -165,7 +165,7 @@ def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
     The making of the synthetic set is not in it, nor the retraining of the subnetwork.
     """
     how = search(p, method)
-    stored = len(FACTS[p.dataset].classes) * p.synthetic_per_class
+    stored = len(facts(p.dataset).classes) * p.synthetic_per_class
     seen = (images, images) if method == "imp" else (stored, decoded_images(p))
     return search_cost(stored=seen[0], decoded=seen[1], epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level, flops=0,
                        rewind=how.epoch)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from synthprune import specs
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import FACTS, facts, full_name
 from synthprune.home import synthetic_sets
 from synthprune.own import is_own, named
 from synthprune.problems import Problem, nearest
@@ -28,7 +28,6 @@ METHODS: tuple[Method, ...] = ("synthetic", "imp")
 CELL_METHODS: tuple[str, ...] = ("dense", *get_args(Method))
 """What a cell of chapter 10 may be about: masks of a method, or none."""
 
-DATASETS = {name: known.title for name, known in FACTS.items()}
 class Titles(dict[str, str]):
     """What names are called; one of the user's own is called by its name."""
 
@@ -54,8 +53,7 @@ class Settings(BaseModel):
 
     profile: str = field("demo, laptop, paper, or the path of a YAML file of your own")
     scene: str = field("which of the profile's networks and data sets")
-    dataset: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"] = field(
-        "digits, cifar10, cifar100, imagenette or imagenet10")
+    dataset: str = field("digits, cifar10, cifar100, imagenette, imagenet10, or TITLE[@CONTENT] of an imported one")
     pixels: int = field("side of the images, in pixels", ge=8)
     train_per_class: int = field("real training images per class; 0: all", ge=0)
     test_per_class: int = field("test images per class; 0: all", ge=0)
@@ -133,6 +131,11 @@ class Settings(BaseModel):
     def real_draw(self, init_seed: int) -> int:
         """Which random real images an initialisation is compared on: others for each, so that an interval covers the draw."""
         return init_seed
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        return full_name(value)
 
     @field_validator("rewind")
     @classmethod
@@ -218,6 +221,8 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
     chosen = {name: value for name, value in given.items() if value is not None}
     name = str(chosen.get("profile", "demo"))
     values = _said(name, model, chapter, chosen.get("scene")) | chosen
+    if "dataset" in chosen and str(chosen["dataset"]) not in FACTS and "pixels" not in chosen:
+        values["pixels"] = facts(full_name(str(chosen["dataset"]))).pixels  # a profile's are for its own data sets
     if "scene" in chosen and "scenes" in model.model_fields and "scenes" not in chosen:
         values["scenes"] = [chosen["scene"]]
     try:
@@ -359,7 +364,7 @@ def search_recipe(p: Settings, epochs: int) -> specs.Recipe:
 
 def decoded_images(p: Settings) -> int:
     """What a training on the synthetic set sees in an epoch."""
-    return len(FACTS[p.dataset].classes) * p.synthetic_per_class * p.synthetic_factor**2
+    return len(facts(p.dataset).classes) * p.synthetic_per_class * p.synthetic_factor**2
 
 
 def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
@@ -394,12 +399,12 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
 
 def real_images(p: Settings) -> int:
     """Training images of the whole data set, or of the part that is used. Raises Problem where that is not known."""
-    if p.dataset == "digits" and not p.train_per_class:
-        return 1438  # classes of 139 to 146
-    count = p.train_per_class or FACTS[p.dataset].complete.get("train")
+    if not p.train_per_class and facts(p.dataset).images:
+        return facts(p.dataset).images["train"]
+    count = p.train_per_class or facts(p.dataset).complete.get("train")
     if not count:
-        raise Problem(f"the classes of {DATASETS[p.dataset]} differ in size: set train_per_class to match steps")
-    return len(FACTS[p.dataset].classes) * count
+        raise Problem(f"the classes of {facts(p.dataset).title} differ in size: set train_per_class to match steps")
+    return len(facts(p.dataset).classes) * count
 
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
@@ -422,8 +427,10 @@ def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
     said = _said(p.profile, type(p), p.chapter, p.scene)
     usual = _said(p.profile, type(p), p.chapter, None)["scene"]
+    own = p.dataset not in FACTS and _other(said.get("dataset"), p.dataset)  # then pixels are never the profile's
     return {name: value for name, value in (p.model_dump() | {"seeds": p.planned}).items()
-            if name != "profile" and (value != usual if name == "scene" else _other(said.get(name), value))}
+            if name != "profile" and ((value != usual if name == "scene" else _other(said.get(name), value))
+                                      or (own and name == "pixels"))}
 
 
 def _other(said: Any, value: Any) -> bool:
@@ -472,7 +479,7 @@ def in_words(p: Settings) -> str:
     rewind = {"full": "every parameter returns to initialisation",
               "weights": "only the prunable weights return to initialisation"}
     profile = html.escape(f"Profile {p.profile}, with {changed}" if changed else f"Profile {p.profile}")
-    return (f"<strong>{profile}.</strong> Data: {count}{DATASETS[p.dataset]} at {p.pixels} pixels. Network:"
+    return (f"<strong>{profile}.</strong> Data: {count}{facts(p.dataset).title} at {p.pixels} pixels. Network:"
             f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
             f" learning rate {p.lr:g}, weight decay {p.weight_decay:g}.{_search_in_words(p)} Synthetic set:"
             f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"

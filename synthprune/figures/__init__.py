@@ -125,7 +125,7 @@ class Play:
 def _method(name: str) -> str:
     """The method that a line's name, which may be a label with more words, is of."""
     return name if name in LABELS else max((method for method, label in LABELS.items() if name.startswith(label)),
-                                           key=lambda method: len(LABELS[method]))
+                                           key=lambda method: len(LABELS[method]), default=name)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from synthprune import stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments.distilled_pruning import (
     COUNTS,
     SHOWN,
@@ -65,7 +65,7 @@ def algorithm(p: Parameters) -> Figure:
 def _steps(p: Parameters, method: Method) -> tuple[str, ...]:
     """The boxes of the diagram, from top to bottom; the second to the fourth are repeated."""
     how = search(p, method)
-    stored, shown = len(FACTS[p.dataset].classes) * p.synthetic_per_class, decoded_images(p)
+    stored, shown = len(facts(p.dataset).classes) * p.synthetic_per_class, decoded_images(p)
     images = "the real images" if method == "imp" else f"{stored} synthetic images"
     decoded = f",\ndecoded to {shown}" if method != "imp" and shown != stored else ""
     back = {"full": f"return what is left to {START}", "weights": f"return the weights left to {START}"}
