@@ -89,7 +89,7 @@ def _cannot_compile(architecture: specs.Architecture, dataset: specs.Dataset) ->
     from synthprune.engine import works
     from synthprune.fitness import cannot_compile
 
-    shape = FACTS[dataset.name].channels, dataset.pixels, dataset.pixels
+    shape = facts(dataset.name).channels, dataset.pixels, dataset.pixels
     reason = cannot_compile(_network(architecture, dataset), shape) if works() else ""
     if reason:
         tell(f"{words(architecture.name)} is computed eagerly: {reason}")
