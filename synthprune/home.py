@@ -16,6 +16,11 @@ def home() -> Path:
     return Path(os.environ.get("SYNTHPRUNE_HOME") or user_data_path("synthprune")).expanduser()
 
 
+def data_folder() -> Path:
+    """The folder of imported data: `SYNTHPRUNE_DATA`, which a cluster sets for its workers, or that of the home."""
+    return Path(os.environ.get("SYNTHPRUNE_DATA") or home() / "data")
+
+
 def sources() -> Path:
     """The folder with notebooks/, book/, results/, _config.yml and _toc.yml: what was installed with it, or the checkout."""
     package = Path(__file__).parent
@@ -24,7 +29,7 @@ def sources() -> Path:
 
 def synthetic_sets() -> dict[str, Path]:
     """The file of every synthetic set that was filed under '<title>@<content>': those that ship, and over them this user's."""
-    shipped, own = sources().glob("results/*/synthetic/*@*.safetensors"), (home() / "data" / "synthetic").glob("*@*.safetensors")
+    shipped, own = sources().glob("results/*/synthetic/*@*.safetensors"), (data_folder() / "synthetic").glob("*@*.safetensors")
     return {file.stem: file for file in sorted([*shipped]) + sorted([*own])}
 
 

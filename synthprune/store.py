@@ -116,7 +116,7 @@ class Store:
         Raises Problem where the disk is full or read-only; nothing is left behind then.
         """
         part = self.root / "tmp" / entry.key
-        with self._writing(part):
+        with self.writing(part):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             files = {"spec.json": _json(entry.identity()), "arrays.safetensors": _packed(arrays),
@@ -138,7 +138,7 @@ class Store:
     def lock(self, entry: Entry) -> Iterator[None]:
         """Hold the right to compute `entry`. Raises Busy where another process holds it; a killed holder's is free."""
         file = self.root / "locks" / f"{entry.key}.lock"
-        with self._writing():
+        with self.writing():
             file.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(file)
             try:
@@ -151,7 +151,7 @@ class Store:
             lock.release()
 
     @contextlib.contextmanager
-    def _writing(self, part: Path | None = None) -> Iterator[None]:
+    def writing(self, part: Path | None = None) -> Iterator[None]:
         """Turn what a disk can say into a line for people, and leave no `part` (file or folder) behind."""
         try:
             yield
@@ -170,7 +170,7 @@ class Store:
     def save_checkpoint(self, entry: Entry, arrays: Arrays, step: int) -> None:
         file = self._checkpoint(entry)
         part = file.with_suffix(".part")
-        with self._writing(part):
+        with self.writing(part):
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(part, _packed(arrays | {"step": np.array(step)}))
             part.replace(file)

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 
 from synthprune.data.facts import Facts, facts
 from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
-from synthprune.home import home, write_whole
+from synthprune.home import data_folder, write_whole
 from synthprune.problems import Problem
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _arrays(split: str, classes: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _path(name: str) -> Path:
-    return home() / "data" / f"{name}.safetensors"
+    return data_folder() / f"{name}.safetensors"
 
 
 def is_here(name: str) -> bool:
