@@ -12,7 +12,9 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from safetensors.numpy import save
 
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
-from synthprune.specs import Entry, stale
+from synthprune.specs import Entry, describe, stale
 
 Arrays = dict[str, np.ndarray]
 Metrics = dict[str, Any]
@@ -145,10 +147,32 @@ class Store:
                 lock.acquire(blocking=False)
             except Timeout:
                 raise Busy(entry.key) from None
+        told = file.with_suffix(".json")
         try:
+            with self.writing():
+                told.write_bytes(_json({"what": describe(entry), "since": time.time(),
+                                        "process": f"{os.getpid()} on {platform.node()}"}))
             yield
         finally:
+            with contextlib.suppress(OSError):
+                told.unlink()
             lock.release()
+
+    def running(self) -> dict[str, Metrics]:
+        """What any process is computing now, by key: {"what", "since" (seconds of the clock), "process"}."""
+        found = {}
+        for told in sorted((self.root / "locks").glob("*.json")):
+            lock = FileLock(told.with_suffix(".lock"))
+            with contextlib.suppress(OSError, ValueError):  # it may end just now
+                work = json.loads(told.read_bytes())
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    found[told.stem] = work
+                else:  # its process was killed
+                    told.unlink()
+                    lock.release()
+        return found
 
     @contextlib.contextmanager
     def writing(self, part: Path | None = None) -> Iterator[None]:
@@ -180,6 +204,13 @@ class Store:
         with contextlib.suppress(OSError, SafetensorError, Problem):
             arrays = _load(self._checkpoint(entry))
             return int(arrays.pop("step")), arrays
+        return None
+
+    def checkpoint_of(self, key: str) -> tuple[int, float] | None:
+        """The step of an entry's checkpoint and when it was saved (seconds of the clock), without reading the rest."""
+        file = self.root / "checkpoints" / f"{key}.safetensors"
+        with contextlib.suppress(OSError, SafetensorError), safe_open(file, "numpy") as stored:
+            return int(stored.get_tensor("step")), file.stat().st_mtime
         return None
 
     def forget_checkpoint(self, entry: Entry) -> None:

@@ -60,6 +60,7 @@ def _trouble(entry: Entry, store: Store) -> None:
 
 def _slowly(entry: Entry, store: Store, file: Path) -> None:
     saved = store.load_checkpoint(entry)
+    file.with_name(f"{entry.key}.pid").write_text(str(os.getpid()))
     for step in range(saved[0] if saved else 0, STEPS):
         with file.open("a") as lines:
             lines.write(f"{step}\n")
