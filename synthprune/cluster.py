@@ -42,6 +42,7 @@ BEAT_SECONDS = 5.0
 """Between two rounds of asking the workers for a sign of life."""
 NO_WORKER_SECONDS = 120.0
 """How long a run waits where no worker is left."""
+ARRIVE_SECONDS = 600
 STALL_SECONDS = 300.0
 """Without a sign of life (processor time, a checkpoint) a worker is named; after twice that its entry is tried elsewhere."""
 TRIES = 3
@@ -53,10 +54,6 @@ GO_ON = "what was finished is stored, and the same command goes on from there"
 
 class Gone(Problem):
     """The cluster does not answer any more."""
-
-
-class Unprepared(Exception):
-    """A worker came after the others, and has not been told where things are."""
 
 
 # On a worker.
@@ -169,11 +166,14 @@ def _received(run: str, digest: str, dask_worker: Worker) -> None:
 
 def _on_worker(run: str, packed: bytes) -> Result | None:
     """Compute one entry; its result, or None where it went to a store that is shared."""
-    if run not in _data:
-        raise Unprepared
     from synthprune.data.datasets import load
     from synthprune.solve import compute_in_turn
 
+    end = time.monotonic() + ARRIVE_SECONDS
+    while run not in _data:  # this worker came after the others, and the client has yet to see it
+        if time.monotonic() > end:
+            raise Problem(f"a worker waited {ARRIVE_SECONDS} s in vain to be told where its data are")
+        time.sleep(0.1)
     if os.environ.get("SYNTHPRUNE_DATA") != str(_data[run]):
         os.environ["SYNTHPRUNE_DATA"] = str(_data[run])
         load.cache_clear()
@@ -387,10 +387,6 @@ class _Run:
     def _fault(self, task: _Task, error: BaseException) -> None:
         if isinstance(error, StoreProblem):
             raise error
-        if isinstance(error, Unprepared):
-            self._again(task)
-            self._look_round()
-            return
         if isinstance(error, KilledWorker):
             error = self._deadly(task.entry)
         self._let_go(task)
