@@ -20,6 +20,7 @@ FAST := augment claims costs criteria figures gate introduction landscape masks 
 
 check: .venv/ready
 	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q $(FAST:%=tests/test_%.py)
 
 # Exact versions where they were tested, the ranges of pyproject.toml elsewhere.

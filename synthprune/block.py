@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from synthprune.home import home
+from synthprune.home import compiled_code
 from synthprune.machine import cpu
 from synthprune.problems import Problem
 
@@ -40,7 +40,7 @@ def library() -> ctypes.CDLL:
     compiler = shlex.split(os.environ.get("CC") or next(filter(shutil.which, ("gcc", "clang", "cc")), "cc"))
     told = "\n".join([cpu(), _instructions(), *compiler, *FLAGS])
     name = hashlib.sha256(source + told.encode()).hexdigest()[:16]
-    built = home() / "compiled" / f"block-{name}.so"
+    built = compiled_code() / f"block-{name}.so"
     if not built.exists():
         _build(compiler, source, built)
     loaded, (pointer, count) = ctypes.CDLL(str(built)), (ctypes.c_void_p, ctypes.c_int64)
@@ -62,7 +62,6 @@ def _instructions() -> str:
 def _build(compiler: list[str], source: bytes, built: Path) -> None:
     part = built.with_name(f"{built.stem}.{platform.node()}.{os.getpid()}.part")
     try:
-        built.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([*compiler, *FLAGS, "-x", "c", "-", "-o", part, "-lm"], input=source, check=True, capture_output=True)
         part.replace(built)
     except subprocess.CalledProcessError as error:
@@ -87,8 +86,8 @@ def _room(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _room_backward(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    zeros = (torch.zeros(x.shape[1], device=x.device) for _ in range(2))
-    return torch.empty(x.shape, device=x.device, memory_format=torch.channels_last), *zeros
+    changes = torch.empty(x.shape, device=x.device, memory_format=torch.channels_last)
+    return changes, torch.zeros(x.shape[1], device=x.device), torch.zeros(x.shape[1], device=x.device)
 
 
 def _forward(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

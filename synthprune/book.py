@@ -156,19 +156,30 @@ def _execute_all(chapters: Sequence[str], profile: str, folder: Path) -> dict[st
 
 def _compile(root: Path) -> Path:
     """Build the pages beside those of an earlier build, and put them in their place only if there was no warning."""
-    part, pages = root / "_build" / "next", root / "_build" / "html"
-    shutil.rmtree(part, ignore_errors=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "--all", "-W", "-n",
-               "--keep-going", "-q", "--path-output", str(part), str(root)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
-    built = part / "_build" / "html"
-    if done.returncode or not (built / "index.html").exists():
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "ERROR" in line]
-        raise Problem("jupyter-book failed:\n" + "\n".join(lines[:20] or (done.stderr + done.stdout).splitlines()[-20:]))
+    pages, built = root / "_build" / "html", _sphinx(root, "html")
     shutil.rmtree(pages, ignore_errors=True)
     built.rename(pages)
-    shutil.rmtree(part)
+    shutil.rmtree(root / "_build" / "next")
     return pages / "index.html"
+
+
+def single_page(root: Path) -> Path:
+    """The built book as one page, to be printed. Raises Problem where Sphinx warns."""
+    return _sphinx(root, "singlehtml") / "book" / "index.html"
+
+
+def _sphinx(root: Path, builder: str) -> Path:
+    """What a builder of Sphinx makes of the book, in a folder that the next call empties."""
+    part = root / "_build" / "next"
+    shutil.rmtree(part, ignore_errors=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "--all", "-W", "-n",
+               "--keep-going", "-q", "--builder", builder, "--path-output", str(part), str(root)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    built = part / "_build" / builder
+    if done.returncode or not built.exists():
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "ERROR" in line]
+        raise Problem("jupyter-book failed:\n" + "\n".join(lines[:20] or (done.stderr + done.stdout).splitlines()[-20:]))
+    return built
 
 
 def _materialise(root: Path) -> None:

@@ -16,11 +16,13 @@ from synthprune import __version__, claims, specs
 from synthprune.experiments import experiment
 from synthprune.experiments.settings import Settings, decides, overrides, parameters
 from synthprune.figures import Stack, Table, Verdict
+from synthprune.figures.words import count, listed
 from synthprune.home import sources
 from synthprune.machine import revision
 from synthprune.problems import Problem
 from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
+from synthprune.stats import Measure
 from synthprune.store import Result, Store
 
 MARK = "# Parameters"
@@ -187,6 +189,7 @@ class Run:
             "computed": self.computed,
             "claims": {name: judgement.model_dump() for name, judgement
                        in judgements(self.chapter, self.parameters, self.results).items()},
+            "verdict": verdict_line(self.chapter, self.parameters, self.results),
             "versions": {entry.kind: entry.version for entry in whole},
             "core_seconds": round(sum(one["seconds"] for one in made), 1),
             "page_seconds": round(time.monotonic() - self.begun, 1),
@@ -200,9 +203,27 @@ def combined_digest(digests: dict[str, str]) -> str:
     return hashlib.sha256("".join(f"{k} {d}\n" for k, d in sorted(digests.items())).encode()).hexdigest()
 
 
+def measured(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str, Measure]:
+    """What a chapter offers the ledger; nothing where it decides no claim."""
+    return getattr(experiment(chapter), "measures", lambda p, results: {})(p, results)
+
+
+def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
+    """How the chapter's claims were judged, and the numbers behind the first that has any; "" where it decides none."""
+    judged, ledger = judgements(chapter, p, results), {claim.id: claim for claim in claims.load()}
+    measures = measured(chapter, p, results)
+    words = Counter(judgement.words for judgement in judged.values())
+    if not words:
+        return ""
+    tally = listed([f"{times} {word}" for word, times in words.items()])
+    said = f"{claims.DEMO.capitalize()}." if list(words) == [claims.DEMO] else f"Of {count(len(judged), 'statement')}: {tally}."
+    numbers = next(filter(None, (claims.in_short(ledger[name], measures) for name in judged)), "")
+    return f"{said} {numbers}".strip()
+
+
 def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str, claims.Judgement]:
     """What a chapter's results allow to say of each claim that it decides."""
-    measures = getattr(experiment(chapter), "measures", lambda p, results: {})(p, results)
+    measures = measured(chapter, p, results)
     # The paper's own words are for its own settings: with other values it is a scale like any other.
     profile = p.profile if not overrides(p) else f"{p.profile}, changed"
     return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p))

@@ -289,6 +289,14 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | N
                     f"{f'; and {len(labels) - SHOWN} more' if len(labels) > SHOWN else ''}." for name, measure, labels in parts)
 
 
+def in_short(claim: Claim, measures: Mapping[str, Measure]) -> str:
+    """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none."""
+    found = [(name, measures[name]) for name in claim.measures if name in measures and measures[name].intervals][:3]
+    parts = [f"{_spaced(name)} {of.text(DIGITS.get(measure.unit, 2))} {measure.unit} ({label})"
+             for name, measure in found for label, of in list(measure.intervals.items())[:1]]
+    return f"Measured: {'; '.join(parts)}." if parts else ""
+
+
 _RECORD = TypeAdapter(dict[str, Judgement])
 
 

@@ -1,4 +1,4 @@
-"""The command line: synthprune run | book | compute | status | units | plan | store | data | doctor."""
+"""The command line: synthprune run | book | compute | status | units | plan | store | data | workshop | doctor."""
 
 from __future__ import annotations
 
@@ -92,10 +92,14 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
 @app.command()
 def book(profile: Profile = "demo", workers: Workers = None, scheduler: Scheduler = None,
          into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
-         = None) -> None:
+         = None,
+         pdf: Annotated[bool, typer.Option("--pdf", help="Print it to one PDF as well; needs Chromium, Chrome or Edge.")] = False,
+         archive: Annotated[bool, typer.Option("--zip", help="Pack pages, notebooks and results into one archive as well.")]
+         = False) -> None:
     """Execute every chapter and compile the book."""
-    from synthprune.book import build
+    from synthprune.book import build, single_page
     from synthprune.home import sources
+    from synthprune.printing import write_archive, write_pdf
 
     root = into or (Path("synthprune-book") if sources().name == "_book" else sources())
     with _progress() as report:
@@ -103,6 +107,13 @@ def book(profile: Profile = "demo", workers: Workers = None, scheduler: Schedule
     for name, reason in absent.items():
         typer.echo(f"{name}: {reason}")
     typer.echo(f"The book is ready: open {page.as_uri()}")
+    folder = root.absolute() / "_build"
+    if pdf:
+        write_pdf(single_page(root.absolute()), folder / "synthprune.pdf")
+        typer.echo(f"On paper: {folder / 'synthprune.pdf'}")
+    if archive:
+        write_archive(root.absolute(), folder / "synthprune-book.zip")
+        typer.echo(f"To take along: {folder / 'synthprune-book.zip'}")
 
 
 @app.command()
@@ -193,8 +204,31 @@ def units_table(profile: Profile = "laptop") -> None:
 
 
 @app.command()
-def doctor() -> None:
+def workshop(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+             pdf: Annotated[bool, typer.Option(help="Print the slides with Chromium too.")] = False,
+             time: Annotated[Path | None, typer.Option(help="Measure every cell; write the page of times here.")] = None,
+             ) -> None:
+    """Lay out a workshop: learner notebooks, the same with solutions, slides for two courses, notes."""
+    from synthprune.workshop import lay_out, time_page
+
+    lay_out(folder, pdf=pdf)
+    typer.echo(f"{folder}: hand round {folder / 'learner'}, keep {folder / 'solutions'}")
+    if time:
+        time.write_text(time_page(folder), encoding="utf-8")
+
+
+@app.command()
+def doctor(for_workshop: Annotated[bool, typer.Option("--workshop", help="What a workshop needs.")] = False) -> None:
     """Say whether this machine is ready: versions, cores, disk, data, results."""
+    if for_workshop:
+        from synthprune.workshop import readiness
+
+        found = readiness()
+        for name, (_, text) in found.items():
+            typer.echo(f"{name:>12}  {text}")
+        if not all(ready for ready, _ in found.values()):
+            raise typer.Exit(1)
+        return
     import platform
     import shutil
     from importlib import metadata

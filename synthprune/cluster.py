@@ -371,6 +371,9 @@ class _Run:
         except TimeoutError:  # its worker is gone with it
             self._again(task)
             return
+        except Exception as error:  # as before, and computing it once more failed
+            self._fault(task, error)
+            return
         if result is not None:
             self._store.put(task.entry, result.arrays, result.metrics, result.provenance)
         self._let_go(task)

@@ -79,9 +79,9 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner:
     for step in range(first, steps):
         iteration, place = divmod(step, inner)
         if place == 0 or step == first:
-            under_way = resume is not None and place > 0
-            network = Trainee(shape, resume.state if under_way else initial_state(shape, _network_seed(seed, iteration)),
-                              resume.momentum if under_way else None, device, compiled)
+            under_way = resume if place else None
+            network = Trainee(shape, under_way.state if under_way else initial_state(shape, _network_seed(seed, iteration)),
+                              under_way.momentum if under_way else None, device, compiled)
         if place == 0:
             images.clamp_(0, 1)
         draw = generator(seed, "condense/real", step)
@@ -113,7 +113,7 @@ class Trainee:
         self.model = network_with(shape, state, device).train()
         if compiled:
             engine.rewritten(self.model)
-        self.parameters = dict(self.model.named_parameters())
+        self.parameters: State = dict(self.model.named_parameters())
         self.momentum = {name: torch.zeros_like(parameter) for name, parameter in self.parameters.items()}
         for name, buffer in (momentum or {}).items():
             self.momentum[name].copy_(buffer)
@@ -132,7 +132,7 @@ class Trainee:
             gradients = torch.autograd.grad(loss, values)
             with torch.no_grad():
                 torch._foreach_mul_(momentum, MOMENTUM)
-                torch._foreach_add_(momentum, torch._foreach_add(gradients, values, alpha=WEIGHT_DECAY))
+                torch._foreach_add_(momentum, torch._foreach_add(list(gradients), values, alpha=WEIGHT_DECAY))
                 torch._foreach_add_(values, momentum, alpha=-LR)
 
     def kept(self) -> tuple[State, State]:

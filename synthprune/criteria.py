@@ -58,7 +58,7 @@ def snip_scores(network: nn.Module, initial: State, images: Tensor, labels: Tens
     for some, theirs in zip(images.split(64), labels.split(64), strict=True):  # bounds the memory
         (F.cross_entropy(model(some), theirs, reduction="sum") / len(images)).backward()
     weights = {name: model.get_parameter(name) for name in prunable(network)}
-    return {name: (weight * weight.grad).detach().abs().cpu() for name, weight in weights.items()}
+    return {name: (weight * torch.as_tensor(weight.grad)).detach().abs().cpu() for name, weight in weights.items()}
 
 
 def synflow_scores(network: nn.Module, initial: State, masks: Masks, shape: tuple[int, ...]) -> State:

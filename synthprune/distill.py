@@ -6,6 +6,7 @@ Zhao and Bilen (2023) for the objective, Kim et al. (2022) for storing factor^2 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,13 +42,14 @@ def distribution_matching(split: Split, *, ipc: int, factor: int, steps: int, lr
     for step in range(steps):
         network = network_with(shape, initial_state(shape, _extractor_seed(seed, step)), device)
         network.requires_grad_(False)
+        features: Any = network.features
         real = _real_batch(split, real_batch, seed, step).to(device)
         seen = decode(images, factor, classes)
         both = (torch.cat([real, seen]) - mean) / std
         both = diffaug(both, generator(seed, "distill/augment", step), flip=facts.flip, shared=True)
         with torch.no_grad():
-            target = network.features(both[: len(real)]).unflatten(0, (classes, -1)).mean(1)
-        matched = network.features(both[len(real):]).unflatten(0, (classes, -1)).mean(1)
+            target = features(both[: len(real)]).unflatten(0, (classes, -1)).mean(1)
+        matched = features(both[len(real):]).unflatten(0, (classes, -1)).mean(1)
         optimiser.zero_grad()
         (matched - target).square().sum().backward()
         optimiser.step()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from synthprune.block import Block, library
-from synthprune.home import home
+from synthprune.home import compiled_code
 from synthprune.machine import tell
 
 # Eager seconds that compiling saves per image and value of a full-size feature map, and the least worth having: twice what
@@ -65,13 +65,13 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # not before: it takes a second
 
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir():  # torch itself may have set it
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled_code())
     # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
     torch._dynamo.config.trace_autograd_ops = True  # a step is one graph, its gradients and its update in it
     # One process per core: a pool of compiling processes for each of them would be too many.
     # On a GPU a small step is over before the next can be launched, so steps are replayed as CUDA graphs.
-    options = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}
+    options: dict[str, Any] = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}
     return torch.compile(function, dynamic=False, fullgraph=True, options=options)
 
 
@@ -83,11 +83,12 @@ def rewritten(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             for place in range(len(module) - 2):
-                if _is_block(*module[place:place + 3]):
-                    module[place], module[place + 1], module[place + 2] = Block(module[place]), nn.Identity(), nn.Identity()
+                norm, relu, pool = module[place:place + 3]
+                if isinstance(norm, nn.GroupNorm) and _is_block(norm, relu, pool):
+                    module[place], module[place + 1], module[place + 2] = Block(norm), nn.Identity(), nn.Identity()
     return network
 
 
-def _is_block(norm: nn.Module, relu: nn.Module, pool: nn.Module) -> bool:
-    return (isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
+def _is_block(norm: nn.GroupNorm, relu: nn.Module, pool: nn.Module) -> bool:
+    return (norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
             and isinstance(pool, nn.AvgPool2d) and pool.kernel_size == pool.stride == 2)

@@ -21,6 +21,20 @@ def data_folder() -> Path:
     return Path(os.environ.get("SYNTHPRUNE_DATA") or home() / "data")
 
 
+def compiled_code() -> Path:
+    """The folder from which compiled code is loaded, this user's alone. Raises Problem where somebody else could write there."""
+    folder = home() / "compiled"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name == "posix":
+        with contextlib.suppress(OSError):  # an older one, or one from a copy, may be open to a group
+            folder.chmod(0o700)
+        found = folder.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise Problem(f"others can write to {folder}, from which compiled code would be loaded: set SYNTHPRUNE_HOME to a"
+                          " folder of your own")
+    return folder
+
+
 def sources() -> Path:
     """The folder with notebooks/, book/, results/, _config.yml and _toc.yml: what was installed with it, or the checkout."""
     package = Path(__file__).parent

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthprune import claims, findings, scoreboard, specs
+from synthprune import arrange, claims, findings, scoreboard, specs
 from synthprune.chapter import STALE, made_words, open_store, profile_words
+from synthprune.experiments import CHAPTERS
 from synthprune.figures import DARK, LIGHT, Verdict
 from synthprune.figures.words import listed
 from synthprune.findings import REFERENCE
@@ -32,7 +33,9 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
               else claims.evaluate(claim, {claim.chapter: absent.get(claim.chapter, UNWRITTEN)}, profile, decides=True)
               for claim in ledger}
     _check_prose(root, judged)
-    pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, claims.recorded(REFERENCE)), "status": status_page(records),
+    others = None if profile == REFERENCE else claims.recorded(REFERENCE)
+    pages = {"scoreboard": scoreboard.scoreboard(ledger, judged, others), "status": status_page(records),
+             "paper": paper_page(ledger, judged),
              "hero": front(findings.stored(profile, open_store()), judged),
              "timings": (sources() / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")}
     for chapter, reason in absent.items():
@@ -44,6 +47,26 @@ def write_pages(root: Path, profile: str, records: Mapping[str, dict[str, Any]],
         (root / "book" / f"{name}.md").write_text(text, encoding="utf-8")
     if profile == REFERENCE and (root / "README.md").exists():
         write_readme(root, shipped())
+
+
+def paper_page(ledger: Sequence[claims.Claim], judged: Mapping[str, claims.Judgement]) -> str:
+    """MyST Markdown: each part of the paper that a chapter names in its first words, the chapter, and what it decides."""
+    rows = []
+    for chapter in CHAPTERS:
+        cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+        title, words = "".join(cells[0]["source"]).split("\n\n")[:2]
+        part = re.match(r"The paper's ((?:abstract|section)[^{:.]*(?:\.\d[^{:.]*)?)", words)
+        decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.id}</a>: {judged[claim.id].words}'
+                              for claim in ledger if claim.chapter == chapter)
+        rows.append(f"<tr><th scope=row class=key>{part[1].strip().capitalize() if part else 'Ours'}</th>"
+                    f'<td class="text"><a href="{chapter}.html">{html.escape(title.removeprefix("# "))}</a></td>'
+                    f'<td class="text">{decided or "none"}</td></tr>')
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("in the paper", "our page", "statements, this run"))
+    return "\n".join(["# From the paper to this book", "",
+                      "Where each section, figure and table of the paper is run again, and how its statements fare there.", "",
+                      '<div class="wide"><div class="table-scroll" tabindex="0" role="region"'
+                      ' aria-label="Parts of the paper and our pages">',
+                      f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></div>", ""])
 
 
 def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
@@ -60,11 +83,13 @@ def _check_prose(root: Path, judged: Mapping[str, claims.Judgement]) -> None:
 def absent_page(chapter: str, profile: str, reason: str) -> str:
     """What stands for a chapter without results: its own first words, and why (which data to get and how, what to compute)."""
     cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    before = takewhile(lambda cell: cell["cell_type"] == "markdown", cells)
-    opening = "\n\n".join("".join(cell["source"]) for cell in before).partition("\n## Parameters")[0].rstrip()
+    text = {section.heading: "\n\n".join("".join(cell["source"]) for cell in section.cells if cell["cell_type"] == "markdown")
+            for section in arrange.sections(cells)}
+    top, rest = arrange.split_opening(text[""])
+    method = "\n\n".join(filter(None, [rest, text.get(arrange.METHOD, "")]))
     box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
                   f" chapter: {reason}. Nothing else stands in their place.")
-    return f"{opening}\n\n{box._repr_html_()}\n"
+    return f"{top}\n\n{box._repr_html_()}\n" + (f"\n## {arrange.HOW}\n\n{method}\n" if method else "")
 
 
 def status_page(records: Mapping[str, dict[str, Any]]) -> str:

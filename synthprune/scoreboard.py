@@ -14,10 +14,11 @@ from synthprune.problems import nearest
 from synthprune.statements import Claim
 
 
-def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], reference: Mapping[str, Judgement]) -> str:
+def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], reference: Mapping[str, Judgement] | None) -> str:
     """MyST Markdown: the book's own hypotheses, then every claim of the paper by section in its words, with this run's
-    verdict and the reference run's. An amended criterion stands under the one it amends."""
-    header = ("claim", "what is said, and what counts", "this run", "reference run")
+    verdict and the reference run's (None: this run is that). An amended criterion stands under the one it amends."""
+    runs = {"reference run": judgements} if reference is None else {"this run": judgements, "reference run": reference}
+    header = ("claim", "what is said, and what counts", *runs)
     ours, papers = ([claim for claim in claims if bool(claim.statement) == own] for own in (True, False))
     lines = ["# Scoreboard", "",
              _count(ours, judgements, "hypotheses of this book"),
@@ -31,9 +32,9 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
         title = section if section[0].isalpha() else f"Section {section}"
         lines.append(f'<tbody><tr><th scope=rowgroup colspan={len(header)}>{html.escape(title)}</th></tr>')
         for claim in group:
+            cells = "".join(_cell(run.get(claim.id)) for run in runs.values())
             lines.append(f'<tr id="claim-{claim.id}"><th scope=row class="key">{_linked(claim)}</th>'
-                         f'<td class="text">{_words(claim)}</td><td class="text">{_cell(judgements[claim.id])}</td>'
-                         f'<td class="text">{_cell(reference[claim.id]) if claim.id in reference else "none yet"}</td></tr>')
+                         f'<td class="text">{_words(claim)}</td>{cells}</tr>')
         lines.append("</tbody>")
     return "\n".join([*lines, "</table></div></div>", ""])
 
@@ -61,9 +62,11 @@ def _linked(claim: Claim) -> str:
     return f'<a href="{claim.chapter}.html">{claim.id}</a>' if claim.chapter in CHAPTERS else claim.id
 
 
-def _cell(judgement: Judgement) -> str:
-    return (f'<div class="verdict verdict--{judgement.state}"><p class="verdict__title">{judgement.words.capitalize()}</p>'
-            f"<p>{html.escape(judgement.evidence)}</p></div>")
+def _cell(judgement: Judgement | None) -> str:
+    return '<td class="text">none yet</td>' if judgement is None else (
+        f'<td class="text"><div class="verdict verdict--{judgement.state}">'
+        f'<p class="verdict__title">{judgement.words.capitalize()}</p>'
+        f"<p>{html.escape(judgement.evidence)}</p></div></td>")
 
 
 def _pattern(verdicts: Iterable[str]) -> str:

@@ -102,7 +102,7 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, low and high (points,) of curves (initialisations, points), point by point; NaN bounds below 2 curves."""
     each = [interval(column) for column in np.asarray(values).T]
-    return tuple(np.array([getattr(i, bound) for i in each]) for bound in ("mean", "low", "high"))
+    return np.array([of.mean for of in each]), np.array([of.low for of in each]), np.array([of.high for of in each])
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Interval:

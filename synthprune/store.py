@@ -27,7 +27,8 @@ from safetensors.numpy import save
 
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
-from synthprune.specs import Entry, describe, stale
+from synthprune.specs import describe, stale
+from synthprune.values import Entry
 
 Arrays = dict[str, np.ndarray]
 Metrics = dict[str, Any]
@@ -313,7 +314,8 @@ class Shelf:
         record = self.records[key]
         try:
             if self._arrays is None:  # its list of names is long, and is read once
-                stored, names = safe_open(self.file.with_suffix(".safetensors"), "numpy"), {}
+                stored = safe_open(self.file.with_suffix(".safetensors"), "numpy")
+                names: dict[str, list[str]] = {}
                 for name in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
                     names.setdefault(name.partition("/")[0], []).append(name)
                 self._arrays = stored, names, _bits(stored)

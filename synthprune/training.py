@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,7 +208,7 @@ def _loss(model: nn.Module, images: Tensor, labels: Tensor, pasted: Tensor, weig
 
 
 @torch.no_grad()
-def _update(parameters: State, gradients: State, momentum: State, masks: Masks, rate: Tensor, keep: float,
+def _update(parameters: Mapping[str, Tensor], gradients: State, momentum: State, masks: Masks, rate: Tensor, keep: float,
             decay: float) -> None:
     """One step of SGD as torch.optim does it, for surviving weights only; `keep` of the momentum is carried over."""
     for name, parameter in parameters.items():

@@ -151,4 +151,5 @@ def test_an_installed_package_brings_the_book_with_it(tmp_path: Path) -> None:
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     assert {"synthprune/_book/notebooks/04_stability.ipynb", "synthprune/_book/_config.yml", "synthprune/_book/_toc.yml",
             "synthprune/_book/book/index.md", "synthprune/_book/book/api.md", "synthprune/_book/results/README.md",
+            "synthprune/_book/book/workshop/index.md", "synthprune/_book/workshop/checks.py",
             "synthprune/profiles/demo.yaml"} <= held

@@ -580,6 +580,9 @@ def test_the_scoreboard_shows_every_claim_with_both_runs() -> None:
     assert page.index('id="claim-stable') < page.index('id="claim-one-basin') < page.index('id="claim-imp-not-stable')
     table = page[page.index("<div"):].rstrip()
     assert "\n\n" not in table, "a blank line would end the HTML in Markdown"
+    alone = scoreboard(chosen, JUDGED | {mine.claim: mine}, None)
+    assert "<th scope=col>reference run</th>" in alone and "<th scope=col>this run</th>" not in alone
+    assert alone.count("verdict__title") == len(chosen) and "none yet" not in alone
 
 
 def test_judgements_are_kept_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made.end()
 
 
+@pytest.fixture(autouse=True)
+def _no_trouble_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "place" in request.fixturenames:
+        for file in request.getfixturevalue("place").trouble.iterdir():
+            file.unlink()
+
+
 def broken(place: Cluster, entry: specs.Entry, trouble: str) -> Path:
     file = place.trouble / f"{entry.key}.{trouble}"
     file.touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,10 @@ from synthprune.block import Block
 from synthprune.data.facts import facts
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters
+from synthprune.home import compiled_code
 from synthprune.models import build, initial_state, network_with, prunable
 from synthprune.plan import compiles
+from synthprune.problems import Problem
 from synthprune.pruning import dense_masks, prune_by_magnitude
 from synthprune.training import Evaluator, Recipe, Resident, evaluate, train
 
@@ -93,6 +96,16 @@ def test_a_compiler_may_be_given_with_flags(forgetful: None, home: Path, monkeyp
         pytest.skip("no C compiler here")
     monkeypatch.setenv("CC", f"{compiler} -DUNUSED")
     assert block.library().forward and len(list((home / "compiled").iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX's")
+def test_compiled_code_comes_from_a_folder_of_this_user_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "compiled").mkdir(parents=True)
+    (home / "compiled").chmod(0o777)
+    assert compiled_code().stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    with pytest.raises(Problem, match="others can write to .*compiled, from which"):
+        compiled_code()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from browser import AXE, find_browser, look, pages_of
+from matplotlib.figure import Figure as Canvas
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +133,39 @@ def test_a_named_browser_that_is_not_there_is_an_error(monkeypatch: pytest.Monke
     monkeypatch.setenv("SYNTHPRUNE_BROWSER", "no-such-browser")
     with pytest.raises(FileNotFoundError, match="no-such-browser"):
         find_browser()
+
+
+def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromium: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    from synthprune.figures import Figure, Panel, Play
+
+    rows = [("method", "level", "seed", "beta", "loss", "error"), ("dense", 0, 0, 0, 1, 5), ("dense", 0, 0, 1, 3, 7)]
+    rows += [("synthetic", level, seed, beta, level + seed + beta, 2 * level)
+             for level in (4, 9) for seed in (0, 1) for beta in (0, 1)]
+    still = Panel(lambda style: Canvas(figsize=(2, 2)), "a still")
+    figure = Figure([still], "Caption.", rows, "numbers", Play("beta", "position", {"loss": "loss (nats)", "error": "error (%)"},
+                    "method", {"level": "level"}, "seed", always=("dense",), instead=True))
+    static = ROOT / "book" / "_static"
+    head = f"<style>{(static / 'synthprune.css').read_text()}</style><script>{(static / 'play.js').read_text()}</script>"
+    (tmp_path / "page.html").write_text(PAGE.format(head=head, body=figure._repr_html_()), "utf-8")
+    assert [str(fault) for fault in look(tmp_path, browser=chromium)] == []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
+        page = browser.new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        told = page.locator("output")
+        assert told.inner_text() == "loss (nats), level 9, position 1: dense 3; synthetic 10.5."
+        assert not page.locator(".panels").is_visible()
+        page.locator("input").nth(0).press("ArrowLeft")
+        assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 5.5."
+        page.locator("input").nth(1).press("ArrowRight")
+        page.locator("input").nth(2).press("ArrowLeft")
+        assert told.inner_text() == "error (%), level 4, position 0: dense 5; synthetic 8."
+        page.locator("button").nth(0).press("Enter")
+        assert told.inner_text() == "error (%), level 4, position 0: synthetic 8."
+        assert page.locator("button").nth(0).get_attribute("aria-pressed") == "false"
+        assert page.get_by_text("SVG", exact=True).get_attribute("href").startswith("data:image/svg+xml")
+        page.emulate_media(media="print")
+        assert page.locator(".panels").is_visible() and not page.locator(".play").is_visible()
+        browser.close()

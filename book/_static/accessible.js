@@ -5,5 +5,6 @@ document.addEventListener("DOMContentLoaded", () => {
     else summary.setAttribute("aria-label", "Show or hide the pages below");
   }
   for (const entry of document.querySelectorAll(".citation-list > *")) entry.setAttribute("role", "listitem");
+  for (const table of document.querySelectorAll(".pst-scrollable-table-container")) table.tabIndex = 0;
   for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
 });

@@ -45,7 +45,7 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
             groups[group].append(Axis(f"{node.target}.weight", 1))
             group = node.target
             groups[group] = [Axis(f"{group}.{name}", 0) for name, _ in module.named_parameters()]
-        elif once and _one_norm_per_channel(module):
+        elif once and module is not None and _one_norm_per_channel(module):
             groups[group] += [Axis(f"{node.target}.{name}", 0) for name, value in module.state_dict().items() if value.ndim]
         elif node.target is operator.add:
             for other in others:
@@ -112,7 +112,8 @@ def _similarity(ours: State, theirs: State, groups: dict[str, list[Axis]], found
     axes = [axis for axis in groups[name] if axis.tensor in ours]
     others = {group: permutation for group, permutation in found.items() if group != name}
     moved = _permuted({axis.tensor: theirs[axis.tensor] for axis in axes}, groups, others)
-    return sum((_rows(ours[axis.tensor], axis, size) @ _rows(moved[axis.tensor], axis, size).T).numpy() for axis in axes)
+    return np.asarray(sum((_rows(ours[axis.tensor], axis, size) @ _rows(moved[axis.tensor], axis, size).T).numpy()
+                          for axis in axes))
 
 
 def _rows(tensor: Tensor, axis: Axis, size: int) -> Tensor:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -130,9 +130,10 @@ def _observe(model: nn.Module, images: Tensor) -> _Seen:
 
 def _patches(layer: nn.Module, images: Tensor) -> Tensor:
     """What each weight of one output channel multiplies: (n, inputs per output, positions). A linear layer has 1 position."""
-    if isinstance(layer, nn.Linear):
-        return images.unsqueeze(2)
-    return F.unfold(images, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    if isinstance(layer, nn.Conv2d):
+        geometry: Any = layer.kernel_size, layer.dilation, layer.padding, layer.stride
+        return F.unfold(images, *geometry)
+    return images.unsqueeze(2)
 
 
 def _gauss_newton(model: nn.Module, masks: Masks, seen: _Seen) -> Iterator[tuple[str, Tensor]]:
@@ -212,23 +213,23 @@ def _pool(x: Tensor) -> Tensor:
     return (rows[..., :-1:2] + rows[..., 1::2]) / 4
 
 
-def _norm_curvature(model: ConvNet3, masks: Masks, seen: _Seen, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _norm_curvature(model: nn.Module, masks: Masks, seen: _Seen, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Pairs (weight, sum of (p - y) z'' along it), one per image and convolution; pruned weights are not complete.
 
     A weight w[o, j] of a convolution moves only channel o of its output, by its patch j. That tangent is carried through
     the norms behind; at the next convolution it is one channel's map, so only that channel's slice of weights is needed.
     """
-    convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
-    norms = [name for name, layer in model.named_modules() if isinstance(layer, nn.GroupNorm)]
+    convolutions = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
+    norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.GroupNorm)}
     loss = F.cross_entropy(seen.logits, labels, reduction="sum")
     gradients = torch.autograd.grad(loss, [seen.outputs[name] for name in norms])
-    weights = [model.get_submodule(name).weight for name in convolutions]
-    at_images = [_Norm.at(model.get_submodule(name), seen.inputs[name], seen.outputs[name], gradient)
-                 for name, gradient in zip(norms, gradients, strict=True)]
+    weights = [layer.weight for layer in convolutions.values()]
+    at_images = [_Norm.at(layer, seen.inputs[name], seen.outputs[name], gradient)
+                 for (name, layer), gradient in zip(norms.items(), gradients, strict=True)]
     with torch.no_grad():
-        for depth, name in enumerate(convolutions):
+        for depth, (name, layer) in enumerate(convolutions.items()):
             survivors = masks[f"{name}.weight"].flatten(1).nonzero()
-            for patches, *norm in zip(_patches(model.get_submodule(name), seen.inputs[name]), *at_images[depth:], strict=True):
+            for patches, *norm in zip(_patches(layer, seen.inputs[name]), *at_images[depth:], strict=True):
                 moments = norm[0].moments(patches.unsqueeze(1))
                 total = norm[0].curvature(patches.unsqueeze(1), moments).T.contiguous()
                 if len(norm) > 1:
@@ -295,7 +296,7 @@ def _surviving_hessian(network: nn.Module, state: State, masks: Masks, images: T
     for module in model.modules():
         if isinstance(module, nn.GroupNorm):
             # torch cannot take a forward derivative of group norm's backward pass; of instance norm's it can.
-            module.forward = partial(F.instance_norm, weight=module.weight, bias=module.bias, eps=module.eps)
+            vars(module)["forward"] = partial(F.instance_norm, weight=module.weight, bias=module.bias, eps=module.eps)
     weights = [model.get_parameter(name).requires_grad_() for name in masks]
     # The operator's own check that the network is deterministic would cost six passes, and ours have no randomness.
     whole = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, [(images, labels)], check_deterministic=False)

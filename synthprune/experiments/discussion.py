@@ -191,13 +191,12 @@ def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: in
 
 def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarray:
     """(initialisations,): joules counted while a mask was found, all trainings together, the making of the synthetic set
-    apart; NaN where one was not measured, or is not in the store (weights do not travel with the book)."""
+    apart; NaN where one was not measured, or nobody knows where it came from."""
     return np.array([_joules(specs.closure([subnetwork(p, method, seed, level)]), store) for seed in p.seeds])
 
 
 def _joules(entries: list[specs.Entry], store: Store) -> float:
-    counted = [store.provenance(one).get("joules") if store.has(one) else None
-               for one in entries if not isinstance(one, specs.Made)]
+    counted = [(store.whence(one) or {}).get("joules") for one in entries if not isinstance(one, specs.Made)]
     return float("nan") if None in counted else float(sum(counted))
 
 

@@ -124,14 +124,13 @@ def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> C
 
 
 def seconds(p: Parameters, store: Store, method: Method) -> np.ndarray:
-    """(initialisations,): core-seconds that finding the mask took, the set apart; NaN where a training is not in the store."""
+    """(initialisations,): core-seconds that finding the mask took, the set apart; NaN where nobody knows a training's."""
     return np.array([_seconds(specs.closure([subnetwork(p, method, seed, p.level)]), store) for seed in p.seeds])
 
 
 def _seconds(entries: list[specs.Entry], store: Store) -> float:
-    trainings = [entry for entry in entries if isinstance(entry, specs.Trained)]
-    here = all(store.has(entry) for entry in trainings)
-    return float(sum(store.provenance(entry)["seconds"] for entry in trainings)) if here else math.nan
+    made = [store.whence(entry) for entry in entries if isinstance(entry, specs.Trained)]
+    return float(sum(one["seconds"] if one else math.nan for one in made))
 
 
 def break_even(p: Parameters, results: Mapping[str, Result]) -> int | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import matplotlib
@@ -87,6 +88,41 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Play:
+    """How the reader of a page moves through a figure's rows; `book/_static/play.js` draws it from the data link.
+
+    Columns: `x`, the quantities `y` and the sliders `slide` with their words, `lines` (a line per value, as methods) and
+    `each` (one thin line each, averaged into a thick one). Lines named in `always` are drawn wherever the sliders are.
+    `scale` of x: "linear", "log" or "symlog:C", which is linear within C of zero; `logy`: y is logarithmic. `instead`: a page
+    shows this in place of the panels, which stay for print and for readers without scripts.
+    """
+
+    x: str
+    words: str
+    y: Mapping[str, str]
+    lines: str
+    slide: Mapping[str, str]
+    each: str = ""
+    always: tuple[str, ...] = ()
+    scale: str = "linear"
+    logy: bool = False
+    instead: bool = False
+
+    def attribute(self, rows: Sequence[Sequence[Any]]) -> str:
+        """HTML: the attribute `data-play`, with the look of every line."""
+        column = list(rows[0]).index(self.lines)
+        look = {name: {"label": LABELS.get(name, name), "light": LIGHT.colour(_method(name)), "dark": DARK.colour(_method(name))}
+                for name in dict.fromkeys(str(row[column]).strip('"') for row in rows[1:])}
+        return f' data-play="{html.escape(json.dumps(asdict(self) | {"look": look}))}"'
+
+
+def _method(name: str) -> str:
+    """The method that a line's name, which may be a label with more words, is of."""
+    return name if name in LABELS else max((method for method, label in LABELS.items() if name.startswith(label)),
+                                           key=lambda method: len(LABELS[method]))
+
+
+@dataclass(frozen=True)
 class Figure:
     """Panels with one caption (HTML) and the numbers behind them, as rows whose first is the header."""
 
@@ -94,12 +130,15 @@ class Figure:
     caption: str
     rows: Sequence[Sequence[Any]]
     name: str
+    play: Play | None = None
 
     def _repr_html_(self) -> str:
         text = "\n".join(",".join(str(cell) for cell in row) for row in self.rows)
         link = (f'<a download="{self.name}.csv" href="data:text/csv;base64,{base64.b64encode(text.encode()).decode()}">'
                 "Data (CSV)</a>")
-        return (f'<figure class="synthprune">{_CSS}<div class="panels">{"".join(p.html() for p in self.panels)}</div>'
+        moved = self.play.attribute(self.rows) if self.play and len(self.rows) > 1 else ""
+        kind = "synthprune still" if moved and self.play.instead else "synthprune"
+        return (f'<figure class="{kind}"{moved}>{_CSS}<div class="panels">{"".join(p.html() for p in self.panels)}</div>'
                 f"<figcaption>{self.caption} {link}</figcaption></figure>")
 
 

@@ -29,7 +29,7 @@ from synthprune.experiments.distilled_pruning import (
     shortfalls,
 )
 from synthprune.experiments.settings import METHODS, Method, Settings, decoded_images, search
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Stack, Style, Table
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Stack, Style, Table
 from synthprune.figures.drawings import in_each
 from synthprune.figures.words import count, interval_words, minus, scene_title, setting, sparsity
 from synthprune.store import Result
@@ -210,7 +210,8 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
             *(("dense", 0, seed, f"{value:.4f}") for seed, value in zip(p.seeds, dense, strict=True)),
             *((method, level, seed, f"{value:.4f}") for method, line in lines.items()
               for level, row in zip(p.sparse, line.values, strict=True) for seed, value in zip(p.seeds, row, strict=True))]
-    return Figure(panels, caption, rows, "03_distilled_pruning")
+    return Figure(panels, caption, rows, "03_distilled_pruning",
+                  Play("level", "level", {"test_accuracy": "test accuracy (%)"}, "method", {}, "initialisation"))
 
 
 def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:

@@ -22,7 +22,7 @@ from synthprune.experiments.hessian import (
     second_opinions,
     table,
 )
-from synthprune.figures import LABELS, Figure, Panel, Style, Table
+from synthprune.figures import LABELS, Figure, Panel, Play, Style, Table
 from synthprune.figures.words import interval_words, level_words, listed, minus, setting, sparsity
 from synthprune.store import Result
 
@@ -44,7 +44,10 @@ def histograms(p: Parameters, results: Mapping[str, Result]) -> Figure:
     caption = (f"{setting(p)} Exact Hessian diagonals of the training loss after training, surviving prunable weights of all"
                f" layers, {p.hessian_batches} × {p.hessian_batch} images.{_bins(found)} {lines} {level_words(p.levels)}"
                f"{_left_out(p, results)}")
-    return Figure(panels, caption, _rows(found), "06_hessian_distributions")
+    finest = next((each.edges[each.edges > 0][0] for each in found.values() if each), 1.0)
+    return Figure(panels, caption, _rows(found), "06_hessian_distributions",
+                  Play("from", "diagonal entry of the Hessian", {"share": "share of survivors per bin"}, "method",
+                       {"level": "level"}, "line", always=("dense",), scale=f"symlog:{finest:g}", logy=True))
 
 
 def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> Table:
@@ -168,5 +171,6 @@ def _rows(found: Mapping[Network, Distribution | None]) -> Sequence[tuple]:
     for network, each in found.items():
         for line, share in enumerate(each.share if each else ()):
             rows += [(network.method, network.level, line, f"{low:.4g}", f"{high:.4g}", f"{value:.4g}")
-                     for low, high, value in zip(each.edges[:-1], each.edges[1:], share, strict=True) if value]
+                     for low, high, value, used in zip(each.edges[:-1], each.edges[1:], share, each.share.any(0), strict=True)
+                     if used]
     return rows

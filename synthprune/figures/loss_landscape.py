@@ -24,7 +24,7 @@ from synthprune.experiments.loss_landscape import (
     pairs,
     table,
 )
-from synthprune.figures import LABELS, Figure, Panel, Table
+from synthprune.figures import LABELS, Figure, Panel, Play, Table
 from synthprune.figures.words import count, interval_words, level_words, listed, setting
 from synthprune.store import Result
 
@@ -48,7 +48,9 @@ def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Fig
     caption = (f"{_begin(p)} Loss on {which}. Numbers are data orders. Axes: Euclidean distance between all weights; every map"
                f" has the same scale of distance and of colour (logarithmic, nothing cut off), with contour lines at the marks of"
                f" the colour bar.{_errors(shown)} {level_words([p.level])}{_left_out(p, results)}")
-    return Figure(panels, caption, _rows(shown), f"05_loss_landscape_{'exact' if exact else 'nearest'}")
+    return Figure(panels, caption, _rows(shown), f"05_loss_landscape_{'exact' if exact else 'nearest'}",
+                  Play("column", "column of the map, from left to right", {"loss": "training loss (nats)"}, "network",
+                       {"row": "cut along row"}, logy=True))
 
 
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
@@ -216,8 +218,8 @@ def _midway(of: Map) -> float:
 
 
 def _rows(shown: Mapping[Kind, Map]) -> Sequence[tuple]:
-    rows: list[tuple] = [("network", "x", "y", "loss", "standard_error")]
+    rows: list[tuple] = [("network", "column", "row", "x", "y", "loss", "standard_error")]
     for kind, of in shown.items():
-        rows += [(kind, f"{x:.4g}", f"{y:.4g}", f"{of.loss[j, i]:.4g}", f"{of.deviation[j, i]:.4g}")
+        rows += [(kind, i, j, f"{x:.4g}", f"{y:.4g}", f"{of.loss[j, i]:.4g}", f"{of.deviation[j, i]:.4g}")
                  for j, y in enumerate(of.y) for i, x in enumerate(of.x)]
     return rows

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from synthprune import stats
 from synthprune.experiments.cells import Cell, Measured, above_chance
 from synthprune.experiments.controls import Parameters, cells, measured, over_dense, planned
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Style, Table
 from synthprune.figures.cells import BARS, differing, images_words, progress, set_words, title
 from synthprune.figures.words import level_words, listed, minus, setting
 from synthprune.stats import Interval
@@ -86,7 +86,11 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
               *(f"{value:.6f}" for value in values))
              for one in of for seed, *values in zip(one.cell.seeds, one.error, one.test_error, one.accuracy, strict=True)
              if seed in one.done]
-    return Figure(panels, caption, data, "10_controls_question")
+    return Figure(panels, caption, data, "10_controls_question",
+                  Play("search_steps", "SGD steps of every round of the search",
+                       {"error_barrier_points": BARRIERS["error"], "test_error_barrier_points": BARRIERS["test_error"],
+                        "test_accuracy_percent": SHOWN["accuracy"]}, "masks", {"retraining_epochs": "epochs of retraining"},
+                       "initialisation", scale="log"))
 
 
 def _of_question(p: Parameters, results: Mapping[str, Result]) -> tuple[list[Measured], int]:

@@ -24,7 +24,7 @@ from synthprune.experiments.stability import (
     paths,
     table,
 )
-from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
+from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Style, Table, Verdict
 from synthprune.figures.drawings import in_each
 from synthprune.figures.words import count, interval_words, level_words, listed, minus, setting, sparsity
 from synthprune.store import Result
@@ -32,6 +32,8 @@ from synthprune.store import Result
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 OTHER_DASH = 3
 NAMES = {"train_loss": "training loss", "train_error": "training error", "test_loss": "test loss", "test_error": "test error"}
+RISES = {"train_error_rise": "rise of training error (points)", "test_error_rise": "rise of test error (points)"}
+"""Columns behind the figures: percentage points above the mean of the ends."""
 NOTHING = "Nothing to draw: every subnetwork collapsed or diverged."
 UNCHANGED = 0.0005
 SIZE, WIDE = (3.6, 3.7), (5.8, 4.2)
@@ -68,7 +70,10 @@ def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figur
     words = lines[0].words(p) if not lines[1].clipped else lines[1].words(p)
     caption = (f"{setting(p)} The path at level {level}: first the training loss, then how far the training error lies above the"
                f" mean of its ends. {level_words([level])} {words}{_left_out(measured)}")
-    return Figure([line.panel(SIZE) for line in lines], caption, _rows(p, measured), f"04_stability_level_{level}")
+    return Figure([line.panel(SIZE) for line in lines], caption, _rows(p, measured), f"04_stability_level_{level}",
+                  Play("beta", "position on the path",
+                       {"train_loss": "training loss (nats)", "test_loss": "test loss (nats)"} | RISES,
+                       "method", {"level": "level"}, "initialisation", always=("dense",), instead=True))
 
 
 def hero(p: Parameters, results: Mapping[str, Result]) -> Figure:
@@ -329,10 +334,12 @@ def _measured(p: Parameters, results: Mapping[str, Result]) -> dict[Method, Curv
 
 
 def _rows(p: Parameters, measured: Mapping[Method, Curves]) -> list[tuple]:
-    rows: list[tuple] = [("method", "level", "initialisation", "beta", *NAMES)]
+    rows: list[tuple] = [("method", "level", "initialisation", "beta", *NAMES, *RISES)]
     for method, c in measured.items():
         for level in (level for level in c.levels if level or method == METHODS[0]):
-            values = np.stack([c.at(level, quantity) for quantity in QUANTITIES], axis=-1)
+            curve = {quantity: c.at(level, quantity) for quantity in QUANTITIES}
+            errors = [curve[name.removesuffix("_rise")] for name in RISES]
+            values = np.stack([*curve.values(), *(100 * (error - ends(error)[:, None]) for error in errors)], axis=-1)
             rows += [(method if level else "dense", level, seed, f"{beta:.3f}", *(f"{value:.6f}" for value in values[j, k]))
                      for j, seed in enumerate(p.seeds) for k, beta in enumerate(c.beta)]
     return rows

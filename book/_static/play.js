@@ -1,0 +1,210 @@
+// Figures that play: a line chart over the numbers behind a figure, moved by sliders, without a kernel and without a network.
+// The numbers are those of the figure's own data link; what to draw stands in its attribute data-play (synthprune.figures.Play).
+(() => {
+  "use strict";
+  const DASHES = ["", "7 4", "2 3", "9 3 2 3", "5 2 2 2 2 2"];
+  const MARGIN = { left: 56, right: 14, top: 10, bottom: 44 };
+
+  function make(parent, tag, attributes = {}, text = "") {
+    const svg = /^(svg|g|path|line|text|circle)$/.test(tag);
+    const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    if (text) node.textContent = text;
+    parent.append(node);
+    return node;
+  }
+
+  // CSV as Python wrote it: the first row names the columns; a cell may stand in quotation marks.
+  function rowsOf(link) {
+    const bytes = Uint8Array.from(atob(link.href.split(",")[1]), letter => letter.charCodeAt(0));
+    const [names, ...rows] = new TextDecoder().decode(bytes).split("\n")
+      .map(line => [...line.matchAll(/(?:"([^"]*)"|([^,]*))(?:,|$)/g)].map(cell => cell[1] ?? cell[2]));
+    return rows.map(row => Object.fromEntries(names.map((name, n) => [name, row[n]])));
+  }
+
+  const distinct = values => [...new Set(values)];
+  const numeric = value => Number.parseFloat(value);
+  const said = value => Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-3)
+    ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  const signed = text => text.replace("-", "\u2212");
+
+  // A scale between numbers and pixels, with its marks: linear, log, or symlog (logarithmic to both sides of zero).
+  function scale(kind, low, high, from, to) {
+    const [name, inner] = kind.split(":");
+    const c = Number(inner) || 1;
+    const bend = { linear: v => v, log: v => Math.log10(v), symlog: v => Math.sign(v) * Math.log10(1 + Math.abs(v) / c) }[name];
+    const [a, b] = [bend(low), bend(high)];
+    const at = value => from + (to - from) * (bend(value) - a) / ((b - a) || 1);
+    let marks = [];
+    if (name === "linear") {
+      const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
+      const step = [1, 2, 5, 10].map(n => n * power).find(s => s >= rough);
+      for (let n = Math.ceil(low / step); n * step <= high + 1e-9; n++) marks.push(n * step);
+    } else {
+      const powers = Array.from({ length: 24 }, (_, n) => 10 ** (n - 12)).filter(v => name === "log" || v > 2 * c);
+      marks = (name === "log" ? powers : [...powers.map(v => -v), 0, ...powers]).filter(v => v >= low && v <= high);
+      if (name === "log" && marks.length < 2) marks = [low, high];
+      const every = Math.ceil(marks.length / 7);
+      marks = marks.filter((_, n) => n % every === 0);
+    }
+    return { at, marks };
+  }
+
+  function play(figure, number) {
+    const spec = JSON.parse(figure.dataset.play);
+    const rows = rowsOf(figure.querySelector("a[download$='.csv']"));
+    const quantities = Object.keys(spec.y);
+    const lines = distinct(rows.map(row => row[spec.lines])).filter(name => spec.look[name]);
+    const held = row => spec.always.includes(row[spec.lines]);
+    const sliders = Object.keys(spec.slide).map(name => ({
+      name, words: spec.slide[name],
+      values: distinct(rows.filter(row => !held(row)).map(row => row[name])).sort((a, b) => numeric(a) - numeric(b)),
+    })).filter(slider => slider.values.length > 1);
+    const places = distinct(rows.map(row => numeric(row[spec.x])).filter(Number.isFinite)).sort((a, b) => a - b);
+    if (!places.length || !lines.length) return;
+    const state = { quantity: 0, place: places.length >> 1, off: new Set(),
+      // The highest of a few levels; of many positions, the middle.
+      slid: sliders.map(({ values }) => values.length > 9 ? values.length >> 1 : values.length - 1) };
+
+    // Of each line: the mean, and each initialisation, as [x, y] in order; a line without an x lies across.
+    function curves(name, quantity, fixed) {
+      const chosen = rows.filter(row => row[spec.lines] === name && Number.isFinite(numeric(row[quantity]))
+        && (held(row) || fixed.every(([column, value]) => row[column] === value)));
+      const by = (of, key) => of.reduce((found, row) => found.set(key(row), [...found.get(key(row)) ?? [], row]), new Map());
+      const points = of => [...by(of, row => numeric(row[spec.x]))].map(([x, same]) =>
+        [x, same.reduce((sum, row) => sum + numeric(row[quantity]), 0) / same.length]).sort((a, b) => a[0] - b[0]);
+      const each = spec.each ? [...by(chosen, row => row[spec.each]).values()].map(points) : [];
+      return { mean: points(chosen), each: each.length > 1 ? each : [] };
+    }
+    const fixedNow = () => sliders.map((slider, n) => [slider.name, slider.values[state.slid[n]]]);
+
+    const box = make(figure, "div", { class: "play" });
+    figure.querySelector(".panels").after(box);
+    const controls = make(box, "div", { class: "play__controls" });
+    const chart = make(box, "svg", { role: "img" });
+    const legend = make(box, "div", { class: "play__legend", role: "group", "aria-label": "Lines shown" });
+    const cursor = make(box, "div", { class: "play__controls" });
+    const told = make(box, "output", { class: "play__told", "aria-live": "polite" });
+
+    function range(parent, words, last, value, change, name) {
+      const label = make(parent, "label", {}, `${words} `);
+      const input = make(label, "input", { type: "range", min: 0, max: last, step: 1, value });
+      const shown = make(label, "span");
+      const tell = () => {
+        shown.textContent = name(Number(input.value));
+        input.setAttribute("aria-valuetext", shown.textContent);
+      };
+      input.addEventListener("input", () => { change(Number(input.value)); tell(); draw(); });
+      tell();
+    }
+    sliders.forEach((slider, n) => range(controls, slider.words, slider.values.length - 1, state.slid[n],
+      value => { state.slid[n] = value; }, value => slider.values[value]));
+    if (quantities.length > 1) {
+      range(controls, "quantity", quantities.length - 1, 0, value => { state.quantity = value; },
+        value => spec.y[quantities[value]]);
+    }
+    range(cursor, `read at ${spec.words}`, places.length - 1, state.place, value => { state.place = value; },
+      value => signed(said(places[value])));
+    lines.forEach((name, n) => {
+      const button = make(legend, "button", { type: "button", "aria-pressed": "true" });
+      const swatch = make(button, "svg", { width: 30, height: 10, "aria-hidden": "true", style: look(name) });
+      make(swatch, "line", { x1: 0, x2: 30, y1: 5, y2: 5, "stroke-dasharray": DASHES[n % DASHES.length], "stroke-width": 2.5 });
+      make(button, "span", {}, spec.look[name].label);
+      button.addEventListener("click", () => {
+        const off = !state.off.delete(name) && Boolean(state.off.add(name));
+        button.setAttribute("aria-pressed", String(!off));
+        draw();
+      });
+    });
+
+    function look(name) {
+      return `--light: ${spec.look[name].light}; --dark: ${spec.look[name].dark}`;
+    }
+
+    // One scale for every position of the sliders, so that what moves is the data.
+    function limits(quantity) {
+      const every = sliders.reduce((all, slider) => all.flatMap(fixed => slider.values.map(value =>
+        [...fixed, [slider.name, value]])), [[]]);
+      const values = every.flatMap(fixed => lines.flatMap(name => curves(name, quantity, fixed)))
+        .flatMap(({ mean, each }) => [mean, ...each].flatMap(points => points.map(point => point[1])))
+        .filter(value => !spec.logy || value > 0);
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      const pad = spec.logy ? 0 : 0.05 * (high - low) || 0.5;
+      return [low - pad, high + pad];
+    }
+    const kept = new Map();
+    // An empty bin has no place on a logarithmic axis: the line ends before it and begins again behind it.
+    const gap = (one, next) => places.indexOf(next) - places.indexOf(one) > 1;
+
+    function draw() {
+      const quantity = quantities[state.quantity], width = Math.max(280, box.clientWidth), height = Math.min(380, 0.75 * width);
+      if (!kept.has(quantity)) kept.set(quantity, limits(quantity));
+      const [low, high] = kept.get(quantity);
+      const x = scale(spec.scale, places[0], places.at(-1), MARGIN.left, width - MARGIN.right);
+      const y = scale(spec.logy ? "log" : "linear", low, high, height - MARGIN.bottom, MARGIN.top);
+      chart.replaceChildren();
+      chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      const room = Math.max(1, Math.ceil(x.marks.length * 48 / (width - MARGIN.left - MARGIN.right)));
+      for (const mark of x.marks.filter((_, n) => n % room === 0)) {
+        make(chart, "line", { class: "grid", x1: x.at(mark), x2: x.at(mark), y1: MARGIN.top, y2: height - MARGIN.bottom });
+        make(chart, "text", { x: x.at(mark), y: height - MARGIN.bottom + 16, "text-anchor": "middle" }, signed(said(mark)));
+      }
+      for (const mark of y.marks) {
+        make(chart, "line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y.at(mark), y2: y.at(mark) });
+        make(chart, "text", { x: MARGIN.left - 6, y: y.at(mark) + 4, "text-anchor": "end" }, signed(said(mark)));
+      }
+      make(chart, "text", { x: (MARGIN.left + width) / 2, y: height - 6, "text-anchor": "middle" }, spec.words);
+      make(chart, "text", { transform: `translate(14 ${height / 2 - 14}) rotate(-90)`, "text-anchor": "middle" }, spec.y[quantity]);
+      const here = places[state.place];
+      make(chart, "line", { class: "cursor", x1: x.at(here), x2: x.at(here), y1: MARGIN.top, y2: height - MARGIN.bottom });
+      const heard = [];
+      lines.forEach((name, n) => {
+        if (state.off.has(name)) return;
+        const { mean, each } = curves(name, quantity, fixedNow());
+        const group = make(chart, "g", { class: "line", style: look(name) });
+        const trace = (points, thick) => {
+          const seen = points.map(([at, value]) => [at, spec.logy && value <= 0 ? NaN : value]).filter(point => !Number.isNaN(point[1]));
+          const across = seen.length && !Number.isFinite(seen[0][0]);
+          const path = (across ? [[places[0], seen[0][1]], [places.at(-1), seen[0][1]]] : seen)
+            .map(([at, value], k, all) => `${k && !(spec.logy && gap(all[k - 1][0], at)) ? "L" : "M"}${x.at(at).toFixed(1)} ${y.at(Math.min(high, Math.max(low, value))).toFixed(1)}`);
+          make(group, "path", { d: path.join(""), "stroke-width": thick ? 2.2 : 0.8, "stroke-opacity": thick ? 1 : 0.55,
+            "stroke-dasharray": DASHES[n % DASHES.length] });
+          if (thick && !across && seen.length < 15) {
+            for (const [at, value] of seen) make(group, "circle", { cx: x.at(at), cy: y.at(value), r: 3 });
+          }
+        };
+        each.forEach(points => trace(points, false));
+        trace(mean, true);
+        const found = mean.find(([at]) => at === here) ?? mean.find(([at]) => !Number.isFinite(at));
+        heard.push(`${spec.look[name].label} ${found ? signed(said(found[1])) : "not measured here"}`);
+      });
+      const where = sliders.map((slider, n) => `${slider.words} ${slider.values[state.slid[n]]}, `).join("");
+      told.textContent = `${spec.y[quantity]}, ${where}${spec.words} ${signed(said(here))}: ${heard.join("; ") || "no line is shown"}.`;
+      chart.setAttribute("aria-label", `Lines over ${spec.words}. ${told.textContent}`);
+    }
+    figure.classList.add("playing");
+    let width = 0;
+    new ResizeObserver(() => {
+      if (width !== box.clientWidth) { width = box.clientWidth; draw(); }
+    }).observe(box);
+    draw();
+  }
+
+  // The drawings are vectors already: a link to the one that is there costs the page nothing.
+  function vectors(figure) {
+    const data = figure.querySelector("a[download$='.csv']");
+    let last = data;
+    figure.querySelectorAll(".panels img.only-light").forEach((image, n, all) => {
+      const name = data.download.replace(".csv", all.length > 1 ? `_${n + 1}.svg` : ".svg");
+      const link = Object.assign(document.createElement("a"), { download: name, href: image.src,
+        textContent: all.length > 1 ? `SVG\u00a0${n + 1}` : "SVG" });
+      last.after(" ", link);
+      last = link;
+    });
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll("figure.synthprune").forEach(vectors);
+    document.querySelectorAll("figure[data-play]").forEach(play);
+  });
+})();
