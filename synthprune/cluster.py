@@ -107,7 +107,7 @@ class _Work:
     """What this worker is at."""
 
     run: str = ""
-    key: str = ""
+    task: str = ""
     thread: int = 0
     store: Store | None = None
 
@@ -127,11 +127,19 @@ def versions() -> dict[str, str]:
 
 def _arrive(place: Place, dask_worker: Worker) -> dict[str, Any]:
     """Told to every worker before it computes: what it is, and which of the run's folders it sees."""
+    if _work.task and not _wanted(_work.task, dask_worker):  # of a client that was killed
+        interrupted.set()
     shared = place.token.exists() and all(shelf.is_dir() for shelf in place.shelves)
     _places[place.run] = place, shared
     if all(_stat(path) == rest for path, *rest in place.files.values()):
         _data[place.run] = place.data
     return {"versions": versions(), "threads": dask_worker.state.nthreads, "shared": shared, "data": place.run in _data}
+
+
+def _wanted(task: str, worker: Worker) -> bool:
+    """Whether a task that runs here is still asked for: a thread cannot be ended from outside."""
+    state = worker.state.tasks.get(task)
+    return state is not None and state.state != "cancelled"
 
 
 def _stat(path: Path) -> list[int]:
@@ -164,14 +172,14 @@ def _received(run: str, digest: str, dask_worker: Worker) -> None:
     _data[run] = folder
 
 
-def _on_worker(run: str, packed: bytes) -> Result | None:
+def _on_worker(run: str, task: str, packed: bytes) -> Result | None:
     """Compute one entry; its result, or None where it went to a store that is shared."""
     from synthprune.data.datasets import load
     from synthprune.solve import compute_in_turn
 
     end = time.monotonic() + ARRIVE_SECONDS
     while run not in _data:  # this worker came after the others, and the client has yet to see it
-        if time.monotonic() > end:
+        if time.monotonic() > end or not _wanted(task, get_worker()):
             raise Problem(f"a worker waited {ARRIVE_SECONDS} s in vain to be told where its data are")
         time.sleep(0.1)
     if os.environ.get("SYNTHPRUNE_DATA") != str(_data[run]):
@@ -184,36 +192,39 @@ def _on_worker(run: str, packed: bytes) -> Result | None:
     entry, parents, checkpoint = pickle.loads(packed)
     place, shared = _places[run]
     store = Store(place.root, place.shelves) if shared else Carried(parents, checkpoint)
-    _work.run, _work.key, _work.thread, _work.store = run, entry.key, threading.get_ident(), store
+    _work.run, _work.task, _work.thread, _work.store = run, task, threading.get_ident(), store
     interrupted.clear()
     try:
         compute_in_turn(entry, store, alone=False)
     except KeyboardInterrupt:  # would close the worker; what was saved is still to be asked for
         raise Problem("stopped") from None
-    _work.key = ""
+    _work.task = ""
     return None if shared else store.get(entry)
 
 
 @dataclass(frozen=True)
 class Beat:
-    """A worker's sign of life: the entry it is at, the seconds its thread has computed, and a checkpoint that is news."""
+    """A worker's sign of life: the task it is at, the seconds its thread has computed, and a checkpoint that is news."""
 
-    key: str
+    task: str
     seconds: float
     checkpoint: tuple[int, Arrays] | None
 
 
 def _beat(run: str, known: Mapping[str, int], stop: bool) -> Beat | None:
-    """What this worker is at for `run`. `known`: the steps of checkpoints that the client has. `stop`: it shall end."""
-    if _work.run != run or not _work.key:
+    """What this worker is at for `run`. `known`: the tasks wanted, and of which steps the client has checkpoints.
+
+    A task that is not wanted any more, or any if `stop`, is told to end.
+    """
+    if _work.run != run or not _work.task:
         return None
-    if stop:
+    if stop or _work.task not in known:
         interrupted.set()
-    key, saved = _work.key, getattr(_work.store, "checkpoint", None)
+    task, saved = _work.task, getattr(_work.store, "checkpoint", None)
     seconds = 0.0
     with contextlib.suppress(OSError, AttributeError):  # another system, or the thread has just ended
         seconds = round(time.clock_gettime(time.pthread_getcpuclockid(_work.thread)), 1)
-    return Beat(key, seconds, saved if saved and saved[0] > known.get(key, 0) else None)
+    return Beat(task, seconds, saved if saved and saved[0] > known.get(task, 0) else None)
 
 
 # On the client.
@@ -292,7 +303,6 @@ class _Run:
         self._tasks: dict[str, _Task] = {}
         self._ended: queue.Queue[Future] = queue.Queue()
         self._workers: dict[str, bool] = {}
-        self._aside: set[str] = set()
         self._there, self._looked = time.monotonic(), 0.0
         self._tries: Counter[Entry] = Counter()
         self._steps: dict[str, int] = {}
@@ -347,8 +357,7 @@ class _Run:
         checkpoint = None if shared else self._store.load_checkpoint(entry)
         packed = pickle.dumps((entry, parents, checkpoint))
         key = f"{entry.kind}-{entry.key}-{self._name}-{secrets.token_hex(4)}"
-        future = self._client.submit(_on_worker, self._name, packed, key=key, pure=False, priority=-rank, retries=0,
-                                     workers=list(self._workers) if self._aside else None)
+        future = self._client.submit(_on_worker, self._name, key, packed, key=key, pure=False, priority=-rank, retries=0)
         self._tasks[key] = _Task(entry, future, locked)
         future.add_done_callback(self._ended.put)
 
@@ -419,7 +428,7 @@ class _Run:
 
     def _look_round(self) -> None:
         """Who is there, what they are at, and what has become of those who are not."""
-        there = [address for address in self._client.nthreads() if address not in self._aside]
+        there = self._client.nthreads()
         new = [address for address in there if address not in self._workers]
         if new:
             self._prepare(new)
@@ -439,18 +448,17 @@ class _Run:
 
     def _ask(self, stop: bool) -> None:
         """Every worker for a sign of life, with its checkpoint if that is news; one that is stuck is left aside."""
-        known = {task.entry.key: self._steps.get(task.entry.key, 0) for task in self._tasks.values()}
+        known = {key: self._steps.get(task.entry.key, 0) for key, task in self._tasks.items()}
         beats = self._client.sync(_beats, self._client, list(self._workers), self._name, known, stop)
-        tasks = {task.entry.key: task for task in self._tasks.values()}
         for address, beat in beats.items():
-            if beat is None or beat.key not in tasks:
+            if beat is None or beat.task not in self._tasks:
                 continue
-            task = tasks[beat.key]
+            task = self._tasks[beat.task]
             task.worker = address
             if beat.checkpoint is not None:
                 self._store.save_checkpoint(task.entry, beat.checkpoint[1], beat.checkpoint[0])
-                self._steps[beat.key] = beat.checkpoint[0]
-            sign = beat.seconds, self._steps.get(beat.key, 0)
+                self._steps[task.entry.key] = beat.checkpoint[0]
+            sign = beat.seconds, self._steps.get(task.entry.key, 0)
             if sign != task.seen:
                 task.seen, task.moved, task.named = sign, time.monotonic(), False
         for task in list(self._tasks.values()):
@@ -465,10 +473,10 @@ class _Run:
             self._say(f"no sign of life from the worker {task.worker} for {still:.0f} s: {describe(task.entry)}; after as long"
                       " again it is tried elsewhere")
         elif still > 2 * STALL_SECONDS:
-            with contextlib.suppress(Exception):  # without a nanny it cannot be started again, and is left as it is
+            try:
                 self._client.restart_workers([task.worker], timeout=CONNECT_SECONDS, raise_for_error=False)
-            self._aside.add(task.worker)
-            self._workers.pop(task.worker, None)
+            except ValueError:  # without a nanny it cannot be started again
+                self._client.retire_workers([task.worker], remove=True, close_workers=True)
             self._lost(task, f"the worker {task.worker} did not move")
 
     def _lost(self, task: _Task, what: str) -> None:

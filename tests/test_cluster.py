@@ -167,14 +167,14 @@ def test_a_training_goes_on_from_the_checkpoint_of_a_lost_worker(place: Cluster,
     entry = trained(0, 0)
     steps = broken(place, entry, "slow")
     client = place.client(tmp_path)
-    _until((tmp_path / "store" / "checkpoints" / f"{entry.key}.safetensors").exists)
+    _until(lambda: len(steps.read_text().split()) > 25)
+    before = len(steps.read_text().split())
     os.kill(int(steps.with_suffix(".pid").read_text()), signal.SIGKILL)
     status, said = place.ends(client)
     assert status == 0 and "was lost" in said and "tried again" in said
     assert whole(tmp_path) == quiet
     done = steps.read_text().split()
-    assert done.count("0") == 1 and set(done) == set(map(str, range(50)))
-    steps.unlink()
+    assert set(done) == set(map(str, range(50))) and len(done) < 50 + before
 
 
 def test_an_entry_that_kills_every_worker_is_given_up(place: Cluster, tmp_path: Path) -> None:
