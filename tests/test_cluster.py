@@ -143,6 +143,11 @@ def whole(folder: Path) -> dict[str, str]:
     return found
 
 
+def _process(folder: Path, entry: specs.Entry) -> str:
+    """Which process says that it is computing `entry`."""
+    return Store(folder / "store").running().get(entry.key, {"process": ""})["process"]
+
+
 @pytest.fixture(scope="module")
 def quiet(place: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What an undisturbed run leaves."""
@@ -198,8 +203,10 @@ def test_a_worker_that_hangs_is_named_and_left(place: Cluster, quiet: dict[str, 
 def test_a_client_that_is_killed_or_stopped_goes_on(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
     steps = broken(place, trained(0, 0), "slow")
     for sign, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        client, before = place.client(tmp_path), len(steps.read_text().split())
-        _until(lambda before=before: len(steps.read_text().split()) > before + 3)
+        client = place.client(tmp_path)
+        _until(lambda client=client: str(client.pid) in _process(tmp_path, trained(0, 0)))
+        before = len(steps.read_text().split())
+        _until(lambda before=before: len(steps.read_text().split()) > before + 5)
         begun = time.monotonic()
         client.send_signal(sign)
         assert place.ends(client)[0] == status
@@ -212,12 +219,12 @@ def test_a_client_that_is_killed_or_stopped_goes_on(place: Cluster, quiet: dict[
 
 def test_a_full_disk_ends_the_run(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "trained").touch()  # a file where a folder must be: as unwritable for root as for others
+    (tmp_path / "store" / "path").touch()  # a file where a folder must be: as unwritable for root as for others
     status, said = place.ends(place.client(tmp_path))
     assert status == 1 and "cannot write to the store" in said and len(said.splitlines()) == 1
     kept = digests(Store(tmp_path / "store"))
-    assert kept and not any(name.startswith("trained/") for name in kept)
-    (tmp_path / "store" / "trained").unlink()
+    assert kept and not any(name.startswith("path/") for name in kept)
+    (tmp_path / "store" / "path").unlink()
     assert place.ends(place.client(tmp_path)) == (0, "")
     assert whole(tmp_path) == quiet
 
