@@ -13,10 +13,10 @@ import hashlib
 import heapq
 import logging
 import os
-import pickle
 import platform
 import queue
 import secrets
+import signal
 import threading
 import time
 from collections import Counter
@@ -127,6 +127,8 @@ def versions() -> dict[str, str]:
 
 def _arrive(place: Place, dask_worker: Worker) -> dict[str, Any]:
     """Told to every worker before it computes: what it is, and which of the run's folders it sees."""
+    if isinstance(dask_worker.name, int):  # a process of the client's: Ctrl-C in its terminal is for the client alone
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _work.task and not _wanted(_work.task, dask_worker):  # of a client that was killed
         interrupted.set()
     shared = place.token.exists() and all(shelf.is_dir() for shelf in place.shelves)
@@ -172,7 +174,8 @@ def _received(run: str, digest: str, dask_worker: Worker) -> None:
     _data[run] = folder
 
 
-def _on_worker(run: str, task: str, packed: bytes) -> Result | None:
+def _on_worker(run: str, task: str, entry: Entry, parents: Mapping[str, Result],
+               checkpoint: tuple[int, Arrays] | None) -> Result | None:
     """Compute one entry; its result, or None where it went to a store that is shared."""
     from synthprune.data.datasets import load
     from synthprune.solve import compute_in_turn
@@ -189,7 +192,6 @@ def _on_worker(run: str, task: str, packed: bytes) -> Result | None:
     if isinstance(name, int) and gpus():
         os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
     keep_freed_memory()
-    entry, parents, checkpoint = pickle.loads(packed)
     place, shared = _places[run]
     store = Store(place.root, place.shelves) if shared else Carried(parents, checkpoint)
     _work.run, _work.task, _work.thread, _work.store = run, task, threading.get_ident(), store
@@ -355,9 +357,9 @@ class _Run:
             self._fail(problem)
             return
         checkpoint = None if shared else self._store.load_checkpoint(entry)
-        packed = pickle.dumps((entry, parents, checkpoint))
         key = f"{entry.kind}-{entry.key}-{self._name}-{secrets.token_hex(4)}"
-        future = self._client.submit(_on_worker, self._name, key, packed, key=key, pure=False, priority=-rank, retries=0)
+        future = self._client.submit(_on_worker, self._name, key, entry, parents, checkpoint, key=key, pure=False,
+                                     priority=-rank, retries=0)
         self._tasks[key] = _Task(entry, future, locked)
         future.add_done_callback(self._ended.put)
 

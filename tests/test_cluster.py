@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sweep import digests, requests, trained
 
 from synthprune import specs
+from synthprune.data.synthetic import SyntheticSet, keep
+from synthprune.solve import solve
 from synthprune.store import Store
 
 HERE = Path(__file__).parent
@@ -259,3 +263,30 @@ def test_scheduler_and_workers_that_die(quiet: dict[str, str], tmp_path: Path) -
     assert place.ends(place.client(tmp_path / "client"))[0] == 0
     assert whole(tmp_path / "client") == quiet
     place.end()
+
+
+def test_results_and_data_sets_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computed in earnest, on a published set that only the client has: the bits of a run in one process."""
+    own, place = tmp_path / "own", Cluster(tmp_path / "far", standin=False)
+    place.trouble.mkdir(parents=True)
+    monkeypatch.setenv("SYNTHPRUNE_HOME", str(own))
+    images = np.random.default_rng(0).random((10, 1, 16, 16), np.float32)
+    name = keep(SyntheticSet(images, np.arange(10), 1), "tiny")
+    wanted = {"it": specs.Path(ends=(trained(1, 0, data=specs.Published(name=name)),
+                                     trained(1, 1, data=specs.Published(name=name))), points=3)}
+    monkeypatch.setenv("SYNTHPRUNE_SCHEDULER", "")
+    solve(wanted, Store(tmp_path / "quiet"), workers=1)
+    place.scheduler()
+    place.worker()
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    monkeypatch.chdir(hidden)
+    monkeypatch.setenv("SYNTHPRUNE_SCHEDULER", str(place.file))
+    # A worker's path to the client's data is no file there.
+    monkeypatch.setenv("SYNTHPRUNE_DATA", "/proc/self/cwd/data")
+    shutil.copytree(own / "data", hidden / "data")
+    solve(wanted, Store(NOT_SHARED))
+    travelled = list((tmp_path / "far").rglob("tiny@*.safetensors"))
+    place.end()
+    assert len(travelled) == 1
+    assert digests(Store(hidden / "store")) == digests(Store(tmp_path / "quiet"))
