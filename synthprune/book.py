@@ -40,12 +40,14 @@ def execute(chapter: str, given: Mapping[str, Any], output: Path) -> dict[str, A
     from papermill.exceptions import PapermillException
 
     checked = parameters(experiment(chapter).Parameters, chapter, given)
+    # As they were understood: a file of the user's own by its name, wherever the kernel runs.
+    understood = {name: getattr(checked, name) if value is not None else None for name, value in given.items()}
     part = output.with_suffix(".failed.ipynb")
     part.parent.mkdir(parents=True, exist_ok=True)
     for noisy in ("papermill", "traitlets"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
-        papermill.execute_notebook(sources() / "notebooks" / f"{chapter}.ipynb", part, parameters=dict(given),
+        papermill.execute_notebook(sources() / "notebooks" / f"{chapter}.ipynb", part, parameters=understood,
                                    progress_bar=False, kernel_name="python3",
                                    extra_arguments=["--log-level=50"])  # else each kernel tells of its own transport and end
     except (PapermillException, DeadKernelError) as error:

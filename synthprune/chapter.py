@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthprune import __version__, claims, specs
+from synthprune.chance import flags
 from synthprune.experiments import experiment
 from synthprune.experiments.settings import Settings, decides, overrides, parameters
 from synthprune.figures import Stack, Table, Verdict
@@ -24,6 +25,9 @@ from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
 from synthprune.stats import Measure
 from synthprune.store import Result, Store
+
+if TYPE_CHECKING:
+    import pandas
 
 MARK = "# Parameters"
 """The first line of a cell that sets parameters: papermill's own, and ours."""
@@ -143,6 +147,7 @@ class Run:
         self.computed = len(missing(obtainable, self.store))
         if not self.computed:
             self.results = solve(obtainable, self.store)
+            self._warn(not stored_only)
             return self.results
         line = display(_Line(f"0 of {self.computed} results"), display_id=True)
 
@@ -154,7 +159,26 @@ class Run:
             self.results = solve(obtainable, self.store, report=report)
         finally:
             clear_output()
+        self._warn(not stored_only)
         return self.results
+
+    def table(self) -> pandas.DataFrame:
+        """The results as a tidy table, one row per measurement; columns and units: see `table.table`.
+
+        Losses are in nats, errors and sparsity from 0 to 1. Raises Problem before anything is solved.
+        """
+        from synthprune.table import table
+
+        if not self.results:
+            raise Problem(f"{self.chapter}: nothing has been solved yet: run the cells above first")
+        return table(self.requests, self.results, self.parameters.scene, getattr(self.parameters, "scenes", ()))
+
+    def _warn(self, computing: bool) -> None:
+        """A box for each imported synthetic set from which a network learns nothing."""
+        from IPython.display import display
+
+        for line in flags(self.requests.values(), self.store, computing=computing):
+            display(Verdict("open", "A synthetic set that teaches nothing", line))
 
     def verdicts(self) -> Stack:
         """A box for each claim of the ledger that this chapter decides."""

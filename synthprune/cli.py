@@ -1,4 +1,4 @@
-"""The command line: synthprune run | book | compute | status | units | plan | store | data | workshop | doctor."""
+"""The command line: synthprune run | book | table | compute | status | units | plan | store | data | workshop | doctor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from synthprune.problems import Problem, nearest
+from synthprune.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                   help="The executable companion to a study of pruning with synthetic data and linear mode connectivity.")
@@ -24,6 +24,8 @@ app.add_typer(data_app, name="data")
 Profile = Annotated[str, typer.Option(help="demo, laptop, paper, or the path of a YAML file.")]
 Given = Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE, as often as you like.")]
 Workers = Annotated[int | None, typer.Option(help="Processes to compute with; default: as the work is worth.", min=1)]
+Space = Literal["pixels", "bytes", "symmetric", "standardised", "whitened"]
+Soft = Literal["probabilities", "logits"]
 
 
 
@@ -77,6 +79,7 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
         output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None) -> None:
     """Compute what a chapter needs and execute its notebook."""
     from synthprune.book import execute
+    from synthprune.chance import flags
     from synthprune.chapter import open_store
     from synthprune.solve import solve
 
@@ -84,6 +87,8 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
     requests = _requests(chapter, given)
     with _progress() as report:
         solve(requests, open_store(), workers=workers, report=report)
+    for line in flags(requests.values(), open_store()):
+        typer.echo(f"warning: {line}", err=True)
     target = output or Path("_build") / "runs" / f"{chapter}.{Path(given['profile']).stem}.ipynb"
     record = execute(chapter, given, target)
     typer.echo(f"{target}: {len(record['results'])} results, digest {record['digest'][:12]}")
@@ -140,12 +145,38 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
     Console().print(shown)
 
 
+@app.command()
+def table(chapter: str, profile: Profile = "demo", parameter: Given = [],  # noqa: B006
+          parquet: Annotated[Path | None, typer.Option(help="Write it to this file instead (needs pyarrow).")] = None) -> None:
+    """Print a chapter's stored results, those that ship among them, as CSV: one row per measurement. Nothing is computed."""
+    from synthprune.chapter import Run, open_store
+    from synthprune.experiments import experiment
+    from synthprune.experiments.settings import parameters
+
+    given = _given(profile, parameter)
+    run = Run(chapter, parameters(experiment(chapter).Parameters, chapter, given), given, open_store())
+    asked = run.requests
+    run.results = {name: run.store.get(entry) for name, entry in asked.items() if run.store.has(entry)}
+    if not run.results:
+        raise Problem(f"none of the {len(asked)} results of {chapter} is stored: 'synthprune run {chapter}' computes them")
+    if len(run.results) < len(asked):
+        typer.echo(f"{len(run.results)} of {len(asked)} results are stored", err=True)
+    if parquet is None:
+        run.table().to_csv(sys.stdout, index=False)
+        return
+    try:
+        run.table().to_parquet(parquet, index=False)
+    except ImportError:
+        raise Problem("--parquet needs the package pyarrow: pip install pyarrow, or leave it away for CSV") from None
+
+
 @app.command("compute")
 def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the profile, in its order; default: all.")] = [],  # noqa: B006
                   profile: Profile = "laptop", workers: Workers = None, scheduler: Scheduler = None,
                   log: Annotated[Path | None, typer.Option(help="A file for the lines that tell how far it is; lines are added.")]
                   = None) -> None:
     """Compute what is missing of a profile's units, without making a page; it may be stopped and started at any time."""
+    from synthprune.chance import flags
     from synthprune.chapter import open_store
     from synthprune.machine import cores
     from synthprune.solve import fill
@@ -166,6 +197,8 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
         except Exception as error:  # of one entry, told when all that could be computed is there
             typer.echo(f"failed: {error or type(error).__name__}", err=True)
     asked = {entry for one in chosen for entry in one.requests.values()}
+    for line in flags(asked, store):
+        typer.echo(f"warning: {line}", err=True)
     there = sum(map(store.has, asked))
     typer.echo(f"{', '.join(one.name for one in chosen)}: {there} of {len(asked)} results are there")
     if there < len(asked):
@@ -236,7 +269,7 @@ def doctor(for_workshop: Annotated[bool, typer.Option("--workshop", help="What a
     from synthprune.chapter import open_store
     from synthprune.data.datasets import is_here
     from synthprune.data.facts import FACTS
-    from synthprune.home import home
+    from synthprune.home import data_sets, home
     from synthprune.machine import cores, cpu
 
     place = next(folder for folder in (home(), *home().parents) if folder.exists())
@@ -244,7 +277,7 @@ def doctor(for_workshop: Annotated[bool, typer.Option("--workshop", help="What a
              **{name: metadata.version(name) for name in ("torch", "torchvision", "jupyter-book", "papermill")},
              "home": f"{home()} ({'can' if os.access(place, os.W_OK) else 'CANNOT'} be written, "
                      f"{shutil.disk_usage(place).free / 1e9:.0f} GB free)",
-             "data": ", ".join(f"{name} {'here' if is_here(name) else 'not imported'}" for name in FACTS),
+             "data": ", ".join(f"{name} {'here' if is_here(name) else 'not imported'}" for name in [*FACTS, *data_sets()]),
              "results": f"{len(open_store().entries())} stored"}
     for name, text in lines.items():
         typer.echo(f"{name:>12}  {text}")
@@ -371,11 +404,16 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
 def data_list() -> None:
     """Say which data sets are on this machine."""
     from synthprune.data.datasets import is_here
-    from synthprune.data.facts import FACTS
+    from synthprune.data.facts import FACTS, facts
     from synthprune.data.synthetic import imported
+    from synthprune.home import data_sets
 
     for name in FACTS:
         typer.echo(f"{name}: {'here' if is_here(name) else 'not imported'}")
+    for name in data_sets():
+        known = facts(name)
+        typer.echo(f"{name}: here (your own: {len(known.classes)} classes, {known.pixels} pixels,"
+                   f" {known.images['train']} training and {known.images['test']} test images)")
     for name in imported():
         typer.echo(f"{name}: here (synthetic)")
 
@@ -383,24 +421,47 @@ def data_list() -> None:
 @data_app.command("import")
 def data_import(name: str, path: Path,
                 of: Annotated[str, typer.Option(help="The data set that a synthetic set stands for.")] = "",
-                inside: Annotated[str, typer.Option(help="Folder inside the tar or folder, above the classes.")] = "",
-                factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1) -> None:
-    """Import a real data set, or with --of a synthetic one: class folders, a tar of them, or tensors (IDC, VICO, MTT: .pt)."""
-    from synthprune.data.datasets import import_dataset
-    from synthprune.data.facts import FACTS
+                inside: Annotated[str, typer.Option(help="Folder inside the archive or folder, above the classes, or above train/"
+                                                     " and test/.")] = "",
+                test: Annotated[float, typer.Option(help="Share of each class to test on, where there is no test part: those of"
+                                                     " largest content hash.", min=0, max=0.9)] = 0,
+                flip: Annotated[bool, typer.Option("--flip", help="A mirrored image is still of its class, so train on both.")]
+                = False,
+                factor: Annotated[int, typer.Option(help="Decode factor of a synthetic set.", min=1)] = 1,
+                classes: Annotated[str, typer.Option(help="What a synthetic set's class folders are: number (by the number in"
+                                                     " their names), name (in the order of their names), or their names in the"
+                                                     " data set's order, with commas between.")] = "",
+                images: Annotated[str, typer.Option(help="Entry or column of the file that holds the images.")] = "",
+                labels: Annotated[str, typer.Option(help="Entry or column, or file beside it, that holds the labels.")] = "",
+                space: Annotated[Space | None, typer.Option(help="What the values of arrays are.")] = None,
+                soft: Annotated[Soft | None, typer.Option(help="What labels of one number per class are.")] = None,
+                pixels: Annotated[int, typer.Option(help="Side to bring images to, or that a synthetic set's tensors have.",
+                                                    min=0)] = 0) -> None:
+    """Import a data set of your own, or one that is known by NAME (cifar10, ...), or with --of a synthetic set.
 
+    PATH is a folder, tar or zip of class folders under train/ and test/ (or valid, val; or of one set of class folders, with
+    --test 0.2); a file of arrays (.npz, .pt, .safetensors, as x_train, y_train, x_test, y_test); parquet files as the Hugging
+    Face hub keeps them (takes pyarrow); or CIFAR's official files: Python, binary, MATLAB.
+
+    Your own is filed as NAME@CONTENT and used as -p dataset=NAME, in every chapter.
+    """
+    from synthprune.data.labelled import Told
+
+    told = Told(inside, classes, images, labels, space or "", soft or "", pixels, test, flip)
     if not of:
-        if name not in FACTS:
-            raise Problem(f"unknown data set '{name}': {nearest(name, FACTS)} (for a synthetic set say which data set it"
-                          " stands for: --of cifar10)")
-        typer.echo(import_dataset(name, path))
-        return
-    from synthprune.data.synthetic import keep, read_images, read_tensors
+        from synthprune.data.imports import import_dataset
 
-    synthetic = read_tensors(path, of, factor) if path.suffix == ".pt" else read_images(path, of, factor, inside)
+        typer.echo(import_dataset(name, path, told))
+        return
+    from synthprune.data.facts import full_name
+    from synthprune.data.forms import read_set
+    from synthprune.data.synthetic import keep
+
+    synthetic = read_set(path, full_name(of), factor, told)
     full = keep(synthetic, name)
-    typer.echo(f"{full}: {len(synthetic.labels)} stored images, decode factor {factor}"
-               f"{', ZCA-whitened' if synthetic.whitened else ''}; use it as -p synthetic={full}")
+    side = f" -p pixels={pixels}" if pixels else ""
+    typer.echo(f"{full}: {'; '.join((f'{len(synthetic.labels)} stored images', f'decode factor {factor}', *synthetic.notes))};"
+               f" use it as -p synthetic={full}{side}")
 
 
 @data_app.command("distill")
@@ -418,10 +479,10 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
     from synthprune import specs
     from synthprune.chapter import open_store
     from synthprune.compute import compute
-    from synthprune.data.facts import facts
+    from synthprune.data.facts import facts, full_name
     from synthprune.data.synthetic import SyntheticSet, keep
 
-    side = pixels or facts(of).pixels  # an unknown data set is refused here, in words
+    side = pixels or facts(of := full_name(of)).pixels  # an unknown data set is refused here, in words
     kind = specs.Condensed if method == "condensed" else specs.Distilled
     entry = kind(dataset=specs.Dataset(name=of, pixels=side), ipc=per_class, factor=factor, steps=steps,
                  width=width, seed=seed, **({} if lr is None else {"lr": lr}))

@@ -31,10 +31,10 @@ import dask
 from distributed import Client, Future, LocalCluster, Worker, get_worker
 from distributed.scheduler import KilledWorker
 
-from synthprune import home
+from synthprune import home, own
 from synthprune.machine import gpus, interrupted, keep_freed_memory, tell
 from synthprune.problems import Problem
-from synthprune.specs import Entry, Published, Trained, describe, origin
+from synthprune.specs import Entry, Published, Trained, describe, origin, own_names
 from synthprune.store import Arrays, Busy, Metrics, Result, Store, StoreProblem
 
 CONNECT_SECONDS = 10
@@ -175,8 +175,8 @@ def _received(run: str, digest: str, dask_worker: Worker) -> None:
 
 
 def _on_worker(run: str, task: str, entry: Entry, parents: Mapping[str, Result],
-               checkpoint: tuple[int, Arrays] | None) -> Result | None:
-    """Compute one entry; its result, or None where it went to a store that is shared."""
+               checkpoint: tuple[int, Arrays] | None, written: Mapping[str, str]) -> Result | None:
+    """Compute one entry; its result, or None where it went to a store that is shared. `written`: own files that it needs."""
     from synthprune.data.datasets import load
     from synthprune.solve import compute_in_turn
 
@@ -192,6 +192,7 @@ def _on_worker(run: str, task: str, entry: Entry, parents: Mapping[str, Result],
     if isinstance(name, int) and gpus():
         os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
     keep_freed_memory()
+    own.keep(written)
     place, shared = _places[run]
     store = Store(place.root, place.shelves) if shared else Carried(parents, checkpoint)
     _work.run, _work.task, _work.thread, _work.store = run, task, threading.get_ident(), store
@@ -358,8 +359,8 @@ class _Run:
             return
         checkpoint = None if shared else self._store.load_checkpoint(entry)
         key = f"{entry.kind}-{entry.key}-{self._name}-{secrets.token_hex(4)}"
-        future = self._client.submit(_on_worker, self._name, key, entry, parents, checkpoint, key=key, pure=False,
-                                     priority=-rank, retries=0)
+        future = self._client.submit(_on_worker, self._name, key, entry, parents, checkpoint,
+                                     own.sources(own_names(entry)), key=key, pure=False, priority=-rank, retries=0)
         self._tasks[key] = _Task(entry, future, locked)
         future.add_done_callback(self._ended.put)
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import synthprune
-from synthprune import specs
+from synthprune import fitness, own, specs
 from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
 from synthprune.analysis.hessian import BIN_EDGES, hessian_diagonal, histogram, leading_eigenvalue, summary, trace
@@ -31,7 +31,7 @@ from synthprune.data.synthetic import SyntheticSet, noise, published, random_rea
 from synthprune.distill import Look, distribution_matching
 from synthprune.engine import used
 from synthprune.machine import EnergyMeter, cpu, device, interrupted, peak_memory, revision
-from synthprune.models import Masks, State, build, initial_state, network_with, prunable
+from synthprune.models import Masks, State, build, first_state, network_with, prunable
 from synthprune.plan import compiles
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks, collapsed, dense_masks, random_like, rewound, severed, sparsity
@@ -62,10 +62,51 @@ def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
 
 
 def require_networks(entries: Iterable[Entry]) -> None:
-    """Raises Problem where a network cannot be built for its images: before hours, not after."""
+    """Raises Problem where a network cannot be built for its images, or a criterion scores it: before hours, not after.
+
+    Files of the user's own are kept from then on, under their names.
+    """
+    entries = list(entries)
     for subnetwork in {(e.subnetwork.architecture, e.dataset): e.subnetwork for e in entries
                        if isinstance(e, specs.Trained)}.values():
+        if own.is_own(subnetwork.architecture.name):
+            _require_own(subnetwork.architecture, subnetwork.dataset)
         _network(subnetwork)
+    for entry in {(e.architecture, e.dataset, e.search.criterion): e for e in entries if isinstance(e, specs.Subnetwork)
+                  and isinstance(e.search, specs.AtInitialisation) and own.is_own(e.search.criterion)}.values():
+        _pruned_at_initialisation(entry)
+    for entry in entries:
+        own.keep(own.sources(specs.own_names(entry)))
+
+
+@functools.cache
+def _require_own(architecture: specs.Architecture, dataset: specs.Dataset) -> None:
+    shape, name = _shape(architecture, dataset), architecture.name
+    try:
+        fitness.check(lambda: build(**shape), (shape["channels"], shape["pixels"], shape["pixels"]), shape["classes"])
+    except Problem as problem:
+        raise Problem(str(problem) if name in str(problem) else f"{own.words(name)}: {problem}") from None
+
+
+def unable(entry: Entry) -> str:
+    """Why `entry` cannot be measured of a network of your own, and at which layer; empty where it can be.
+
+    Raises Problem where such a network cannot even be trained.
+    """
+    if isinstance(entry, specs.Made | specs.Subnetwork) or not own.is_own(entry.subnetwork.architecture.name):
+        return ""
+    _require_own(entry.subnetwork.architecture, entry.dataset)
+    asks = isinstance(entry, specs.Diagonal) or (isinstance(entry, specs.Path) and entry.aligned)
+    return _unable(entry.kind, entry.subnetwork.architecture, entry.dataset) if asks else ""
+
+
+@functools.cache
+def _unable(kind: str, architecture: specs.Architecture, dataset: specs.Dataset) -> str:
+    shape, name = _shape(architecture, dataset), architecture.name
+    image, network = (shape["channels"], shape["pixels"], shape["pixels"]), build(**shape)
+    reason = (fitness.cannot_align(network, image) if kind == "path"
+              else fitness.cannot_differentiate(network, image, shape["classes"]))
+    return f"{own.words(name)}: {reason}" if reason else ""
 
 
 def compute(entry: Entry, store: Store, *, alone: bool, look: Look | None = None) -> None:
@@ -176,7 +217,8 @@ def _pruned_at_initialisation(entry: specs.Subnetwork) -> Masks:
     split, search, network = _split(entry.dataset), entry.search, _network(entry)
     data = _resident(split.train_images, split.train_labels, split)
     index = torch.from_numpy(_drawn(split.train_labels, search.per_class, search.seed))
-    return prune_at_initialisation(network, initial_state(network, entry.init_seed), search.criterion, level=entry.level,
+    initial = first_state(entry.init_seed, **_shape(entry.architecture, entry.dataset))
+    return prune_at_initialisation(network, initial, search.criterion, level=entry.level,
                                    fraction=search.fraction, images=data.batch(index), labels=data.labels[index],
                                    seed=search.seed)
 
@@ -313,9 +355,14 @@ def _split(dataset: specs.Dataset) -> Split:
 
 
 def _network(subnetwork: specs.Subnetwork) -> nn.Module:
-    known, architecture = facts(subnetwork.dataset.name), subnetwork.architecture
-    return build(architecture.name, channels=known.channels, pixels=subnetwork.dataset.pixels,
-                 classes=len(known.classes), width=architecture.width, norm=architecture.norm)
+    return build(**_shape(subnetwork.architecture, subnetwork.dataset))
+
+
+def _shape(architecture: specs.Architecture, dataset: specs.Dataset) -> dict[str, Any]:
+    """What a network is built of."""
+    known = facts(dataset.name)
+    return {"name": architecture.name, "channels": known.channels, "pixels": dataset.pixels,
+            "classes": len(known.classes), "width": architecture.width, "norm": architecture.norm}
 
 
 def _masks(subnetwork: specs.Subnetwork, store: Store) -> Masks:
@@ -327,7 +374,7 @@ def _masks(subnetwork: specs.Subnetwork, store: Store) -> Masks:
 
 def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
     """The state a subnetwork is trained from."""
-    initial = initial_state(_network(subnetwork), subnetwork.init_seed)
+    initial = first_state(subnetwork.init_seed, **_shape(subnetwork.architecture, subnetwork.dataset))
     if subnetwork.level == 0:
         return initial
     if subnetwork.rewind_point is not None:
@@ -371,8 +418,8 @@ def _part(arrays: Arrays, prefix: str) -> State:
 
 
 def _provenance(entry: Entry, seconds: float) -> Metrics:
-    on = device()
-    return {
+    on, written = device(), own.sources(specs.own_names(entry))
+    return ({"sources": written} if written else {}) | {
         "package": synthprune.__version__, "revision": revision(), "engine": used(compiles(entry)),
         "torch": torch.__version__, "numpy": np.__version__,
         "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthprune import own
 from synthprune.costs import SYNFLOW_ROUNDS
-from synthprune.models import Masks, State, network_with, prunable
+from synthprune.models import Masks, State, network_with, prunable, seeded
 from synthprune.problems import Problem, nearest
 from synthprune.pruning import dense_masks, keep_largest, path_sum, remaining
 from synthprune.seeds import generator
@@ -19,10 +20,11 @@ def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, 
                             labels: Tensor, seed: int) -> Masks:
     """Masks of `level` for `network`, found without training, from its state at initialisation.
 
-    `criterion`, one of CRITERIA: "magnitude" keeps the largest initial weights; "snip" those of the largest `snip_scores`
-    on `images`; "random" those of the largest uniform scores, drawn by `seed`; all three at once. "synflow" goes in 100
-    rounds of `synflow_scores`, the share kept falling exponentially (Tanaka et al. 2020, algorithm 1). As many weights
-    are kept, over all layers together, as `level` levels of magnitude pruning by `fraction` keep.
+    `criterion`: "magnitude" keeps the largest initial weights; "snip" those of the largest `snip_scores` on `images`;
+    "random" those of the largest uniform scores, drawn by `seed`; a function of your own those of its `own_scores`; all these
+    at once. "synflow" goes in 100 rounds of `synflow_scores`, the share kept falling exponentially (Tanaka et al. 2020,
+    algorithm 1). As many weights are kept, over all layers together, as `level` levels of magnitude pruning by `fraction`
+    keep.
 
     `images` (n, c, h, h) normalised float32 and `labels` (n,) int64 are those of SNIP; SynFlow takes the images' shape.
     Raises Problem for an unknown criterion, a score that is not finite, or where no weight would be left.
@@ -42,9 +44,33 @@ def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, 
                 scores = synflow_scores(network, initial, masks, tuple(images.shape[1:]))
                 masks = keep_largest(scores, masks, round(total * (kept / total) ** (done / SYNFLOW_ROUNDS)))
             return masks
+        case _ if own.is_own(criterion):
+            scores = own_scores(network, initial, criterion, images, labels, seed)
         case _:
             raise Problem(f"unknown pruning criterion '{criterion}': {nearest(criterion, CRITERIA)}")
     return keep_largest(scores, masks, kept)
+
+
+def own_scores(network: nn.Module, initial: State, criterion: str, images: Tensor, labels: Tensor, seed: int) -> State:
+    """What a function of your own (see `own`) gives each prunable weight; CPU tensors.
+
+    It may ask for `network` (in evaluation mode, with the state at initialisation), `images` and `labels` as above, and
+    `seed`; torch's draws follow from `seed`. It returns {name: tensor of the weight's shape}. Raises Problem by layer where
+    that is not so, or a score is not finite.
+    """
+    model = network_with(network, initial, str(images.device)).eval()
+    with seeded(seed, "score"):
+        found = own.call(criterion, {"network": model, "images": images, "labels": labels, "seed": seed})
+    scores: State = {}
+    for name in prunable(network):
+        score = found.get(name) if isinstance(found, dict) else None
+        if not isinstance(score, Tensor) or score.shape != initial[name].shape:
+            given = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else "no tensor"
+            raise Problem(f"{own.words(criterion)} gives {given} for '{name}', whose shape is {tuple(initial[name].shape)}")
+        if not torch.isfinite(score).all():
+            raise Problem(f"{own.words(criterion)} gives a score for '{name}' that is not finite")
+        scores[name] = score.detach().cpu()
+    return scores
 
 
 def snip_scores(network: nn.Module, initial: State, images: Tensor, labels: Tensor) -> State:

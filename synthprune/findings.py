@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from synthprune import claims, stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import experiment, stability
 from synthprune.experiments.paths import accuracy
 from synthprune.experiments.settings import Settings, decides, parameters
@@ -367,7 +367,7 @@ PAPER_ACCURACY = "not printed"
 
 def images(p: Settings) -> int:
     """Training images of a setting, of a data set whose classes are equal in size."""
-    known = FACTS[p.dataset]
+    known = facts(p.dataset)
     return len(known.classes) * (p.train_per_class or known.complete["train"])
 
 

@@ -47,6 +47,11 @@ def synthetic_sets() -> dict[str, Path]:
     return {file.stem: file for file in sorted([*shipped]) + sorted([*own])}
 
 
+def data_sets() -> dict[str, Path]:
+    """The file of every real data set of this user's own, filed under '<title>@<content>'."""
+    return {file.stem: file for file in sorted(data_folder().glob("*@*.safetensors"))}
+
+
 def write_whole(path: Path, payload: bytes) -> None:
     """Write a file so that it is there whole or not at all. Raises Problem where the place cannot be written."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

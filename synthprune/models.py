@@ -7,13 +7,17 @@ stem 64.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from synthprune import own
 from synthprune.problems import Problem, nearest
 from synthprune.seeds import generator
 
@@ -104,9 +108,12 @@ ARCHITECTURES = ("convnet3", "resnet10", "resnet18", "lenet300", "resnet10_image
 def build(name: str, *, channels: int, pixels: int, classes: int, width: int, norm: str) -> nn.Module:
     """An uninitialised network on the meta device: shapes without memory or random draws.
 
-    Args: `name` one of ARCHITECTURES; `channels`, `pixels` (side), `classes` of the data; `norm` "instance" or "batch".
+    Args: `name` one of ARCHITECTURES, or that of a function of your own (see `own`), whose network has values; `channels`,
+    `pixels` (side), `classes` of the data; `norm` "instance" or "batch".
     Raises Problem for an unknown name, or images too small for the network's poolings.
     """
+    if own.is_own(name):
+        return _own(0, name, channels=channels, pixels=pixels, classes=classes, width=width, norm=norm)
     if name not in ARCHITECTURES:
         raise Problem(f"unknown architecture '{name}': {nearest(name, ARCHITECTURES)}")
     if name == "convnet3" and pixels < 16:
@@ -124,6 +131,37 @@ def build(name: str, *, channels: int, pixels: int, classes: int, width: int, no
         if name == "lenet300":
             return LeNet(channels, pixels, classes, width)
         return ResNet(channels, classes, width, norm, blocks=1 if name.startswith("resnet10") else 2, imagenet=imagenet)
+
+
+def _own(seed: int, name: str, **shape: Any) -> nn.Module:
+    with seeded(seed, "init"):
+        network = own.call(name, shape)
+    if not isinstance(network, nn.Module):
+        raise Problem(f"{own.words(name)} returns a {type(network).__name__}, not a torch.nn.Module")
+    if any(isinstance(value, nn.parameter.UninitializedParameter) for value in network.parameters()):
+        raise Problem(f"{own.words(name)} has a lazy layer: give every layer its sizes")
+    return network
+
+
+@contextlib.contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Torch's own random draws on the CPU as a function of (seed, purpose); afterwards they are as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(seed, purpose).integers(2**63)))
+        yield
+
+
+def first_state(seed: int, name: str, **shape: Any) -> State:
+    """The state at initialisation `seed` of the network that `build` makes of a name and a shape.
+
+    `initial_state`, and for a network of your own what its function draws by torch.
+    """
+    return state_of(_own(seed, name, **shape)) if own.is_own(name) else initial_state(build(name, **shape), seed)
+
+
+def draws(module: nn.Module) -> bool:
+    """Whether a layer draws random numbers while it is trained: dropout."""
+    return isinstance(module, nn.modules.dropout._DropoutNd)
 
 
 def initial_state(network: nn.Module, seed: int) -> State:

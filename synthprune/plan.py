@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 
 from synthprune import __version__, specs
 from synthprune.costs import SYNFLOW_ROUNDS
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.home import home, write_whole
 from synthprune.machine import tell
+from synthprune.own import is_own, words
 from synthprune.specs import Entry
 
-PROBABLE = {"digits": (1438, 359), "imagenet10": (13_000, 500)}
+PROBABLE = {"imagenet10": {"train": 13_000, "test": 500}}
 """Training and test images where classes differ in size (ImageNet-10: about, as the authors' code has it)."""
 
 FIXED = {specs.Distilled: 0.01, specs.Condensed: 0.05, specs.Subnetwork: 0.003, specs.Trained: 0.03, specs.Evaluation: 0.06,
@@ -78,7 +79,21 @@ def compiles(entry: Entry) -> bool:
     if isinstance(entry, specs.Trained):
         batch = entry.recipe.batch
         steps = entry.recipe.epochs * -(-training_images(entry) // batch)
-    return worth_compiling(architecture.name, architecture.width, entry.dataset.pixels, batch, int(steps))
+    return (worth_compiling(architecture.name, architecture.width, entry.dataset.pixels, batch, int(steps))
+            and not (is_own(architecture.name) and _cannot_compile(architecture, entry.dataset)))
+
+
+@functools.cache
+def _cannot_compile(architecture: specs.Architecture, dataset: specs.Dataset) -> str:
+    """Why a network of your own is computed eagerly, told once; empty where it is one graph, or nothing compiles here."""
+    from synthprune.engine import works
+    from synthprune.fitness import cannot_compile
+
+    shape = facts(dataset.name).channels, dataset.pixels, dataset.pixels
+    reason = cannot_compile(_network(architecture, dataset), shape) if works() else ""
+    if reason:
+        tell(f"{words(architecture.name)} is computed eagerly: {reason}")
+    return reason
 
 
 def visited(entry: Entry) -> tuple[float, bool]:
@@ -89,10 +104,12 @@ def visited(entry: Entry) -> tuple[float, bool]:
 
 
 def _passed(entry: Entry) -> float:
-    (train, test), classes, count = images(entry.dataset), len(FACTS[entry.dataset.name].classes), 0.0
+    (train, test), classes, count = images(entry.dataset), len(facts(entry.dataset.name).classes), 0.0
     match entry:
-        case specs.Subnetwork(search=specs.AtInitialisation(criterion="snip" | "synflow" as criterion)):
-            count = 3 * entry.search.per_class * classes if criterion == "snip" else 3 * SYNFLOW_ROUNDS
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion="synflow")):
+            count = 3 * SYNFLOW_ROUNDS
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion=criterion)) if criterion == "snip" or is_own(criterion):
+            count = 3 * entry.search.per_class * classes
         case specs.Evaluation():
             count = train + test
         case specs.Path():
@@ -132,15 +149,15 @@ def _taylor(subnetwork: specs.Subnetwork) -> float:
         return 0
     search = getattr(subnetwork.search, "of", subnetwork.search)  # random masks keep as many as those they are like
     kept = (1 - search.fraction) ** subnetwork.level if subnetwork.level else 1
-    return TAYLOR_PASSES * (FACTS[subnetwork.dataset.name].channels + 1) * kept**0.5
+    return TAYLOR_PASSES * (facts(subnetwork.dataset.name).channels + 1) * kept**0.5
 
 
 def images(dataset: specs.Dataset) -> tuple[int, int]:
     """Training and test images of a data set, whether or not it is on this machine."""
-    known = FACTS[dataset.name]
-    whole = PROBABLE.get(dataset.name) or [known.complete[part] * len(known.classes) for part in ("train", "test")]
-    train, test = (count * len(known.classes) if count else all_ for count, all_ in
-                   zip((dataset.train_per_class, dataset.test_per_class), whole, strict=True))
+    known = facts(dataset.name)
+    whole = known.images or PROBABLE.get(dataset.name) or {part: n * len(known.classes) for part, n in known.complete.items()}
+    train, test = (count * len(known.classes) if count else whole[part] for part, count in
+                   (("train", dataset.train_per_class), ("test", dataset.test_per_class)))
     return train, test
 
 
@@ -154,7 +171,7 @@ def training_images(entry: specs.Trained) -> int:
 
             chosen = published(data.name, entry.dataset.name, entry.dataset.whitened, entry.dataset.pixels)
             return len(chosen.labels) * chosen.factor**2
-    return len(FACTS[entry.dataset.name].classes) * data.ipc * data.factor**2
+    return len(facts(entry.dataset.name).classes) * data.ipc * data.factor**2
 
 
 def flops(entry: Entry) -> float:
@@ -168,7 +185,7 @@ def memory(entry: specs.Trained) -> int:
     from synthprune.tracing import training_memory
 
     count, real = training_images(entry), isinstance(specs.origin(entry.data), specs.Real)
-    channels, pixels = FACTS[entry.dataset.name].channels, entry.dataset.pixels
+    channels, pixels = facts(entry.dataset.name).channels, entry.dataset.pixels
     data = count * (channels * pixels**2 * (1 if real else 4) + 8)
     return training_memory(_network(_architecture(entry), entry.dataset), channels, pixels, entry.recipe.batch, data).total
 
@@ -205,7 +222,7 @@ def _architecture(entry: Entry) -> specs.Architecture:
 def _network(architecture: specs.Architecture, dataset: specs.Dataset):
     from synthprune.models import build
 
-    known = FACTS[dataset.name]
+    known = facts(dataset.name)
     return build(architecture.name, channels=known.channels, pixels=dataset.pixels, classes=len(known.classes),
                  width=architecture.width, norm=architecture.norm)
 
@@ -223,7 +240,7 @@ def _flops_per_visit(architecture: specs.Architecture, dataset: specs.Dataset, t
     from synthprune.tracing import forward_flops, training_flops
 
     count = training_flops if trains else forward_flops
-    return count(_network(architecture, dataset), FACTS[dataset.name].channels, dataset.pixels)
+    return count(_network(architecture, dataset), facts(dataset.name).channels, dataset.pixels)
 
 
 @dataclass(frozen=True)
@@ -334,9 +351,8 @@ def _work(of: Probe) -> Callable[[Look], None]:
     """Trains, or evaluates, until it is stopped: on random images, as black ones may lead to numbers too small to be fast."""
     import numpy as np
 
-    from synthprune.data.datasets import facts
     from synthprune.machine import device
-    from synthprune.models import initial_state, prunable
+    from synthprune.models import initial_state, prunable, state_of
     from synthprune.pruning import dense_masks
     from synthprune.training import Evaluator, Recipe, Resident, train
 
@@ -344,7 +360,7 @@ def _work(of: Probe) -> Callable[[Look], None]:
     images = np.random.default_rng(0).integers(0, 256, (of.images, known.channels, of.pixels, of.pixels), np.uint8)
     data = Resident.of(images, np.arange(of.images) % len(known.classes), known, device())
     network = _network(of.architecture, specs.Dataset(name=of.dataset, pixels=of.pixels))
-    state = initial_state(network, 0)
+    state = state_of(network) if is_own(of.architecture.name) else initial_state(network, 0)
 
     def trains(look: Look) -> None:
         per_step = of.images / -(-of.images // of.batch)

@@ -104,16 +104,17 @@ def missing(requests: Mapping[str, Entry], store: Store) -> list[Entry]:
 
 
 def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
-    """The requests that need data which are not on this machine: {name: which data, and how to get them}."""
+    """The requests that need data which are not on this machine, or what their network cannot do: {name: which and why}."""
     todo = missing(requests, store)
     if not todo:
         return {}
-    from synthprune.compute import lacking
+    from synthprune.compute import lacking, unable
 
     looked_up, reasons = functools.cache(lacking), {}
     for entry in todo:
         data = entry.data if isinstance(entry, Trained) else Real()
-        reason = looked_up(entry.dataset, data) or next((reasons[parent] for parent in entry.parents if parent in reasons), "")
+        reason = unable(entry) or looked_up(entry.dataset, data)
+        reason = reason or next((reasons[parent] for parent in entry.parents if parent in reasons), "")
         if reason:
             reasons[entry] = reason
     return {name: reasons[entry] for name, entry in requests.items() if entry in reasons}

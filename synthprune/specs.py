@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from synthprune.own import NAME
 from synthprune.values import Entry, Value
 
 Natural = Annotated[int, Field(ge=0)]
@@ -20,11 +21,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Dataset(Value):
     """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side.
 
-    `whitened`: in the space of its ZCA whitening, where some published sets live. `test_per_class`: test images likewise.
+    `name`: that of a known one, or '<title>@<content>' of an imported one. `whitened`: in the space of its ZCA whitening,
+    where some published sets live. `test_per_class`: test images likewise.
     """
 
     later: ClassVar[frozenset[str]] = frozenset({"whitened", "test_per_class"})
-    name: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+(@[0-9a-f]{12})?$")]
     pixels: Positive
     train_per_class: Positive | None = None
     whitened: bool = False
@@ -32,7 +34,9 @@ class Dataset(Value):
 
 
 class Architecture(Value):
-    name: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"]
+    """A network by its name in `models`, or a function of your own, named by its file (see `own`)."""
+
+    name: Annotated[str, Field(pattern=rf"^[a-z0-9_]+$|{NAME}")]
     width: Positive
     norm: Literal["instance", "batch"]
 
@@ -170,12 +174,12 @@ class AtInitialisation(Value):
     """Masks found without training, from scores of the initial weights; level n keeps as many weights as a search's.
 
     "magnitude"; "snip" (Lee et al. 2019), on `per_class` training images of each class that `seed` draws; "synflow"
-    (Tanaka et al. 2020); "random", drawn by `seed`.
+    (Tanaka et al. 2020); "random", drawn by `seed`; or a function of your own (see `own`), on the same images as SNIP.
     """
 
     epoch: ClassVar[int] = 0
     rewind: ClassVar[str] = "full"
-    criterion: Literal["magnitude", "snip", "synflow", "random"]
+    criterion: Annotated[str, Field(pattern=rf"^[a-z]+$|{NAME}")]
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     per_class: Positive = 10
     seed: Natural = 0
@@ -401,6 +405,14 @@ def stale(kind: str, version: int) -> bool:
     return version < versions().get(kind, version + 1)
 
 
+def own_names(entry: Entry) -> set[str]:
+    """The functions of the user's own, if any, that an entry rests on, among the names of its network and its criterion."""
+    subnetwork = entry if isinstance(entry, Subnetwork) else getattr(entry, "subnetwork", None)
+    if subnetwork is None:
+        return set()
+    return {subnetwork.architecture.name, getattr(subnetwork.search, "criterion", "")}
+
+
 def describe(entry: Entry) -> str:
     """One line about an entry, for people."""
     match entry:
@@ -411,7 +423,7 @@ def describe(entry: Entry) -> str:
         case Subnetwork():
             return f"mask {_which(entry)}"
         case Trained():
-            return f"training on {_data_in_words(entry.data)}, {_which(entry.subnetwork)}, order {entry.order_seed}"
+            return f"training on {data_in_words(entry.data)}, {_which(entry.subnetwork)}, order {entry.order_seed}"
         case Evaluation() | Path() | Plane() | Diagonal():
             return f"{entry.kind}, {_which(entry.subnetwork)}"
     return entry.kind
@@ -430,17 +442,31 @@ def _method(search: Search | AtInitialisation | SameDensities) -> str:
             return f"random with the densities of {_method(search.of)}"
         case Search(start=Start()):
             return f"{_method(search.model_copy(update={'start': None}))} on a {_method(search.start.search)} start"
-    return "IMP" if isinstance(search.data, Real) else f"pruning on {_data_in_words(search.data)}"
+    return "IMP" if isinstance(search.data, Real) else f"pruning on {data_in_words(search.data)}"
 
 
-def _data_in_words(data: PruningData) -> str:
+def method(search: Search | AtInitialisation | SameDensities) -> str:
+    """A chapter's word for how masks are found: "imp", "synthetic", a criterion's name, or a control of chapter 10."""
+    match search:
+        case AtInitialisation():
+            return search.criterion
+        case SameDensities():
+            return f"like {method(search.of)}"
+        case Search(start=Start()):
+            return f"{method(search.model_copy(update={'start': None}))} on a {method(search.start.search)} start"
+    words = {Real: "imp", Coreset: "coreset", Noise: "noise", Shuffled: "shuffled"}
+    return words.get(type(search.data), "synthetic")
+
+
+def data_in_words(data: PruningData) -> str:
+    """What is trained on, for people."""
     match data:
         case Real():
             return "real data"
         case Published() | Awaited():
             return data.name
         case Shuffled():
-            return f"{_data_in_words(data.of)} with shuffled labels"
+            return f"{data_in_words(data.of)} with shuffled labels"
     return {Coreset: "random real images", Distilled: "distilled images", Condensed: "condensed images",
             Noise: "noise"}[type(data)]
 

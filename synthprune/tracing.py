@@ -34,8 +34,9 @@ _COUNTED = 2  # images: a batch norm refuses one
 
 
 def _loss(network: nn.Module, channels: int, pixels: int, batch: int) -> Tensor:
-    images = torch.empty(batch, channels, pixels, pixels, device="meta")
-    return F.cross_entropy(network(images), torch.empty(batch, dtype=torch.int64, device="meta"))
+    where = next(network.parameters()).device  # a network of the user's own has values
+    images = torch.zeros(batch, channels, pixels, pixels, device=where)
+    return F.cross_entropy(network(images), torch.zeros(batch, dtype=torch.int64, device=where))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from synthprune.data.augment import changed, cutmix, drawn
 from synthprune.data.facts import Facts
 from synthprune.data.photo import photo
 from synthprune.machine import interrupted
-from synthprune.models import Masks, State, copy_on, network_with, state_of
+from synthprune.models import Masks, State, copy_on, draws, network_with, state_of
 from synthprune.seeds import generator
 
 
@@ -34,15 +34,16 @@ class Resident:
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray, facts: Facts | None = None, device: str = "cpu") -> Resident:
-        """Images (n, c, h, h), uint8 or float, and integer labels (n,), as they are.
+        """Images (n, c, h, h), uint8 or float, and labels as they are: integers (n,), or probabilities (n, classes).
 
         `facts` hold their mean and deviation and say how they are augmented (None: see `data.arrays.facts_of`).
         """
         facts = facts or facts_of(images, labels)
         pixels = images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
         mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
-        return cls(torch.from_numpy(pixels).to(device), torch.from_numpy(labels.astype(np.int64, copy=False)).to(device), mean,
-                   std, facts.flip, facts.augmentation)
+        kept = labels.astype(np.int64 if labels.ndim == 1 else np.float32, copy=False)
+        return cls(torch.from_numpy(pixels).to(device), torch.from_numpy(kept).to(device), mean, std, facts.flip,
+                   facts.augmentation)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -149,7 +150,10 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
             momentum[name].copy_(buffer)
     saved = time.monotonic()
     steps = range(first_step, last_epoch * per_epoch)
+    drops = any(map(draws, model.modules()))
     for step, batch in zip(steps, _batches(data, recipe, order_seed, steps), strict=True):
+        if drops:  # every step has draws of its own, wherever a training begins
+            torch.manual_seed(int(generator(order_seed, "dropout", step).integers(2**63)))
         epoch, place = divmod(step, per_epoch)
         if place == 0 or step == first_step:
             rate = torch.tensor(recipe.lr_at(epoch), device=device)

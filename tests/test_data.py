@@ -19,10 +19,12 @@ from pictures import Toucher, file_of, folder_of, picture, real, tar_of
 from PIL import Image
 
 from synthprune.data import datasets
-from synthprune.data.datasets import average, import_dataset, load
+from synthprune.data.datasets import average, load
 from synthprune.data.facts import CIFAR10, CIFAR100, FACTS, IMAGENET10
+from synthprune.data.forms import read_images
 from synthprune.data.images import by_content, content_hash, fingerprint
-from synthprune.data.synthetic import SyntheticSet, decode, keep, mix, noise, published, random_real, read_images, shuffled_labels
+from synthprune.data.imports import import_dataset
+from synthprune.data.synthetic import SyntheticSet, decode, keep, mix, noise, published, random_real, shuffled_labels
 from synthprune.data.whitening import zca
 from synthprune.problems import Problem
 
@@ -421,10 +423,10 @@ def test_what_is_not_imagenet10_is_refused(photographs: dict[str, bytes], home: 
     with pytest.raises(Problem, match="is not imagenet10: a class has only 1 test images, not 2 or more"):
         import_dataset("imagenet10", tar_of(few, tmp_path / "few.tar"))
     lacking = {name: payload for name, payload in photographs.items() if "n02091831" not in name}
-    with pytest.raises(Problem, match=r"has 9 classes in train/ \(n01749939, n01773797, n02107142, ...\), not the 10 expected"):
+    with pytest.raises(Problem, match=r"has 9 classes \(n01749939, n01773797, n02107142, ...\), imagenet10 has 10 \(n02869837"):
         import_dataset("imagenet10", tar_of(lacking, tmp_path / "lacking.tar"))
     flat = {f"val/{i}.JPEG": payload for i, payload in enumerate(photographs.values())}
-    with pytest.raises(Problem, match="holds no images under 'val/<class>/'"):
+    with pytest.raises(Problem, match="has no test images: put class folders under train/ and test/"):
         import_dataset("imagenet10", tar_of({n: p for n, p in photographs.items() if n.startswith("train")} | flat,
                                             tmp_path / "flat.tar"))
     with pytest.raises(Problem, match="n02869837_0.JPEG cannot be read as an image"):

@@ -12,7 +12,8 @@ from pictures import Toucher, real
 
 from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
-from synthprune.data.synthetic import SyntheticSet, imported, keep, published, random_real, read_tensors
+from synthprune.data.forms import read_tensors
+from synthprune.data.synthetic import SyntheticSet, imported, keep, published, random_real
 from synthprune.experiments.distilled_pruning import Parameters
 from synthprune.experiments.settings import parameters
 from synthprune.home import synthetic_sets
@@ -71,10 +72,10 @@ def test_a_tensor_with_labels_beside_it_is_standardised_or_whitened(tmp_path: Pa
 
 
 @pytest.mark.parametrize("form", ["vico", "mtt"])
-def test_pixels_where_standardised_images_belong_are_refused(form: str, tmp_path: Path) -> None:
+def test_pixels_where_standardised_images_are_usual_are_told_by_their_values(form: str, tmp_path: Path) -> None:
     path = vico([[pixels(), LABELS]], tmp_path / "res.pt") if form == "vico" else mtt(pixels(), tmp_path)
-    with pytest.raises(Problem, match="reach from 0.00 to 1.00; standardised or whitened images are expected in this form"):
-        read_tensors(path, "cifar10", 1)
+    found = read_tensors(path, "cifar10", 1)
+    assert np.array_equal(found.images, pixels()) and found.notes == ("pixels of 0 to 1",)
 
 
 def test_tensors_without_labels_are_refused(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_tensors_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no such file: .*/labels_best.pt"):
         read_tensors(tmp_path / "images_best.pt", "cifar10", 1)
     torch.save(pixels(), tmp_path / "best.pt")
-    with pytest.raises(Problem, match=r"best.pt is one tensor: name it \.\.\.images\.\.\. and put its labels beside it"):
+    with pytest.raises(Problem, match=r"best.pt is one tensor: its labels are missing; name it"):
         read_tensors(tmp_path / "best.pt", "cifar10", 1)
     with pytest.raises(Problem, match="20 images but 10 labels"):
         read_tensors(mtt(-pixels(), tmp_path, LABELS[:10]), "cifar10", 1)
@@ -153,7 +154,7 @@ def test_the_last_of_five_published_sets_for_mnist_is_taken(monkeypatch: pytest.
 @pytest.mark.data
 @pytest.mark.parametrize(("inside", "stored"), [("mtt/ipc10", 100), ("dc/ipc1", 10)])
 def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
-    from synthprune.data.synthetic import read_images
+    from synthprune.data.forms import read_images
 
     found = read_images(real("distilled/cifar10_dc_mtt_png.tar"), "cifar10", 1, inside)
     assert found.images.shape == (stored, 3, 32, 32) and np.bincount(found.labels).tolist() == [stored // 10] * 10
@@ -194,3 +195,52 @@ def test_a_set_that_ships_is_found_and_one_of_this_users_goes_before_it(home: Pa
     assert parameters(Parameters, "03_distilled_pruning", {"synthetic": "shipped"}).synthetic == full
     own.write_bytes(shipped.read_bytes())
     assert synthetic_sets() == {full: own} and imported() == [full]
+
+
+# Soft labels, other orders, other files.
+
+
+def test_soft_labels_are_kept_and_every_crop_has_its_images_own(home: Path, tmp_path: Path) -> None:
+    logits = torch.from_numpy(np.random.default_rng(3).normal(size=(20, 10)).astype(np.float32))
+    given = {"probabilities": torch.softmax(logits, 1), "logits": logits}
+    for said, labels in given.items():
+        torch.save([pixels(), labels], tmp_path / f"{said}.pt")
+    soft, from_logits = (read_tensors(tmp_path / f"{said}.pt", "cifar10", 1) for said in given)
+    order = np.argsort(logits.argmax(1).numpy(), kind="stable")
+    np.testing.assert_allclose(soft.labels, given["probabilities"].numpy()[order], atol=1e-6)
+    np.testing.assert_allclose(from_logits.labels, soft.labels, atol=1e-6)
+    assert np.array_equal(soft.images, pixels().numpy()[order]) and soft.labels.dtype == np.float32
+    back = published(keep(soft, "soft"), "cifar10")
+    assert np.array_equal(back.labels, soft.labels) and back.name == soft.name
+    seen, labels = dataclasses.replace(back, factor=2).decoded(32)
+    assert len(seen) == 80 and np.array_equal(labels, np.tile(soft.labels, (4, 1)))
+
+
+def test_one_hot_labels_train_as_hard_ones() -> None:
+    """Soft cross-entropy is the ordinary one where a row is one-hot, through CutMix too."""
+    from nets import convnet
+
+    from synthprune.models import initial_state, prunable
+    from synthprune.pruning import dense_masks
+    from synthprune.training import Recipe, Resident, train
+
+    network = convnet()
+    start, split = initial_state(network, 0), load("digits", 4)
+    masks = dense_masks(start, prunable(network))
+    found = [train(network, start, masks, Resident.of(split.train_images, labels, split.facts, "cpu"),
+                   Recipe(epochs=2, batch=16, cutmix=1.0), order_seed=0)[1]
+             for labels in (split.train_labels, np.eye(10, dtype=np.float32)[split.train_labels])]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+def test_the_order_and_the_container_do_not_change_a_set(tmp_path: Path) -> None:
+    turned = torch.arange(10).repeat(2)
+    order = torch.argsort(turned, stable=True)
+    torch.save([pixels()[order], LABELS], tmp_path / "sorted.pt")
+    torch.save([pixels(), turned], tmp_path / "unsorted.pt")
+    torch.save({"images_train": pixels(), "labels_train": turned, "images_test": pixels(1), "labels_test": turned},
+               tmp_path / "dictionary.pt")
+    torch.save([pixels().numpy(), np.eye(10)[turned]], tmp_path / "arrays.pt")
+    np.savez_compressed(tmp_path / "last.npz", x=pixels().numpy().transpose(0, 2, 3, 1), y=turned.numpy())
+    names = {file.name: read_tensors(file, "cifar10", 1).name for file in tmp_path.iterdir()}
+    assert len(names) == 5 and len(set(names.values())) == 1, names

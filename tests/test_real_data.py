@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from pictures import real
 
-from synthprune.data.datasets import Split, import_dataset, load
-from synthprune.data.synthetic import SyntheticSet, random_real, read_images, read_tensors
+from synthprune.data.datasets import Split, load
+from synthprune.data.forms import read_images, read_tensors
+from synthprune.data.imports import import_dataset
+from synthprune.data.synthetic import SyntheticSet, random_real
 from synthprune.models import build, initial_state, network_with
 from synthprune.training import Recipe, Resident, evaluate, train
 

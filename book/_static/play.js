@@ -85,6 +85,7 @@
     const legend = make(box, "div", { class: "play__legend", role: "group", "aria-label": "Lines shown" });
     const cursor = make(box, "div", { class: "play__controls" });
     const told = make(box, "output", { class: "play__told", "aria-live": "polite" });
+    if (spec.each) make(box, "p", { class: "play__told" }, `Thick: the mean. Thin: each ${spec.each}.`);
 
     function range(parent, words, last, value, change, name) {
       const label = make(parent, "label", {}, `${words} `);

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, fx, nn
 
@@ -64,8 +65,9 @@ def _one_norm_per_channel(module: nn.Module | None) -> bool:
 
 def _channelwise(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether a step treats every channel alike and by itself. A flattened image is still ordered by channel."""
-    return (node.op in ("placeholder", "output") or node.target is torch.relu
-            or isinstance(module, nn.ReLU | nn.AvgPool2d | nn.MaxPool2d | nn.Flatten)
+    return (node.op in ("placeholder", "output") or node.target in (torch.relu, F.relu)
+            or isinstance(module, nn.ReLU | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.MaxPool2d | nn.Flatten | nn.Dropout)
+            or (node.target in (torch.flatten, "flatten") and node.args[1:] == (1,))
             or (node.op, node.target, node.args[1:]) == ("call_method", "mean", ((2, 3),)))
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
-from synthprune.data.facts import Facts, facts
-from synthprune.data.images import DAMAGED, by_content, fingerprint, read_classes
-from synthprune.home import data_folder, write_whole
+from synthprune.data.facts import FACTS, Facts, facts, full_name
+from synthprune.data.images import by_content, fingerprint
+from synthprune.home import data_folder
 from synthprune.problems import Problem
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def load(name: str, train_per_class: int | None = None, pixels: int | None = Non
     mean 0 and deviation 1; at the original size only (takes seconds).
     Raises Problem where the data set is not imported, has fewer images, or cannot be averaged or whitened.
     """
-    known = facts(name)
+    known = facts(name := full_name(name))
     images = _digits() if name == "digits" else _imported(name)
     (train, train_labels), (test, test_labels) = (
-        _subset(images, split, count, name) for split, count in (("train", train_per_class), ("test", test_per_class)))
+        subset(images, split, count, name) for split, count in (("train", train_per_class), ("test", test_per_class)))
     size = pixels or known.pixels
     if not whitened:
         return Split(known, average(train, size), train_labels, average(test, size), test_labels)
@@ -89,7 +90,7 @@ def average(images: np.ndarray, pixels: int) -> np.ndarray:
 WORDS = {"train": "training", "test": "test"}
 
 
-def _subset(images: dict[str, np.ndarray], split: str, count: int | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+def subset(images: dict[str, np.ndarray], split: str, count: int | None, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The first `count` images and labels per class of a split (None: all, which must be the whole set)."""
     chosen, labels = images[f"{split}_images"], images[f"{split}_labels"]
     fewest, whole = int(np.bincount(labels).min()), facts(name).complete.get(split)
@@ -120,101 +121,38 @@ def _digits() -> dict[str, np.ndarray]:
         parts["test"].append(images[cut:])
     big = {name: [np.stack([np.asarray(Image.fromarray(i[0]).resize((16, 16), Image.Resampling.BILINEAR))[None]
                             for i in images]) for images in classes] for name, classes in parts.items()}
-    return {key: value for name, classes in big.items() for key, value in _arrays(name, classes).items()}
+    return {key: value for name, classes in big.items() for key, value in arrays_of(name, classes).items()}
 
 
-def _arrays(split: str, classes: list[np.ndarray]) -> dict[str, np.ndarray]:
+def arrays_of(split: str, classes: list[np.ndarray]) -> dict[str, np.ndarray]:
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(c) for c in classes])
     return {f"{split}_images": np.concatenate(classes), f"{split}_labels": labels}
 
 
-def _path(name: str) -> Path:
+def place(name: str) -> Path:
     return data_folder() / f"{name}.safetensors"
 
 
 def is_here(name: str) -> bool:
     """Whether the data set can be loaded on this machine."""
-    return name == "digits" or _path(name).exists()
+    return name == "digits" or place(name).exists()
 
 
 def _imported(name: str) -> dict[str, np.ndarray]:
-    path = _path(name)
+    path, known = place(name), facts(name)
     if not path.exists():
         raise Problem(f"the data set '{name}' is not on this machine: import it with 'synthprune data import {name} PATH'"
-                      f" (PATH: {facts(name).source})")
+                      f" (PATH: {known.source})")
     try:
-        return load_file(path)
+        arrays = load_file(path)
     except SafetensorError as error:
         raise Problem(f"{path} is damaged ({error}): import '{name}' again") from None
+    if name not in FACTS and (held := content(arrays, known)) != name.rsplit("@", maxsplit=1)[-1]:
+        raise Problem(f"{path} holds {held}, not what its name says: import it again")
+    return arrays
 
 
-# Where torchvision's official files are, by data set: folder and archive.
-OFFICIAL = {"cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
-            "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz")}
-
-
-def import_dataset(name: str, path: Path) -> str:
-    """Read data set `name` from `path`, check that it is that data set, keep it; returns what was kept, in words.
-
-    `path`: what the data set's facts call its source: a folder or tar of class folders, or torchvision's official files
-    (for CIFAR-10 the folder that holds cifar-10-batches-py, or cifar-10-python.tar.gz). Photographs are kept as their
-    central square of the data set's size, as the authors' loader sees them before it augments. ImageNet-10 takes about
-    10 GB of memory. Raises Problem and leaves nothing behind if anything is off.
-    """
-    known = facts(name)
-    if name == "digits":
-        raise Problem("digits come with scikit-learn: there is nothing to import")
-    read = _official if _is_official(path, name) else _folders
-    arrays: dict[str, np.ndarray] = {}
-    for split in ("train", "test"):
-        classes = read(path, split, name)
-        arrays |= _arrays(split, [by_content(images) for images in classes])
-    for which, expected in known.fingerprints.items():
-        split, count = which.split("/")
-        fewest = int(np.bincount(arrays[f"{split}_labels"]).min())
-        if fewest < int(count):
-            raise Problem(f"{path} is not {name}: a class has only {fewest} {split} images, not {count} or more")
-        found = fingerprint(*_subset(arrays, split, int(count), name))
-        if expected and found != expected:
-            raise Problem(f"{path} is not {name}: the first {count} {split} images per class have fingerprint {found},"
-                          f" not {expected}")
-    write_whole(_path(name), save(arrays))
-    load.cache_clear()
-    return f"{name}: {len(arrays['train_labels'])} training and {len(arrays['test_labels'])} test images"
-
-
-def _folders(path: Path, split: str, name: str) -> list[np.ndarray]:
-    known = facts(name)
-    inside = known.test_folder if split == "test" else split
-    found = read_classes(path, known.pixels, known.channels, inside, photos_of=known.classes if known.photos else None)
-    if tuple(found) != tuple(sorted(known.classes)):
-        raise Problem(f"{path} has {len(found)} classes in {inside}/ ({', '.join(list(found)[:3])}, ...), not the"
-                      f" {len(known.classes)} expected ({', '.join(known.classes[:3])}, ...)")
-    return [found[name] for name in known.classes]
-
-
-def _is_official(path: Path, name: str) -> bool:
-    return name in OFFICIAL and ((path / OFFICIAL[name][0]).is_dir() or path.name == OFFICIAL[name][1])
-
-
-def _official(path: Path, split: str, name: str) -> list[np.ndarray]:
-    """torchvision checks the MD5 of every batch file before it unpickles one."""
-    import shutil
-
-    from torchvision import datasets as official
-
-    with tempfile.TemporaryDirectory() as scratch:
-        root = path
-        if path.is_file():
-            root = Path(scratch)
-            try:
-                shutil.unpack_archive(path, scratch, filter="data")
-            except (*DAMAGED, ValueError) as error:
-                raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
-        try:
-            read = {"cifar10": official.CIFAR10, "cifar100": official.CIFAR100}[name]
-            found = read(root, train=split == "train", download=False)
-        except RuntimeError:
-            raise Problem(f"{path}: a file of {OFFICIAL[name][0]} is missing or has a wrong MD5: fetch it again") from None
-    images, labels = found.data.transpose(0, 3, 1, 2), np.asarray(found.targets)
-    return [images[labels == c] for c in range(len(facts(name).classes))]
+def content(arrays: dict[str, np.ndarray], known: Facts) -> str:
+    """Twelve hex digits over all that a network sees: images and labels of both parts, normalisation, and if it is mirrored."""
+    parts = [fingerprint(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test")]
+    return hashlib.sha256(json.dumps([*parts, known.mean, known.std, known.flip]).encode()).hexdigest()[:12]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from safetensors import SafetensorError, safe_open
+
+from synthprune.home import data_sets
 from synthprune.problems import Problem, nearest
 
 
@@ -26,6 +32,8 @@ class Facts:
     """What its training images go through: DiffAug after normalisation, or `data.photo` before it."""
     complete: dict[str, int] = field(default_factory=dict)
     """Images per class of the whole set, by split, where classes are equal; "all" must mean all of them."""
+    images: dict[str, int] = field(default_factory=dict)
+    """Images in all, by split, where classes differ in size."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     """Of the first n images per class, under "split/n"; what an import must match, whatever its format. Empty where
     the set may not be passed on and none could be taken: there only the numbers are checked."""
@@ -65,7 +73,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 FACTS = {
     # Mean and deviation of all 1,797 digits at 16 pixels; checked by a test.
-    "digits": Facts("scikit-learn's digits", tuple("0123456789"), 1, 16, (0.3053,), (0.3187,), flip=False),
+    "digits": Facts("scikit-learn's digits", tuple("0123456789"), 1, 16, (0.3053,), (0.3187,), flip=False,
+                    images={"train": 1438, "test": 359}),
     "cifar10": Facts("CIFAR-10", CIFAR10, 3, 32, CIFAR_MEAN, CIFAR_STD, flip=True, complete={"train": 5000, "test": 1000},
                      fingerprints={"test/1000": "8c747874966f", "train/2000": "442fa3172216"},
                      source=f"torchvision's files, or {FOLDERS}"),
@@ -84,7 +93,43 @@ FACTS = {
 
 
 def facts(name: str) -> Facts:
-    """The facts of data set `name`. Raises Problem for an unknown one."""
-    if name not in FACTS:
-        raise Problem(f"unknown data set '{name}': {nearest(name, FACTS)}")
-    return FACTS[name]
+    """The facts of data set `name`: a known one, or '<title>@<content>' of an imported one. Raises Problem for an unknown one."""
+    if name in FACTS:
+        return FACTS[name]
+    file = data_sets().get(name)
+    if file is None:
+        raise Problem(_unknown(name))
+    return _of_file(file)
+
+
+@functools.lru_cache(maxsize=64)
+def _of_file(file: Path) -> Facts:
+    try:
+        with safe_open(file, framework="numpy") as held:
+            known: dict[str, Any] = json.loads(held.metadata()["facts"])
+        fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+        return Facts(**fields)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise Problem(f"{file} is damaged ({error}): import it again") from None
+
+
+def full_name(name: str) -> str:
+    """What data set `name` is called in results: itself, or '<title>@<content>' where it is the title of an imported one.
+
+    Raises Problem for an unknown name, which says what is imported and how to import, and for the title of several.
+    """
+    if name in FACTS or name in (own := data_sets()):
+        return name
+    found = [full for full in own if full.rsplit("@", 1)[0] == name]
+    if len(found) > 1:
+        raise Problem(f"'{name}' is the title of {len(found)} imported data sets: say which, {' or '.join(found)}")
+    if not found:
+        raise Problem(_unknown(name))
+    return found[0]
+
+
+def _unknown(name: str) -> str:
+    own = sorted(data_sets())
+    imported = f"imported: {', '.join(own)}" if own else "none of your own is imported yet"
+    return (f"unknown data set '{name}': {nearest(name, [*FACTS, *{full.rsplit('@', 1)[0] for full in own}])} ({imported};"
+            f" 'synthprune data import {name.split('@', maxsplit=1)[0]} PATH' imports one)")

@@ -1,4 +1,4 @@
-"""Reading labelled images from a folder, a tar or an official archive, and refusing everything else by name."""
+"""Reading labelled images by class folder, and refusing everything else by name."""
 
 from __future__ import annotations
 
@@ -7,95 +7,116 @@ import hashlib
 import io
 import lzma
 import tarfile
+import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from synthprune.data.archives import files
+from synthprune.data.bounds import LARGEST_IMAGE, Budget
 from synthprune.problems import Problem
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp")
 DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
-"""What reading a truncated, foreign or malicious tar may raise."""
+"""What unpacking a truncated, foreign or malicious tar may raise."""
 
 
-def read_classes(path: Path, pixels: int, channels: int, inside: str = "",
-                 photos_of: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+def read_classes(path: Path, pixels: int, channels: int, inside: str | None = "", resized: bool = False) -> dict[str, np.ndarray]:
     """Images by class folder: {class name: uint8 (n, channels, pixels, pixels)}, classes and files in name order.
 
-    `path` is a folder or a tar (compressed or not) of `<inside>/<class>/<file>`; a tar is read in memory and never
-    unpacked. RGBA and palette images are converted; another size is refused, never resampled.
-    `photos_of`: read these classes only, of photographs of any size: the shorter side is resized to `pixels`, the middle
-    kept, as torchvision's Resize and CenterCrop do.
+    `path` is a folder, a zip or a tar (compressed or not) of `<inside>/<class>/<file>`; `inside` None: wherever class
+    folders lie, if that is one place. Archives are read in memory and never unpacked. RGBA and palette images are
+    converted; another size is refused, unless `resized`: see `squared`.
     Raises Problem for a missing, truncated, foreign or malicious file.
     """
-    root = PurePosixPath(inside).parts
+    root = None if inside is None else PurePosixPath(inside).parts
 
     def wanted(name: str) -> bool:
         parts = PurePosixPath(name).parts
-        return (len(parts) == len(root) + 2 and parts[: len(root)] == root and name.lower().endswith(SUFFIXES)
-                and (photos_of is None or parts[-2] in photos_of))
+        return len(parts) >= 2 and (root is None or parts[:-2] == root) and is_image(name)
 
-    read = _pixels if photos_of is None else _middle
-    found = {name: read(payload, f"{path}: {name}", pixels, channels) for name, payload in _files(path, wanted)}
+    budget = Budget(path)
+    found: dict[str, np.ndarray] = {}
+    for name, payload in files(path, wanted, budget):
+        budget.spend(channels * pixels**2, f"image '{name}'")
+        found[name] = (_resized if resized else _pixels)(payload, f"{path}: {name}", pixels, channels)
     if not found:
         raise Problem(f"{path} holds no images under '{inside or '.'}/<class>/': is it the right file?")
+    if len(places := sorted({PurePosixPath(name).parent.parent.as_posix() for name in found})) > 1:
+        raise Problem(f"{path} holds class folders in {len(places)} places ({', '.join(places[:4])}"
+                      f"{', ...' if len(places) > 4 else ''}): say which with --inside")
     classes: dict[str, list[np.ndarray]] = {}
     for name in sorted(found):
         classes.setdefault(PurePosixPath(name).parts[-2], []).append(found[name])
     return {name: np.stack(images) for name, images in classes.items()}
 
 
-def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the wanted files, in no particular order."""
-    if not path.exists():
-        raise Problem(f"no such file or folder: {path}")
-    if path.is_dir():
-        for file in path.rglob("*"):
-            name = file.relative_to(path).as_posix()
-            if wanted(name) and file.is_file():
-                yield name, file.read_bytes()
-        return
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if PurePosixPath(member.name).is_absolute() or ".." in PurePosixPath(member.name).parts:
-                    raise Problem(f"{path}: member '{member.name}' points outside the archive; it is not to be trusted")
-                name = PurePosixPath(member.name).as_posix()
-                if wanted(name) and member.isfile():
-                    yield name, archive.extractfile(member).read()
-    except DAMAGED as error:
-        raise Problem(f"{path} is not a whole tar archive ({str(error).splitlines()[0].rstrip(':')}): fetch it again") from None
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, and not of what an archiver or a system has put beside it."""
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
 
 
 def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
     with _opened(payload, where) as image:
         if image.size != (pixels, pixels):
             raise Problem(f"{where} has {image.size[0]} x {image.size[1]} pixels, not {pixels} x {pixels}")
-        deep = ";16" in str(image.tile)  # such a PNG says RGB, and would lose half its bits without a word
-        if image.mode not in ("RGB", "RGBA", "L", "P") or deep:
-            raise Problem(f"{where} has mode {image.mode}{' with 16 bits' if deep else ''}: convert it to 8-bit RGB")
+        if image.mode not in ("RGB", "RGBA", "L", "P") or _is_deep(image):
+            raise Problem(f"{where} has mode {image.mode}{' with 16 bits' if _is_deep(image) else ''}: convert it to 8-bit RGB")
         return _channels_first(image, channels)
 
 
-def _middle(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
+def _resized(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
+    with _opened(payload, where) as image:
+        return _channels_first(_middle(image, pixels), channels)
+
+
+def decoded(payload: bytes, where: str, pixels: int = 0) -> np.ndarray:
+    """An image file as `squared` has it. Raises Problem where it cannot be."""
+    with _opened(payload, where) as image:
+        return squared(image, pixels, where)
+
+
+def squared(image: Image.Image, pixels: int, where: str) -> np.ndarray:
+    """uint8 (1, h, h) of a grey image, (3, h, h) of any other, as it is; or brought to `pixels`: the shorter side, and of the
+    longer one the middle kept, as torchvision's Resize and CenterCrop do. Raises Problem for 16 bits, or another shape."""
+    if _is_deep(image):
+        raise Problem(f"{where} has mode {image.mode}, of more than 8 bits: convert it to 8-bit RGB or grey")
+    channels = 1 if image.mode in ("1", "L", "LA") else 3
+    if not pixels and image.width != image.height:
+        raise Problem(f"{where} has {image.width} x {image.height} pixels: say which square images are brought to, as with"
+                      f" --pixels {min(image.size)}")
+    return _channels_first(_middle(image, pixels) if pixels and image.size != (pixels, pixels) else image, channels)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Such a PNG may say RGB, and would lose half its bits without a word."""
+    return image.mode in ("I", "F") or ";16" in image.mode or ";16" in str(getattr(image, "tile", ""))
+
+
+def _middle(image: Image.Image, pixels: int) -> Image.Image:
     """ImageNet holds some grey and some CMYK photographs, and one PNG; all become colour, as in torchvision's loader."""
     from torchvision.transforms.functional import center_crop, resize
 
-    with _opened(payload, where) as image:
-        return _channels_first(center_crop(resize(image.convert("RGB"), pixels), pixels), channels)
+    if max(image.size) > 100 * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels have no middle to keep")
+    return center_crop(resize(image.convert("RGB"), pixels), pixels)
 
 
 @contextlib.contextmanager
 def _opened(payload: bytes, where: str) -> Iterator[Image.Image]:
-    """Raises Problem where it cannot be opened, or not decoded within."""
+    """Raises Problem where it cannot be opened, or not decoded within, or is too large to be."""
     try:
-        with Image.open(io.BytesIO(payload)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(payload)) as image:
+            if image.width * image.height > LARGEST_IMAGE:
+                raise ValueError(f"Image size {image.width} x {image.height} is more than it could be")
             yield image
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise Problem(f"{where} cannot be read as an image ({error})") from None
+    except Problem:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+        raise Problem(f"{where} cannot be read as an image ({' '.join(str(error).split()) or type(error).__name__})") from None
 
 
 def _channels_first(image: Image.Image, channels: int) -> np.ndarray:

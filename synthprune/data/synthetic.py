@@ -6,7 +6,6 @@ enlarged to full size ("multi-formation", Kim et al. 2022). What is stored and w
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from synthprune.data.datasets import Split, average
 from synthprune.data.facts import Facts, facts
-from synthprune.data.images import fingerprint, read_classes
+from synthprune.data.images import fingerprint
 from synthprune.home import data_folder, synthetic_sets, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.seeds import generator
@@ -28,15 +27,18 @@ from synthprune.seeds import generator
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Stored images, float32 about [0, 1] or uint8 (classes * ipc, c, h, h), in equal blocks by class; decode `factor`.
+    """Stored images, float32 about [0, 1] or uint8 (n, c, h, h), class by class; decode `factor`.
 
+    `labels`: int64 (n,), classes in equal blocks where `factor` is above 1; or soft, float32 (n, classes), rows summing to 1.
     `whitened`: the images are no pixels but live in the ZCA-whitened space of their data set, where alone they are of use.
+    `notes`: how it was read, in words for people.
     """
 
     images: np.ndarray
     labels: np.ndarray
     factor: int
     whitened: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,11 +46,18 @@ class SyntheticSet:
         return fingerprint(self.images, np.append(self.labels, [self.factor] + [1] * self.whitened))
 
     def decoded(self, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the network sees: float32 (classes * ipc * factor^2, c, pixels, pixels) and int64 labels."""
+        """What the network sees: float32 (n * factor^2, c, pixels, pixels) and labels, int64 or soft, one for each."""
         images = self.images.astype(np.float32) / (255 if self.images.dtype == np.uint8 else 1)
-        classes = int(self.labels.max()) + 1
-        seen = decode(torch.from_numpy(images), self.factor, classes).numpy()
-        return average(seen, pixels), np.repeat(np.arange(classes), len(seen) // classes)
+        blocks = int(self.labels.max()) + 1 if self.labels.ndim == 1 and self.factor > 1 else 1
+        seen = decode(torch.from_numpy(images), self.factor, blocks).numpy()
+        own = np.reshape(self.labels, (blocks, 1, len(images) // blocks, *self.labels.shape[1:]))
+        every = np.repeat(own, self.factor**2, axis=1)  # as the decode orders them: block by block, each tile of every image
+        return average(seen, pixels), every.reshape(len(seen), *self.labels.shape[1:])
+
+
+def hard(labels: np.ndarray) -> np.ndarray:
+    """Integer labels (n,) of hard or soft ones: the likeliest class."""
+    return labels if labels.ndim == 1 else labels.argmax(1)
 
 
 def decode(images: Tensor, factor: int, classes: int) -> Tensor:
@@ -122,114 +131,31 @@ def shuffled_labels(labels: np.ndarray, seed: int) -> np.ndarray:
     return generator(seed, "labels").permutation(labels)
 
 
-# The one function that pickles of numpy scalars call, under its old and its new module: VICO files hold accuracies.
-_SCALAR = np.float64().__reduce__()[0]
-HARMLESS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype(np.float64))]
-
-# Where the standardisation of Zhao et al.'s code, and of Cazenavette et al.'s after it, is not that of Kim et al.'s.
-STANDARDISED = {"cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))}
-
-WHITE = 0.75
-"""A set of Cazenavette et al.'s that deviates by less is taken as whitened."""
-
-
-def read_tensors(path: Path, name: str, factor: int) -> SyntheticSet:
-    """A published set for data set `name`, of the three forms that torch.save is used for, told apart by content.
-
-    * Kim et al.'s (IDC) `data.pt`: a list [images, labels], pixels about [0, 1]; they may leave it slightly and are kept.
-    * VICO's (Zhao et al.: DC, DSA, DM): a dictionary whose "data" is a list of [images, labels], the last one taken;
-      standardised images, turned back into pixels, which may lie far outside [0, 1].
-    * Cazenavette et al.'s (MTT): a tensor of images, its labels in a file of the same name with "labels" for "images";
-      standardised or ZCA-whitened, as their deviation tells: about 1 in standardised space, .25 for whitened photographs
-      and .55 for the one whitened set at hand.
-
-    Images float (classes * ipc, c, h, h), labels integers in equal blocks. Read without executing anything the file may
-    hold. Raises Problem for all else.
-    """
-    content = _loaded(path)
-    if isinstance(content, Tensor):
-        found = _of_pair([content, _loaded(_labels_of(path))], path, name, factor, standardised=True)
-        return dataclasses.replace(found, whitened=True) if found.images.std() < WHITE else _in_pixels(found, name)
-    if isinstance(content, dict) and isinstance(content.get("data"), list) and content["data"]:
-        return _in_pixels(_of_pair(content["data"][-1], path, name, factor, standardised=True), name)
-    return _of_pair(content, path, name, factor, standardised=False)
-
-
-
-def _loaded(path: Path) -> object:
-    try:
-        with torch.serialization.safe_globals(HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise Problem(f"no such file: {path}") from None
-    except Exception as error:  # torch reports refused code, damage and foreign formats by different exceptions
-        reason = "holds pickled code, which is never executed" if "Weights only" in str(error) else "is damaged or foreign"
-        raise Problem(f"{path} {reason}: only a list [images, labels] of tensors is read, or one of the other published"
-                      " forms") from None
-
-
-def _labels_of(path: Path) -> Path:
-    if "images" not in path.name:
-        raise Problem(f"{path} is one tensor: name it ...images... and put its labels beside it as ...labels...")
-    return path.with_name(path.name.replace("images", "labels"))
-
-
-def _of_pair(content: object, path: Path, name: str, factor: int, standardised: bool) -> SyntheticSet:
-    """The set [images, labels], its values as they are; they must look like pixels, or like `standardised` ones."""
-    if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
-        raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
-    images, labels = content
-    if not images.is_floating_point() or images.layout != torch.strided or images.is_meta:
-        raise Problem(f"{path}: images must be a dense tensor of floats, not {images.dtype}, {images.layout}")
-    if labels.dtype not in (torch.int64, torch.int32, torch.uint8) or labels.layout != torch.strided or labels.ndim != 1:
-        raise Problem(f"{path}: labels must be one integer per image, not {labels.dtype} of shape {tuple(labels.shape)}")
-    found = _checked(SyntheticSet(images.detach().float().numpy(), labels.long().numpy(), factor), str(path), name)
-    low, high = found.images.min(), found.images.max()
-    if standardised and low >= 0:
-        raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; standardised or whitened images are expected in"
-                      " this form, not pixels")
-    if not standardised and (low < -0.5 or high > 1.5):
-        raise Problem(f"{path}: values reach from {low:.2f} to {high:.2f}; pixels in about [0, 1] are expected, not"
-                      " normalised or whitened ones")
-    return found
-
-
-def _in_pixels(standardised: SyntheticSet, name: str) -> SyntheticSet:
-    known = facts(name)
-    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in STANDARDISED.get(name, (known.mean, known.std)))
-    return dataclasses.replace(standardised, images=standardised.images * std + mean)
-
-
-def read_images(path: Path, name: str, factor: int, inside: str = "") -> SyntheticSet:
-    """A folder or tar of `<inside>/<class>/<image>` for data set `name`; classes by name, in the data set's order."""
-    known = facts(name)
-    found = read_classes(path, known.pixels, known.channels, inside)
-    if tuple(found) != tuple(sorted(known.classes)):
-        raise Problem(f"{path} has {len(found)} classes ({', '.join(list(found)[:3])}, ...), {name} has"
-                      f" {len(known.classes)} ({', '.join(known.classes[:3])}, ...)")
-    labels = np.repeat(np.arange(len(found)), [len(found[c]) for c in known.classes])
-    images = np.concatenate([found[c] for c in known.classes])
-    return _checked(SyntheticSet(images, labels, factor), str(path), name)
-
-
-def _checked(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = None) -> SyntheticSet:
+def check(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = None) -> SyntheticSet:
+    """The set, if it can be one for data set `name`, of its own size or of `pixels` a side. Raises Problem else."""
     known, images, labels = facts(name), synthetic.images, synthetic.labels
-    shape = (known.channels, known.pixels, known.pixels)
+    shape, classes = (known.channels, known.pixels, known.pixels), len(known.classes)
     if pixels and images.ndim == 4 and images.shape[1:] != shape and images.shape[1:] != (known.channels, pixels, pixels):
         raise Problem(f"{where}: images of shape {tuple(images.shape[1:])} cannot be used at pixels={pixels}: only a set of"
                       f" that size, or of {name}'s own {known.pixels} pixels and {known.channels} channels, can")
-    if not pixels and (images.ndim != 4 or images.shape[1:] != shape):
+    if images.ndim != 4 or (not pixels and images.shape[1:] != shape):
         raise Problem(f"{where}: images have shape {tuple(images.shape[1:])}, {name} has {shape}")
     if len(labels) != len(images) or not len(labels):
         raise Problem(f"{where}: {len(images)} images but {len(labels)} labels")
     if not np.isfinite(images).all():
-        raise Problem(f"{where}: images hold NaN or infinite values")
-    present = np.unique(labels)
-    if not np.array_equal(present, np.arange(len(known.classes))):
+        first = int(np.argwhere(~np.isfinite(images))[0][0])
+        raise Problem(f"{where}: images hold NaN or infinite values, the first of them image {first}")
+    if labels.ndim == 2:
+        if labels.shape[1] != classes:
+            raise Problem(f"{where}: labels of {labels.shape[1]} numbers per image; {name} has {classes} classes")
+        return synthetic
+    present, counts = np.unique(labels, return_counts=True)
+    if not np.array_equal(present, np.arange(classes)):
         raise Problem(f"{where}: {len(present)} classes in the labels, from {present[0]} to {present[-1]}; {name} has"
-                      f" {len(known.classes)}, from 0 to {len(known.classes) - 1}")
-    if not np.array_equal(labels, np.repeat(np.arange(len(known.classes)), len(labels) // len(known.classes))):
-        raise Problem(f"{where}: labels must come sorted in equal blocks, 0 0 ... 1 1 ..., as the decode relies on it")
+                      f" {classes}, from 0 to {classes - 1}")
+    if synthetic.factor > 1 and counts.min() < counts.max():
+        raise Problem(f"{where}: classes have from {counts.min()} to {counts.max()} images; they must be of equal size for a"
+                      f" decode factor of {synthetic.factor}")
     return synthetic
 
 
@@ -275,4 +201,4 @@ def published(full: str, name: str, whitened: bool = False, pixels: int | None =
     if synthetic.whitened != whitened:
         spaces = "ZCA-whitened images and this {} is not" if synthetic.whitened else "pixels and this {} is ZCA-whitened"
         raise Problem(f"the synthetic set '{full}' holds {spaces.format(name)}: use it with whitened={synthetic.whitened}")
-    return _checked(synthetic, full, name, pixels)
+    return check(synthetic, full, name, pixels)

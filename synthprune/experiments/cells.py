@@ -29,6 +29,7 @@ from synthprune.experiments.settings import (
     search,
     subnetwork,
 )
+from synthprune.own import is_own
 from synthprune.problems import nearest
 from synthprune.store import Result
 
@@ -58,7 +59,7 @@ class Cell(Settings):
     @field_validator("method")
     @classmethod
     def _known_method(cls, method: str) -> str:
-        if method not in CELL_METHODS:
+        if method not in CELL_METHODS and not is_own(method):
             raise ValueError(nearest(method, CELL_METHODS))
         return method
 

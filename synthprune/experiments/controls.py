@@ -16,6 +16,7 @@ from synthprune import specs, stats
 from synthprune.experiments import settings
 from synthprune.experiments.cells import Cell, Measured, of_cell, partners
 from synthprune.experiments.settings import METHODS, Settings, demo_note, fault_of, field, overrides, read_profile
+from synthprune.own import is_own
 from synthprune.problems import Problem, nearest
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -30,7 +31,8 @@ LEAST_LENGTHS = 3
 class Parameters(Settings):
     chapter: ClassVar[str] = "10_controls"
 
-    cells: list[str] = field("cells of the profile to show: ways to find masks and to retrain, each with values of its own")
+    cells: list[str] = field("cells of the profile to show, ways to find masks and to retrain; and criteria of your own,"
+                             " FILE.py:FUNCTION")
     levels: list[int] = field("pruning levels, where a cell does not say (level n keeps 0.8^n of the weights)", min_length=1)
     orders: list[int] = field("data orders to retrain in, where a cell does not say; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
@@ -49,7 +51,7 @@ class Parameters(Settings):
             raise ValueError(f"cells names none of profile {self.profile}'s:"
                              f" {', '.join(known) or 'it has none yet; the demo profile shows how to write them'}")
         for name in self.cells:
-            if name not in known:
+            if name not in known and not is_own(name):
                 raise ValueError(f"cells names '{name}', which profile {self.profile} does not have: {nearest(name, known)}")
             try:
                 cell(self, name)
@@ -61,10 +63,12 @@ class Parameters(Settings):
 
 
 def cell(p: Parameters, name: str) -> Cell:
-    """One of the profile's cells: what the profile says of the scene, then of the cell, then what was set by hand."""
+    """A cell of the profile, or a criterion of your own: what the profile says of the scene, then of the cell, then what was
+    set by hand."""
     by_hand = {field: value for field, value in overrides(p).items() if field not in ("scene", "cells")}
     usual = {field: value for field, value in p.model_dump().items() if field != "cells"}
-    return Cell(**usual | read_profile(p.profile)["cells"][name] | by_hand | {"name": name})
+    said = {"part": "sources", "method": name} if is_own(name) else read_profile(p.profile)["cells"][name]
+    return Cell(**usual | said | by_hand | {"name": name})
 
 
 def cells(p: Parameters, *parts: str) -> list[Cell]:

@@ -13,7 +13,7 @@ from pydantic import field_validator, model_validator
 from synthprune import specs, stats
 from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, total
 from synthprune.costs import Cost, criterion_cost, search_cost
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.paths import complete
 from synthprune.experiments.settings import (
@@ -180,7 +180,7 @@ def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: s
 def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
     """What a mask of `method` at `level` takes; `flops` is NaN where the operations of a visit were not counted."""
     evaluated, how = results[first_round(p)].metrics, settings.search(p, method)
-    flops, classes = evaluated.get("flops", math.nan), len(FACTS[p.dataset].classes)
+    flops, classes = evaluated.get("flops", math.nan), len(facts(p.dataset).classes)
     if isinstance(how, specs.AtInitialisation):
         return criterion_cost(how.criterion, classes * how.per_class, flops)
     real = isinstance(how.data, specs.Real)

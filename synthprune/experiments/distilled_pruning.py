@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.paths import complete, faults_of, mean_accuracy
 from synthprune.experiments.settings import (
@@ -28,6 +28,7 @@ from synthprune.experiments.settings import (
     search_recipe,
     synthetic_data,
 )
+from synthprune.own import is_own
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -37,7 +38,8 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "03_distilled_pruning"
 
     scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
-    methods: list[str] = field("where masks come from: imp, synthetic, and of random, magnitude, snip and synflow any")
+    methods: list[str] = field("where masks come from: imp, synthetic, any of random, magnitude, snip and synflow, and your own"
+                               " FILE.py:FUNCTION")
     levels: list[int] = field("pruning levels to test (level n keeps 0.8^n of the weights); dense is shown in any case",
                               min_length=1)
     orders: list[int] = field("data orders to train every subnetwork in; their accuracies are averaged", min_length=1)
@@ -47,9 +49,9 @@ class Parameters(Settings):
     def _known(cls, methods: list[str]) -> list[str]:
         """In the order in which they are shown; the two that the chapter compares are always among them."""
         for method in methods:
-            if method not in SHOWN:
+            if method not in SHOWN and not is_own(method):
                 raise ValueError(f"'{method}' is none of {', '.join(SHOWN)}")
-        return [method for method in SHOWN if method in {*METHODS, *methods}]
+        return [method for method in SHOWN if method in {*METHODS, *methods}] + list(filter(is_own, dict.fromkeys(methods)))
 
     @field_validator("levels")
     @classmethod
@@ -163,7 +165,7 @@ def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
     The making of the synthetic set is not in it, nor the retraining of the subnetwork.
     """
     how = search(p, method)
-    stored = len(FACTS[p.dataset].classes) * p.synthetic_per_class
+    stored = len(facts(p.dataset).classes) * p.synthetic_per_class
     seen = (images, images) if method == "imp" else (stored, decoded_images(p))
     return search_cost(stored=seen[0], decoded=seen[1], epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level, flops=0,
                        rewind=how.epoch)

@@ -10,7 +10,7 @@ import numpy as np
 
 from synthprune import specs
 from synthprune.costs import Cost, search_cost
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.paths import faults_of, in_parts, mean_accuracy
 from synthprune.experiments.settings import (
@@ -97,7 +97,7 @@ def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
 def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:
     """Mean absolute change of each class's pixels by distillation, percent of their range: (classes,); NaN without a set."""
     if not {START, END} <= results.keys():
-        return np.full(len(FACTS[p.dataset].classes), math.nan)
+        return np.full(len(facts(p.dataset).classes), math.nan)
     before, after = (results[name].arrays["images"] for name in (START, END))
     labels = results[END].arrays["labels"]
     change = 100 * np.abs(after - before).reshape(len(labels), -1).mean(1)
@@ -107,7 +107,7 @@ def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:
 def making_visits(p: Parameters) -> int:
     """Images that pass through a network while the set is made, at every step: real and decoded ones, and those that the
     network is trained on where there are such."""
-    made, classes = settings.synthetic_data(p), len(FACTS[p.dataset].classes)
+    made, classes = settings.synthetic_data(p), len(facts(p.dataset).classes)
     real = min(made.real_batch, p.train_per_class or made.real_batch)
     trained = getattr(made, "trained_images", 0)
     return made.steps * (classes * (real + made.ipc * made.factor**2) + min(trained, classes * (p.train_per_class or trained)))
@@ -116,7 +116,7 @@ def making_visits(p: Parameters) -> int:
 def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> Cost:
     """What the search for one mask of the chapter's level takes, the making of the set apart."""
     dense = pruned("dense", measured(p, results)[0].seeds[0])
-    real, classes = results[dense].metrics["train_images"], len(FACTS[p.dataset].classes)
+    real, classes = results[dense].metrics["train_images"], len(facts(p.dataset).classes)
     stored, decoded = (real, real) if method == "imp" else (classes * p.synthetic_per_class, decoded_images(p))
     how = settings.search(p, method)
     return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=p.batch, levels=p.level, flops=math.nan,

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.paths import accuracy, barrier, complete, faults_of
 from synthprune.experiments.settings import (
@@ -185,7 +185,7 @@ def _comparison(p: Parameters, level: int, results: Mapping[str, Result]) -> Com
               for method in METHODS for seed, of in zip(p.seeds, pairs[method], strict=True)
               for fault in sorted({fault for path in of for fault in faults_of(path)})]
     images = pairs["imp"][0][0].metrics["train_images"]
-    return Comparison(p, level, images / (len(FACTS[p.dataset].classes) * p.synthetic_per_class), _values(pairs["synthetic"]),
+    return Comparison(p, level, images / (len(facts(p.dataset).classes) * p.synthetic_per_class), _values(pairs["synthetic"]),
                       _values(pairs["imp"]), tuple(faults))
 
 

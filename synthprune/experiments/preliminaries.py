@@ -13,7 +13,7 @@ from pydantic import field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 
 from synthprune import specs, stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.data.images import fingerprint
 from synthprune.experiments import settings
 from synthprune.experiments.overview import checked_sets, set_words, with_each_set
@@ -73,7 +73,7 @@ class Parameters(Settings):
         if found := stored(self.synthetic):
             if found.whitened:
                 raise ValueError(f"{self.synthetic} holds ZCA-whitened images, which are no pixels: this chapter cannot use it")
-            per_class = len(found.labels) // len(FACTS[self.dataset].classes)
+            per_class = len(found.labels) // len(facts(self.dataset).classes)
             if (per_class, found.factor) != (self.synthetic_per_class, self.synthetic_factor):
                 raise ValueError(f"{self.synthetic} stores {per_class} images per class for decode factor {found.factor}: say"
                                  f" synthetic_per_class={per_class} and synthetic_factor={found.factor}, or in other_sets"
@@ -237,7 +237,7 @@ def shown(p: Parameters, results: Mapping[str, Result]) -> np.ndarray | None:
         images, labels = found.images / np.float32(255 if found.images.dtype == np.uint8 else 1), found.labels
     else:
         return None
-    return images[np.unique(labels, return_index=True)[1]]
+    return images[np.unique(labels if labels.ndim == 1 else labels.argmax(1), return_index=True)[1]]
 
 
 def how_to_import(p: Parameters) -> str:
@@ -332,7 +332,7 @@ def asked_of_kim(p: Parameters) -> bool:
     """Whether a set with a title like Kim et al.'s may be theirs. Anybody can give a set that title: so only in the profile that
     asks for theirs, and never a set that is filed here with images of another side than the data set's own."""
     found = stored(p.synthetic)
-    return p.profile == "paper" and (found is None or found.images.shape[-1] == FACTS[p.dataset].pixels)
+    return p.profile == "paper" and (found is None or found.images.shape[-1] == facts(p.dataset).pixels)
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:

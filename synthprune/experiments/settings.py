@@ -13,8 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from synthprune import specs
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import FACTS, facts, full_name
 from synthprune.home import synthetic_sets
+from synthprune.own import is_own, named
 from synthprune.problems import Problem, nearest
 
 Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "coreset", "noise", "shuffled",
@@ -27,9 +28,16 @@ METHODS: tuple[Method, ...] = ("synthetic", "imp")
 CELL_METHODS: tuple[str, ...] = ("dense", *get_args(Method))
 """What a cell of chapter 10 may be about: masks of a method, or none."""
 
-DATASETS = {name: known.title for name, known in FACTS.items()}
-ARCHITECTURES = {"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
-                 "resnet10_imagenet": "ResNet-10 (ImageNet's stem)"}
+class Titles(dict[str, str]):
+    """What names are called; one of the user's own is called by its name."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+ARCHITECTURES = Titles({"convnet3": "ConvNet-3", "resnet10": "ResNet-10", "resnet18": "ResNet-18", "lenet300": "LeNet-300-100",
+                 "resnet10_imagenet": "ResNet-10 (ImageNet's stem)"})
+CRITERIA = ("magnitude", "snip", "synflow", "random")
 
 
 def field(comment: str, **limits: Any) -> Any:
@@ -45,13 +53,11 @@ class Settings(BaseModel):
 
     profile: str = field("demo, laptop, paper, or the path of a YAML file of your own")
     scene: str = field("which of the profile's networks and data sets")
-    dataset: Literal["digits", "cifar10", "cifar100", "imagenette", "imagenet10"] = field(
-        "digits, cifar10, cifar100, imagenette or imagenet10")
+    dataset: str = field("digits, cifar10, cifar100, imagenette, imagenet10, or TITLE[@CONTENT] of an imported one")
     pixels: int = field("side of the images, in pixels", ge=8)
     train_per_class: int = field("real training images per class; 0: all", ge=0)
     test_per_class: int = field("test images per class; 0: all", ge=0)
-    architecture: Literal["convnet3", "resnet10", "resnet18", "lenet300", "resnet10_imagenet"] = field(
-        "convnet3, resnet10, resnet18, lenet300 or resnet10_imagenet")
+    architecture: str = field("convnet3, resnet10, resnet18, lenet300, resnet10_imagenet, or your own FILE.py:FUNCTION")
     width: int = field("channels of the first layer (the paper: 128 for ConvNet-3, 32 for the ResNets)", ge=1)
     norm: Literal["instance", "batch"] = field("instance or batch")
     epochs: int = field("epochs of every training on real data", ge=1)
@@ -84,9 +90,13 @@ class Settings(BaseModel):
         """Lists may come as text; a truth value is not a number, though Python thinks so."""
         read = dict(values)
         for name, value in values.items():
+            if name in ("architecture", "method") and isinstance(value, str):
+                read[name] = named(value)
             declared = cls.model_fields[name].annotation if name in cls.model_fields else None
             if get_origin(declared) is list and isinstance(value, str | int | float):
                 value = read[name] = _list(name, value)
+            if name in ("methods", "cells") and isinstance(value, list):
+                read[name] = [named(item) if isinstance(item, str) else item for item in value]
             if declared is not bool and any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
                 raise ValueError(f"{name}={value} is a truth value")
             if declared is str and isinstance(value, int):
@@ -122,11 +132,23 @@ class Settings(BaseModel):
         """Which random real images an initialisation is compared on: others for each, so that an interval covers the draw."""
         return init_seed
 
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        return full_name(value)
+
     @field_validator("rewind")
     @classmethod
     def _known_rewind(cls, value: str) -> str:
         if value not in ("full", "weights") and not (value.isdecimal() and int(value) > 0):
             raise ValueError("must be full, weights, or the number of an epoch")
+        return value
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_architecture(cls, value: str) -> str:
+        if value not in ARCHITECTURES and not is_own(value):
+            raise ValueError(f"{nearest(value, ARCHITECTURES)}, or FILE.py:FUNCTION of your own")
         return value
 
     @field_validator("synthetic")
@@ -199,6 +221,8 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
     chosen = {name: value for name, value in given.items() if value is not None}
     name = str(chosen.get("profile", "demo"))
     values = _said(name, model, chapter, chosen.get("scene")) | chosen
+    if "dataset" in chosen and str(chosen["dataset"]) not in FACTS and "pixels" not in chosen:
+        values["pixels"] = facts(full_name(str(chosen["dataset"]))).pixels  # a profile's are for its own data sets
     if "scene" in chosen and "scenes" in model.model_fields and "scenes" not in chosen:
         values["scenes"] = [chosen["scene"]]
     try:
@@ -231,7 +255,8 @@ def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) 
     if scene not in said["scenes"]:
         raise Problem(f"profile {profile} has no scene '{scene}': {nearest(str(scene), said['scenes'])}")
     values = plain | {"cells": list(said["cells"])} | of_chapter | said["scenes"][scene] | {"scene": scene}
-    return {name: value for name, value in values.items() if name in model.model_fields}
+    return {name: named(value) if name == "architecture" else value for name, value in values.items()
+            if name in model.model_fields}
 
 
 PARTS = ("scenes", "chapters", "cells")
@@ -282,7 +307,7 @@ def _read(name: str, text: str) -> dict[str, Any]:
     for title, cell in values["cells"].items():
         for key, allowed in (("part", CELL_PARTS), ("method", CELL_METHODS)):
             said = str((cell or {}).get(key, ""))
-            if said not in allowed:
+            if said not in allowed and not (key == "method" and is_own(named(said))):
                 raise Problem(f"profile {name} has {key}: '{said}' in cells {title}: {nearest(said, allowed)}")
     for chapter in values["chapters"]:
         if chapter not in CHAPTERS:
@@ -339,7 +364,7 @@ def search_recipe(p: Settings, epochs: int) -> specs.Recipe:
 
 def decoded_images(p: Settings) -> int:
     """What a training on the synthetic set sees in an epoch."""
-    return len(FACTS[p.dataset].classes) * p.synthetic_per_class * p.synthetic_factor**2
+    return len(facts(p.dataset).classes) * p.synthetic_per_class * p.synthetic_factor**2
 
 
 def matched_epochs(p: Settings, images: int, epochs: int, on: int) -> int:
@@ -353,7 +378,7 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
 
     Raises Problem where steps must match an unknown number, or a search would rewind beyond its end.
     """
-    if method in ("magnitude", "snip", "synflow", "random"):
+    if method in CRITERIA or is_own(method):
         return specs.AtInitialisation(criterion=method, seed=init_seed if method == "random" else p.search_seed)
     if method in ("like synthetic", "like imp"):
         return specs.SameDensities(of=search(p, method.removeprefix("like "), init_seed), seed=init_seed)
@@ -374,12 +399,12 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
 
 def real_images(p: Settings) -> int:
     """Training images of the whole data set, or of the part that is used. Raises Problem where that is not known."""
-    if p.dataset == "digits" and not p.train_per_class:
-        return 1438  # classes of 139 to 146
-    count = p.train_per_class or FACTS[p.dataset].complete.get("train")
+    if not p.train_per_class and facts(p.dataset).images:
+        return facts(p.dataset).images["train"]
+    count = p.train_per_class or facts(p.dataset).complete.get("train")
     if not count:
-        raise Problem(f"the classes of {DATASETS[p.dataset]} differ in size: set train_per_class to match steps")
-    return len(FACTS[p.dataset].classes) * count
+        raise Problem(f"the classes of {facts(p.dataset).title} differ in size: set train_per_class to match steps")
+    return len(facts(p.dataset).classes) * count
 
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
@@ -402,8 +427,10 @@ def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
     said = _said(p.profile, type(p), p.chapter, p.scene)
     usual = _said(p.profile, type(p), p.chapter, None)["scene"]
+    own = p.dataset not in FACTS and _other(said.get("dataset"), p.dataset)  # then pixels are never the profile's
     return {name: value for name, value in (p.model_dump() | {"seeds": p.planned}).items()
-            if name != "profile" and (value != usual if name == "scene" else _other(said.get(name), value))}
+            if name != "profile" and ((value != usual if name == "scene" else _other(said.get(name), value))
+                                      or (own and name == "pixels"))}
 
 
 def _other(said: Any, value: Any) -> bool:
@@ -452,7 +479,7 @@ def in_words(p: Settings) -> str:
     rewind = {"full": "every parameter returns to initialisation",
               "weights": "only the prunable weights return to initialisation"}
     profile = html.escape(f"Profile {p.profile}, with {changed}" if changed else f"Profile {p.profile}")
-    return (f"<strong>{profile}.</strong> Data: {count}{DATASETS[p.dataset]} at {p.pixels} pixels. Network:"
+    return (f"<strong>{profile}.</strong> Data: {count}{facts(p.dataset).title} at {p.pixels} pixels. Network:"
             f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
             f" learning rate {p.lr:g}, weight decay {p.weight_decay:g}.{_search_in_words(p)} Synthetic set:"
             f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"

@@ -6,6 +6,8 @@ import base64
 import html
 import io
 import json
+import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure as Canvas
+
+from synthprune.experiments.settings import Titles
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Style:
     def colour(self, method: str) -> str:
         """The hue of a method: its own for the three the paper compares, one of `others` for a further one."""
         own = {"synthetic": self.synthetic, "imp": self.imp, "dense": self.dense}
-        return own.get(method) or self.others[list(LABELS).index(method) % len(self.others)]
+        place = list(LABELS).index(method) if method in LABELS else zlib.crc32(method.encode())
+        return own.get(method) or self.others[place % len(self.others)]
 
     def rc(self) -> dict[str, Any]:
         return {
@@ -50,14 +55,15 @@ class Style:
 LIGHT = Style("light", "#222222", "#c4c4c4", "#0072B2", "#D55E00", "#555555", ("#009E73", "#A6478A", "#8A6D00", "#1B1B1B"))
 DARK = Style("dark", "#e8e8e8", "#5a5a5a", "#56B4E9", "#E69F00", "#bbbbbb", ("#2CC79A", "#E29BCB", "#E3D34B", "#f4f4f4"))
 
-LABELS = {"synthetic": "synthetic", "imp": "IMP", "dense": "dense", "magnitude": "magnitude at init", "snip": "SNIP",
+LABELS = Titles({"synthetic": "synthetic", "imp": "IMP", "dense": "dense", "magnitude": "magnitude at init", "snip": "SNIP",
           "synflow": "SynFlow", "random": "random", "coreset": "random real images", "noise": "noise images",
           "shuffled": "shuffled labels", "like synthetic": "random, densities of synthetic",
           "like imp": "random, densities of IMP", "synthetic, steps of imp": "synthetic, as many steps as IMP",
-          "imp, steps of synthetic": "IMP, as many steps as synthetic"}
+          "imp, steps of synthetic": "IMP, as many steps as synthetic"})
 """What a method is called in figures and tables."""
 
-MARKERS = {"dense": "s", "synthetic": "o", "imp": "^", "magnitude": "v", "snip": "D", "synflow": "P", "random": "X"}
+MARKERS = defaultdict(lambda: "*", {"dense": "s", "synthetic": "o", "imp": "^", "magnitude": "v", "snip": "D", "synflow": "P",
+                                    "random": "X"})
 
 # Book pages bring the same rules; a notebook opened elsewhere needs them too, or it would show both schemes.
 _CSS = """<style>
@@ -119,7 +125,7 @@ class Play:
 def _method(name: str) -> str:
     """The method that a line's name, which may be a label with more words, is of."""
     return name if name in LABELS else max((method for method, label in LABELS.items() if name.startswith(label)),
-                                           key=lambda method: len(LABELS[method]))
+                                           key=lambda method: len(LABELS[method]), default=name)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from synthprune import stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments.distilled_pruning import (
     COUNTS,
     SHOWN,
@@ -65,7 +65,7 @@ def algorithm(p: Parameters) -> Figure:
 def _steps(p: Parameters, method: Method) -> tuple[str, ...]:
     """The boxes of the diagram, from top to bottom; the second to the fourth are repeated."""
     how = search(p, method)
-    stored, shown = len(FACTS[p.dataset].classes) * p.synthetic_per_class, decoded_images(p)
+    stored, shown = len(facts(p.dataset).classes) * p.synthetic_per_class, decoded_images(p)
     images = "the real images" if method == "imp" else f"{stored} synthetic images"
     decoded = f",\ndecoded to {shown}" if method != "imp" and shown != stored else ""
     back = {"full": f"return what is left to {START}", "weights": f"return the weights left to {START}"}
@@ -216,8 +216,9 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
 
 def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:
     """The panels of accuracies: titles, and the lines that are here; one panel where nothing was found without training."""
+    untrained = (*UNTRAINED, *(method for method in lines if method not in SHOWN))
     panels = [(title, [lines[method] for method in methods if method in lines]) for title, methods in
-              (("masks as in figure 2", TRAINED), ("masks found without training", UNTRAINED))]
+              (("masks as in figure 2", TRAINED), ("masks found without training", untrained))]
     return [(title, those) for title, those in panels if title.startswith("masks as") or len(those) > 1]
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, Patch
 
 from synthprune import claims, stats
 from synthprune.analysis.barriers import ends
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.introduction import (
     NETWORKS,
@@ -75,7 +75,7 @@ def _beta(p: Parameters) -> np.ndarray:
 
 
 def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas:
-    canvas, classes = Canvas(figsize=SIZE), FACTS[p.dataset].classes[:SHOWN]
+    canvas, classes = Canvas(figsize=SIZE), facts(p.dataset).classes[:SHOWN]
     images, labels = results[SET].arrays["images"], results[SET].arrays["labels"]
     sheet = canvas.add_axes((0.02, 0.6, 0.96, 0.33))
     _title(sheet, "1  Make a few images")

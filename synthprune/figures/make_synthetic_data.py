@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from synthprune import stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments.make_synthetic_data import (
     END,
     SOURCES,
@@ -38,7 +38,7 @@ PASSED = {"distilled": "real ones go forward only",
 
 def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The first stored image of each class, before and after distillation."""
-    change, classes = moved(p, results), FACTS[p.dataset].classes
+    change, classes = moved(p, results), facts(p.dataset).classes
     panels = [Panel(lambda style, name=name, title=title: sheet(style, first_of_each(results[name]), classes, title),
                     _sheet_alt(p, title, change))
               for name, title in ((START, "random real images"), (END, f"after {p.distillation_steps} steps"))
@@ -47,7 +47,7 @@ def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
     some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
     caption = (f"{setting(p)} The first stored image of each class (of {p.synthetic_per_class}){tiles}:"
-               f" where distillation begins, and where it ends. Images: {FACTS[p.dataset].title}.{some}")
+               f" where distillation begins, and where it ends. Images: {facts(p.dataset).title}.{some}")
     rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in zip(classes, change, strict=True))]
     return Figure(panels, caption, rows, "11_contact_sheet")
 
@@ -59,7 +59,7 @@ def first_of_each(result: Result) -> list[np.ndarray]:
 
 
 def _sheet_alt(p: Parameters, title: str, change: np.ndarray) -> str:
-    classes = ", ".join(FACTS[p.dataset].classes[:ON_A_SHEET])
+    classes = ", ".join(facts(p.dataset).classes[:ON_A_SHEET])
     return (f"Contact sheet, {title}: one stored image each of {classes}. Distillation changes pixels by"
             f" {minus(change.mean(), 1)} percent of their range on average.")
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 
 from synthprune import stats
-from synthprune.data.facts import FACTS
+from synthprune.data.facts import facts
 from synthprune.experiments.overview import set_words, with_each_set
 from synthprune.experiments.preliminaries import (
     PAPER,
@@ -250,7 +250,7 @@ def source(p: Parameters) -> str:
 
 
 def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) -> Figure:
-    classes = FACTS[p.dataset].classes
+    classes = facts(p.dataset).classes
     panels = [Panel(lambda style, images=images, words=words: sheet(style, images, classes, words),
                     f"Contact sheet of the synthetic set with {words}: one stored image each of"
                     f" {', '.join(classes[:ON_A_SHEET])}. Source: {source(one)}.") for words, (one, images) in here.items()]
@@ -261,7 +261,7 @@ def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) ->
            if factors == {p.synthetic_factor} and p.synthetic_factor > 1 else "")
     some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
     whose = "; ".join(f"{words}: {source(one)}" + ("" if len(factors) == 1 else _tiles(one)) for words, (one, _) in here.items())
-    caption = html.escape(f"The first stored image of each class of {FACTS[p.dataset].title}. {whose}.{cut}{smaller}{some}"
+    caption = html.escape(f"The first stored image of each class of {facts(p.dataset).title}. {whose}.{cut}{smaller}{some}"
                           f" Profile {p.profile}.", quote=False)
     rows = [("set", "source", "pixels"), *((f'"{words}"', f'"{source(one)}"', images.shape[-1])
                                             for words, (one, images) in here.items())]
@@ -366,7 +366,7 @@ def number_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [("section 2.4", f"CIFAR-10, {n} per class", f"{value}", here(n)) for n, value in PAPER.items()]
     rows += [("section 3", "CIFAR-10, 10 per class", f"{PAPER_AGAIN}", here(10)),
              ("section 2.4", "ImageNet-10", f"{PAPER_AGAIN} (and 76.6)", "not measured")]
-    rows += [("this run", f"{FACTS[p.dataset].title} at {p.pixels} pixels, {set_words(one.p)}{_few(one.p)}", "",
+    rows += [("this run", f"{facts(p.dataset).title} at {p.pixels} pixels, {set_words(one.p)}{_few(one.p)}", "",
               stats.interval(one.on_set).text(1)) for one in found]
     return Table(f"Accuracy after training on distilled data: {interval_words(*([one.p for one in found] or [p]))}",
                  ("where", "said of", "the paper, %", "measured, %"), rows,

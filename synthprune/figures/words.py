@@ -6,7 +6,8 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 
-from synthprune.experiments.settings import ARCHITECTURES, DATASETS, Settings, decides, overrides
+from synthprune.data.facts import facts
+from synthprune.experiments.settings import ARCHITECTURES, Settings, decides, overrides
 
 
 def sparsity(level: int) -> str:
@@ -21,7 +22,7 @@ def level_words(levels: Sequence[int]) -> str:
 
 def scene_title(p: Settings) -> str:
     """'ConvNet-3 on CIFAR-10', as plain text."""
-    return f"{ARCHITECTURES[p.architecture]} on {DATASETS[p.dataset]}"
+    return f"{ARCHITECTURES[p.architecture]} on {facts(p.dataset).title}"
 
 
 def scene_titles(scenes: Sequence[Settings]) -> dict[str, str]:
@@ -35,7 +36,7 @@ def setting(p: Settings) -> str:
     changed = ", with other values than its own" if overrides(p).keys() - {"scene"} else ""
     profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
     few = f" Incomplete: {initialisations(p)}." if incomplete(p) else ""
-    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {DATASETS[p.dataset]} at {p.pixels} pixels."
+    return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {facts(p.dataset).title} at {p.pixels} pixels."
                        f" {profile}{few}", quote=False)
 
 

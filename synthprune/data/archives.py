@@ -1,0 +1,101 @@
+"""Files in a folder, a tar or a zip: read one by one in memory, never unpacked, and refused before they are read."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from synthprune.data.bounds import Budget
+from synthprune.problems import Problem
+
+Wanted = Callable[[str], bool]
+
+
+def files(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the wanted files under `path`, in no particular order; names in the manner of POSIX.
+
+    Raises Problem for a missing, truncated, foreign or malicious file, and where a member claims more than can be.
+    """
+    if not path.exists():
+        raise Problem(f"no such file or folder: {path}")
+    if path.is_dir():
+        yield from _of_folder(path, wanted, budget)
+        return
+    if not path.is_file():
+        raise Problem(f"{path} is neither a file nor a folder")
+    kind = "zip" if _is_zip(path) else "tar"
+    try:
+        yield from (_of_zip if kind == "zip" else _of_tar)(path, wanted, budget)
+    except Problem:
+        raise
+    except Exception as error:  # what a damaged archive makes these readers raise is not to be listed
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise Problem(f"{path} is not a whole {kind} archive ({said}): fetch it again") from None
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix == ".zip" or file.read(4) == b"PK\3\4"
+
+
+def _of_folder(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
+    for file in path.rglob("*"):
+        name = file.relative_to(path).as_posix()
+        if wanted(name) and file.is_file():
+            size = file.stat().st_size
+            budget.grow(size)
+            budget.spend(size, f"file '{name}'")
+            yield name, file.read_bytes()
+
+
+def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
+    class Header(tarfile.TarInfo):
+        """Every header passes here, those of long names too, before what it announces is read."""
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
+            found = super().frombuf(buf, encoding, errors)
+            budget.spend(found.size, f"member '{found.name}'")
+            return found
+
+    with tarfile.open(path, tarinfo=Header) as archive:
+        for member in archive:
+            name = _inside(member.name, path)
+            if wanted(name) and not (member.isfile() or member.isdir()):
+                raise Problem(f"{path}: member '{name}' is a link or a device, not an image: pack the file itself")
+            if wanted(name) and member.isfile():
+                budget.spend(member.size, f"member '{name}'")  # again: a later header may have changed it
+                yield name, _whole(archive.extractfile(member), member.size)
+
+
+def _of_zip(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = _inside(member.filename, path)
+            budget.spend(member.file_size, f"member '{name}'")
+            if wanted(name) and not member.is_dir():
+                yield name, zip_member(archive, member)
+
+
+def zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The content of a member whose claimed size was found bearable. Raises Problem where it is packed in a rare way."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others cannot be unpacked in parts
+        raise Problem(f"{archive.filename}: member '{member.filename}' is packed by method {member.compress_type}: pack it anew,"
+                      " stored or deflated")
+    with archive.open(member) as file:
+        return _whole(file, member.file_size)
+
+
+def _whole(file: IO[bytes], size: int) -> bytes:
+    """No more than `size`, whatever a lying member unpacks to."""
+    return file.read(size)
+
+
+def _inside(name: str, path: Path) -> str:
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise Problem(f"{path}: member '{name}' points outside the archive; it is not to be trusted")
+    return parts.as_posix()

@@ -1,0 +1,15 @@
+"""What the parts of a data set are called."""
+
+from __future__ import annotations
+
+import re
+
+TRAINING = ("train", "training", "trn")
+TESTING = ("test", "testing", "tst", "val", "valid", "validation", "dev")
+"""In this order: where there are several to test on, the first is taken."""
+
+
+def part_of(name: str) -> str:
+    """The part that a name tells: 'train' of x_train, of train_images and of train-00000-of-00001; empty where it tells none."""
+    words = re.split(r"[\W_]+", name.lower())
+    return next((word for word in words if word in TRAINING + TESTING), "")

@@ -1,0 +1,197 @@
+"""Images and labels out of files of arrays (.pt, .npz, .npy, .safetensors), without executing anything a file may hold."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from synthprune.data.archives import zip_member
+from synthprune.data.bounds import Budget
+from synthprune.problems import Problem
+
+SUFFIXES = (".pt", ".pth", ".npz", ".npy", ".safetensors")
+DEPTH = 3
+"""Dictionaries in dictionaries are looked through so far."""
+
+# What pickles of numpy's numbers and arrays call, under the old and the new name of its module.
+_SCALAR, _ARRAY = np.float64().__reduce__()[0], np.empty(0).__reduce__()[0]
+_DTYPES = {type(np.dtype(kind)) for kind in ("bool", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
+HARMLESS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), _ARRAY, (_ARRAY, "numpy.core.multiarray._reconstruct"),
+            np.ndarray, np.dtype, *_DTYPES]
+
+
+def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one file, or of an images file and a labels file, as they are: of any shape and numeric type.
+
+    A list [images, labels]; a dictionary with one entry of images and one of labels (of several, that of training); a
+    dictionary whose "data" is a list of [images, labels] (VICO's), the last one taken; one array of images. `images` and
+    `labels` name the entries, or `labels` the file, where that is not plain; the labels of '...images...' are looked for
+    in '...labels...'.
+    Raises Problem for all else, for pickled code, and where more is claimed than the file can hold.
+    """
+    content = _loaded(path)
+    beside = Path(labels) if labels and Path(labels).suffix in SUFFIXES else None
+    if isinstance(content, Mapping):
+        data = content.get("data")
+        if isinstance(data, list | tuple) and data and not images:
+            content = data[-1]
+        else:
+            return _of_dictionary(content, path, images, "" if beside else labels, beside)
+    if isinstance(content, Tensor | np.ndarray):
+        return plain(content, path, "images"), _labels_of(path, beside)
+    if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(c, Tensor | np.ndarray) for c in content)):
+        raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
+    return plain(content[0], path, "images"), plain(content[1], path, "labels")
+
+
+def entries(path: Path) -> dict[str, Tensor | np.ndarray] | None:
+    """Every array of a dictionary by its name; None where the file is no dictionary of arrays. Raises Problem as above."""
+    content = _loaded(path)
+    return _flat(content) if isinstance(content, Mapping) and not isinstance(content.get("data"), list | tuple) else None
+
+
+def _labels_of(path: Path, beside: Path | None) -> np.ndarray:
+    if beside is None:
+        if "images" not in path.name:
+            raise Problem(f"{path} is one tensor: its labels are missing; name it ...images... and put its labels beside it as"
+                          " ...labels..., or say where they are with --labels FILE")
+        beside = path.with_name(path.name.replace("images", "labels"))
+    content = _loaded(beside)
+    if not isinstance(content, Tensor | np.ndarray):
+        raise Problem(f"{beside} is not one tensor of labels")
+    return plain(content, beside, "labels")
+
+
+def _of_dictionary(content: Mapping, path: Path, images: str, labels: str, beside: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    entries = _flat(content)
+    if not entries:
+        raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
+    chosen = _entry(entries, images, "images", path, [name for name, array in entries.items() if array.ndim >= 3])
+    if beside is not None:
+        return plain(entries[chosen], path, "images"), _labels_of(path, beside)
+    count = len(entries[chosen])
+    fitting = [name for name, array in entries.items() if array.ndim in (1, 2) and len(array) == count and name != chosen]
+    if len(fitting) > 1 and len(named := [name for name in fitting if _affix(name) == _affix(chosen) != name]) == 1:
+        fitting = named
+    of = _entry(entries, labels, "labels", path, fitting)
+    return plain(entries[chosen], path, "images"), plain(entries[of], path, "labels")
+
+
+def _flat(content: Mapping, depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
+    """Every array in dictionaries of dictionaries, by its path."""
+    found: dict[str, Tensor | np.ndarray] = {}
+    for key, value in content.items():
+        if isinstance(value, Tensor | np.ndarray):
+            found[f"{under}{key}"] = value
+        elif isinstance(value, Mapping) and depth:
+            found |= _flat(value, depth - 1, f"{under}{key}/")
+    return found
+
+
+def _entry(entries: Mapping[str, object], said: str, what: str, path: Path, fitting: list[str]) -> str:
+    """The entry that was named, or the only one that fits; of several, the only one for training."""
+    holds = f"{path} holds {', '.join(list(entries)[:8])}"
+    if said:
+        if said not in entries:
+            raise Problem(f"{holds}; no entry is called '{said}'")
+        return said
+    if len(fitting) > 1 and len(training := [name for name in fitting if "train" in name.lower() or "syn" in name.lower()]) == 1:
+        fitting = training
+    if not fitting:
+        raise Problem(f"{holds}; none of them can be the {what}: say which with --{what} NAME")
+    if len(fitting) > 1:
+        raise Problem(f"{holds}; {' or '.join(fitting[:4])} may be the {what}: say which with --{what} NAME")
+    return fitting[0]
+
+
+def _affix(name: str) -> str:
+    """What is left of an entry's name without the words for images and labels: 'train' of images_train and y_train."""
+    words = name.lower().replace("/", "_").replace("-", "_").split("_")
+    return "_".join(word for word in words if word.rstrip("s") not in ("image", "label", "x", "y", "img", "target", "data"))
+
+
+def plain(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
+    """As numpy has it, once it is known to be dense, numeric and no larger than the file allows."""
+    width = max(4, value.dtype.itemsize)  # as float32, which they may become
+    Budget(path).spend(math.prod(value.shape) * width, f"the tensor of {what}, of shape {tuple(value.shape)},")
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized or value.is_nested:
+            raise Problem(f"{path}: {what} must be a dense tensor of floats or bytes, not {value.dtype}, {value.layout}"
+                          f"{' without data' if value.is_meta else ''}")
+        value = value.detach()
+        value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+    if value.dtype.kind in "USO":
+        raise Problem(f"{path}: {what} are text, not numbers: give the number of each class, from 0")
+    if value.dtype.kind not in "biuf":
+        raise Problem(f"{path}: {what} are of type {value.dtype}, which is no number that can be used")
+    return value
+
+
+# Reading each form of file.
+
+
+def _loaded(path: Path) -> object:
+    """What the file holds: arrays, in lists or dictionaries."""
+    if not path.is_file():
+        raise Problem(f"no such file: {path}")
+    read = {".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}.get(path.suffix, _torch)
+    try:
+        return read(path, Budget(path))
+    except Problem:
+        raise
+    except Exception as error:  # refused code, damage and foreign formats are reported by all sorts of exceptions
+        reason = "holds pickled code, which is never executed" if "Weights only" in str(error) else "is damaged or foreign"
+        raise Problem(f"{path} {reason}: only a list [images, labels] of tensors is read, or one of the other published"
+                      " forms") from None
+
+
+def _torch(path: Path, budget: Budget) -> object:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                budget.spend(member.file_size, f"member '{member.filename}'")
+    with torch.serialization.safe_globals(HARMLESS):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _npz(path: Path, budget: Budget) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        found = {}
+        for member in archive.infolist():
+            budget.spend(member.file_size, f"member '{member.filename}'")
+            if member.filename.endswith(".npy"):
+                found[member.filename.removesuffix(".npy")] = npy(zip_member(archive, member), f"{path}: {member.filename}")
+        return found
+
+
+def _npy(path: Path, budget: Budget) -> np.ndarray:
+    budget.spend(path.stat().st_size, "it")
+    return npy(path.read_bytes(), str(path))
+
+
+def _safetensors(path: Path, _: Budget) -> dict[str, np.ndarray]:
+    return load_file(path)  # which checks every size against the file's before it reads
+
+
+def npy(payload: bytes, where: str) -> np.ndarray:
+    """The array of a .npy file, once its header is found to claim just what follows it; no objects."""
+    file = io.BytesIO(payload)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise Problem(f"{where} is a .npy file of version {version}, which is not read: save it anew")
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise Problem(f"{where} holds pickled objects, which are never read: save plain arrays")
+    begin = file.tell()
+    if math.prod(shape) * dtype.itemsize != len(payload) - begin:
+        raise Problem(f"{where} claims an array of shape {shape}, which is not what follows: it is damaged")
+    return np.frombuffer(payload, dtype, offset=begin).reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,99 @@
+"""Tidy results: one row per measurement, the stored numbers under the field's words."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthprune import specs
+from synthprune.problems import Problem
+from synthprune.store import Result
+from synthprune.table import UNITS, table
+from tests.test_own import evaluation
+
+TRAINED = evaluation("convnet3").of
+OTHER = TRAINED.model_copy(update={"order_seed": 3})
+THIRD = TRAINED.model_copy(update={"order_seed": 5})
+LOSSES = {name: np.arange(3.0) + n for n, name in enumerate(("train_loss", "train_error", "test_loss", "test_error"))}
+METRICS = {"collapsed": ["features.0"], "diverged": False}
+
+
+def of(entry: specs.Entry, arrays: dict[str, np.ndarray], **metrics: object) -> pd.DataFrame:
+    return table({"main: it": entry}, {"main: it": Result(entry.key, arrays, METRICS | metrics, {})}, "first", ["first", "main"])
+
+
+def test_a_path_has_a_row_for_each_point() -> None:
+    path = specs.Path(ends=(TRAINED, OTHER), points=3, aligned=True)
+    made = of(path, LOSSES, moved=0.5, union_density=0.7)
+    assert made["beta"].tolist() == [0, 0.5, 1] and made["test_error"].tolist() == [3, 4, 5]
+    row = made.iloc[0]
+    assert (row.scene, row.kind, row.method, row.level, row.initialisation, row.orders, row.aligned, row.moved) == (
+        "main", "path", "magnitude", 2, 0, "0-3", True, 0.5)
+    assert row.sparsity == pytest.approx(1 - 0.64) and row.collapsed == "features.0" and row.data == "real data"
+    assert made.attrs["units"]["train_loss"] == "nats" and made.attrs["units"].keys() <= UNITS.keys()
+
+
+def test_an_evaluation_is_one_row_and_a_dense_network_is_called_so() -> None:
+    dense = TRAINED.model_copy(update={"subnetwork": TRAINED.subnetwork.at(0)})
+    made = of(specs.Evaluation(of=dense), {name: values[1] for name, values in LOSSES.items()})
+    assert len(made) == 1 and made.loc[0, ["method", "level", "sparsity", "train_loss"]].tolist() == ["dense", 0, 0, 1]
+
+
+def test_a_plane_has_a_row_for_each_point_of_its_grid() -> None:
+    grid = np.array([[0.0, 1.0], [2.0, 3.0]])
+    arrays = {name: np.array([4.0, 5.0]) for name in ("loss", "loss_deviation", "error", "error_deviation")}
+    made = of(specs.Plane(models=(TRAINED, OTHER, THIRD), side=2, per_class=1), arrays | {"grid": grid})
+    assert made[["x", "y", "loss"]].to_numpy().tolist() == [[0, 1, 4], [2, 3, 5]] and made["orders"][0] == "0-3-5"
+
+
+def test_a_diagonal_has_a_row_for_each_batch_and_layer() -> None:
+    columns = {f"{weights}/{layer}/{column}": np.array([n, n + 10.0]) for weights in ("survivors", "all")
+               for layer in ("a.weight", "overall") for n, column in enumerate(("min", "max", "mean", "std", "magnitude"))}
+    made = of(specs.Diagonal(of=TRAINED, batches=2), columns | {
+        "eigenvalue": np.array([7.0, 8.0]), "trace": np.array([[1.0, 0.1], [2.0, 0.2]]), "edges": np.zeros(3)})
+    assert len(made) == 2 * 2 * 2
+    row = made.query("weights == 'survivors' and layer == 'overall' and batch == 1").iloc[0]
+    assert (row["std"], row.eigenvalue, row.trace, row.trace_error) == (13, 8, 2, 0.2)
+    assert set(made["layer"]) == {"a", "overall"}
+
+
+def test_a_mask_has_a_row_for_each_layer() -> None:
+    arrays = {"mask/a.weight": np.array([True, False, True]), "mask/b.weight": np.array([True])}
+    made = of(TRAINED.subnetwork, arrays, survivors={"a.weight": 2, "b.weight": 1}, sparsity=0.25)
+    assert made[["layer", "weights_left", "weights_in_layer", "sparsity"]].to_numpy().tolist() == [
+        ["a", 2, 3, 0.25], ["b", 1, 1, 0.25]]
+
+
+def synthprune(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-c", "from synthprune.cli import main; main()", *arguments]
+    return subprocess.run(call, env=os.environ | {"SYNTHPRUNE_HOME": str(home)}, check=False, capture_output=True, text=True)
+
+
+def test_the_command_gives_the_same_as_csv_and_computes_nothing(home: Path) -> None:
+    from synthprune.chapter import Run
+    from synthprune.experiments import experiment
+    from synthprune.experiments.settings import parameters
+    from synthprune.store import Store
+
+    given = {"profile": "demo"}
+    run = Run("04_stability", parameters(experiment("04_stability").Parameters, "04_stability", given), given, Store())
+    with pytest.raises(Problem, match="nothing has been solved yet"):
+        run.table()
+    nothing = synthprune("table", "04_stability", home=home)
+    assert nothing.returncode == 2 and "none of the" in nothing.stderr and not (home / "store").exists()
+    name, entry = next(iter(run.requests.items()))
+    with run.store.lock(entry):
+        run.store.put(entry, {quantity: np.resize(values, entry.points) for quantity, values in LOSSES.items()},
+                      METRICS, {"seconds": 1})
+    run.results = {name: run.store.get(entry)}
+    shown = synthprune("table", "04_stability", home=home)
+    assert shown.returncode == 0 and f"1 of {len(run.requests)} results are stored" in shown.stderr
+    again = pd.read_csv(io.StringIO(shown.stdout))
+    pd.testing.assert_frame_equal(again[["beta", "train_loss", "level"]], run.table()[["beta", "train_loss", "level"]])
