@@ -1,4 +1,4 @@
-"""The command line: synthprune run | book | table | compute | units | plan | store | data | workshop | doctor."""
+"""The command line: synthprune run | book | table | compute | status | units | plan | store | data | workshop | doctor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ import typer
 
 from synthprune.problems import Problem
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                   help="The executable companion to a study of pruning with synthetic data and linear mode connectivity.")
 store_app = typer.Typer(no_args_is_help=True, help="Look after stored results.")
 data_app = typer.Typer(no_args_is_help=True, help="Look after data sets.")
@@ -26,6 +26,36 @@ Given = Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE,
 Workers = Annotated[int | None, typer.Option(help="Processes to compute with; default: as the work is worth.", min=1)]
 Space = Literal["pixels", "bytes", "symmetric", "standardised", "whitened"]
 Soft = Literal["probabilities", "logits"]
+
+
+
+def _use(scheduler: str | None) -> str | None:
+    if scheduler:
+        os.environ["SYNTHPRUNE_SCHEDULER"] = scheduler
+    return scheduler
+
+
+Scheduler = Annotated[str | None, typer.Option(callback=_use, help="A running Dask cluster to compute on: tcp://HOST:8786, tls://"
+                                               "HOST:8786, or a scheduler file; default: SYNTHPRUNE_SCHEDULER.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from synthprune import __version__
+
+        typer.echo(f"synthprune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+            version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                  help="Say which version this is.")] = False) -> None:
+    """Before any command."""
+    _shown["progress"] = not quiet
+
+
+_shown = {"progress": True}
 
 
 def main() -> None:
@@ -45,6 +75,7 @@ def main() -> None:
 
 @app.command()
 def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers: Workers = None,  # noqa: B006
+        scheduler: Scheduler = None,
         output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None) -> None:
     """Compute what a chapter needs and execute its notebook."""
     from synthprune.book import execute
@@ -64,7 +95,7 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
 
 
 @app.command()
-def book(profile: Profile = "demo", workers: Workers = None,
+def book(profile: Profile = "demo", workers: Workers = None, scheduler: Scheduler = None,
          into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
          = None,
          pdf: Annotated[bool, typer.Option("--pdf", help="Print it to one PDF as well; needs Chromium, Chrome or Edge.")] = False,
@@ -141,7 +172,9 @@ def table(chapter: str, profile: Profile = "demo", parameter: Given = [],  # noq
 
 @app.command("compute")
 def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the profile, in its order; default: all.")] = [],  # noqa: B006
-                  profile: Profile = "laptop", workers: Workers = None) -> None:
+                  profile: Profile = "laptop", workers: Workers = None, scheduler: Scheduler = None,
+                  log: Annotated[Path | None, typer.Option(help="A file for the lines that tell how far it is; lines are added.")]
+                  = None) -> None:
     """Compute what is missing of a profile's units, without making a page; it may be stopped and started at any time."""
     from synthprune.chance import flags
     from synthprune.chapter import open_store
@@ -154,7 +187,7 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
     todo, lacking = to_compute(chosen, store)
     for reason in dict.fromkeys(lacking.values()):
         typer.echo(f"left out: {reason}")
-    shown = _progress() if sys.stdout.isatty() else Log(todo, store, workers or cores())
+    shown = _progress() if sys.stdout.isatty() and not log else Log(todo, store, workers or cores(), _writer(log))
     with shown as progress:
         try:
             fill([entry for entries in todo.values() for entry in entries], store, workers=workers,
@@ -170,6 +203,21 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
     typer.echo(f"{', '.join(one.name for one in chosen)}: {there} of {len(asked)} results are there")
     if there < len(asked):
         raise typer.Exit(1)
+
+
+@app.command()
+def status(profile: Profile = "laptop") -> None:
+    """Say what is being computed now, by whatever process, since when and how far; and what of a profile remains."""
+    from synthprune.chapter import open_store
+    from synthprune.units import everything, running, to_compute
+
+    store, asked = open_store(), everything(profile)
+    for line in running(store, [one for unit in asked for one in unit.requests.values()]):
+        typer.echo(line)
+    todo, _ = to_compute(asked, store)
+    results = {entry for unit in asked for entry in unit.requests.values()}
+    typer.echo(f"profile {profile}: {sum(map(store.has, results))} of {len(results)} results are there;"
+               f" {sum(map(len, todo.values()))} entries are to be computed for the rest")
 
 
 @app.command("units")
@@ -447,6 +495,18 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
                f" {entry.kind} {entry.key[:12]}; use it as -p synthetic={full} -p pixels={side}")
 
 
+def _writer(log: Path | None) -> Callable[[str], None]:
+    """What writes a line of progress: to the file `log`, to standard output, or with --quiet nowhere."""
+    if log is None:
+        return (lambda line: print(line, flush=True)) if _shown["progress"] else lambda line: None
+
+    def write(line: str) -> None:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    return write
+
+
 def _given(profile: str, pairs: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {"profile": profile}
     for pair in pairs:
@@ -476,6 +536,8 @@ def _progress() -> Iterator[Any]:
 
     def report(done: int, total: int, line: str) -> None:
         nonlocal task
+        if not _shown["progress"]:
+            return
         if task is None:
             bar.start()
             task = bar.add_task("", total=total)

@@ -30,7 +30,7 @@ from synthprune.data.images import fingerprint
 from synthprune.data.synthetic import SyntheticSet, noise, published, random_real, shuffled_labels
 from synthprune.distill import Look, distribution_matching
 from synthprune.engine import used
-from synthprune.machine import EnergyMeter, cpu, device, peak_memory, revision
+from synthprune.machine import EnergyMeter, cpu, device, interrupted, peak_memory, revision
 from synthprune.models import Masks, State, build, first_state, network_with, prunable
 from synthprune.plan import compiles
 from synthprune.problems import Problem
@@ -188,6 +188,12 @@ def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -
 def _save_checkpoint(entry: Entry, store: Store, step: int, groups: dict[str, State]) -> None:
     store.save_checkpoint(entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
                                   for name, tensor in tensors.items()}, step)
+    _stop_if_asked()
+
+
+def _stop_if_asked() -> None:
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
@@ -295,8 +301,9 @@ def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
     for begin in range(done, len(weights), PLANE_CHUNK):
         losses = mixtures.losses(weights[begin:begin + PLANE_CHUNK])
         rows.append(np.stack([getattr(losses, name) for name in PLANE_VALUES], 1))
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or interrupted.is_set():
             store.save_checkpoint(entry, {"rows": np.concatenate(rows)}, begin + PLANE_CHUNK)
+            _stop_if_asked()
             saved = time.monotonic()
     values = dict(zip(PLANE_VALUES, np.concatenate(rows).T, strict=True))
     parts = {"": slice(len(grid)), "at_projections/": slice(len(grid), -len(states)), "at_models/": slice(-len(states), None)}

@@ -21,6 +21,7 @@ from synthprune.data.augment import cutmix
 from synthprune.data.datasets import Split
 from synthprune.data.synthetic import SyntheticSet, decode, random_real
 from synthprune.distill import Look
+from synthprune.machine import interrupted
 from synthprune.models import State, build, initial_state, network_with, state_of
 from synthprune.seeds import generator
 from synthprune.training import Resident
@@ -95,7 +96,7 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner:
         network.train(data, trained_images, seed, step)
         if look is not None:
             look(step + 1)
-        if checkpoint is not None and time.monotonic() - saved > every_seconds:
+        if checkpoint is not None and (time.monotonic() - saved > every_seconds or interrupted.is_set()):
             checkpoint(Progress(step + 1, images.cpu().clone(), pixel_momentum.cpu().clone(), *network.kept()))
             saved = time.monotonic()
     return SyntheticSet(images.clamp_(0, 1).cpu().numpy(), start.labels, factor)

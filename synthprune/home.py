@@ -16,6 +16,11 @@ def home() -> Path:
     return Path(os.environ.get("SYNTHPRUNE_HOME") or user_data_path("synthprune")).expanduser()
 
 
+def data_folder() -> Path:
+    """The folder of imported data: `SYNTHPRUNE_DATA`, which a cluster sets for its workers, or that of the home."""
+    return Path(os.environ.get("SYNTHPRUNE_DATA") or home() / "data")
+
+
 def compiled_code() -> Path:
     """The folder from which compiled code is loaded, this user's alone. Raises Problem where somebody else could write there."""
     folder = home() / "compiled"
@@ -38,13 +43,13 @@ def sources() -> Path:
 
 def synthetic_sets() -> dict[str, Path]:
     """The file of every synthetic set that was filed under '<title>@<content>': those that ship, and over them this user's."""
-    shipped, own = sources().glob("results/*/synthetic/*@*.safetensors"), (home() / "data" / "synthetic").glob("*@*.safetensors")
+    shipped, own = sources().glob("results/*/synthetic/*@*.safetensors"), (data_folder() / "synthetic").glob("*@*.safetensors")
     return {file.stem: file for file in sorted([*shipped]) + sorted([*own])}
 
 
 def data_sets() -> dict[str, Path]:
     """The file of every real data set of this user's own, filed under '<title>@<content>'."""
-    return {file.stem: file for file in sorted((home() / "data").glob("*@*.safetensors"))}
+    return {file.stem: file for file in sorted(data_folder().glob("*@*.safetensors"))}
 
 
 def write_whole(path: Path, payload: bytes) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from synthprune.home import sources
 
 POWERCAP = Path("/sys/class/powercap")
+interrupted = threading.Event()
+"""Set where what runs shall stop soon: a training then saves where it is."""
 
 
 def cores() -> int:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
-from synthprune.machine import gpus, keep_freed_memory
-from synthprune.own import keep, sources
+from synthprune.machine import interrupted, keep_freed_memory
 from synthprune.problems import Problem
-from synthprune.specs import Entry, Real, Trained, describe, own_names
+from synthprune.specs import Entry, Real, Trained, describe
 from synthprune.store import Busy, Result, Store, StoreProblem
 
 Report = Callable[[int, int, str], None]
 """Told (entries done, entries in all, a line about the one just finished, which begins with FAILED where it failed)."""
 FAILED = "failed: "
+GRACE_SECONDS = 5
+"""After Ctrl-C, for a training to save where it is."""
 
 
 def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = None,
@@ -31,8 +33,9 @@ def solve(requests: Mapping[str, Entry], store: Store, *, workers: int | None = 
     request, Problem is raised.
 
     `workers`: 1 computes in this process, more starts that many local Dask processes, None chooses: a cluster only
-    where more than about half a minute of work is missing. SYNTHPRUNE_SCHEDULER names a running cluster to use instead.
-    Raises Problem, after everything that could be finished is stored, where an entry could not be computed.
+    where more than about half a minute of work is missing. SYNTHPRUNE_SCHEDULER names a running cluster to use
+    instead: an address, or a scheduler file. Raises Problem, after everything that could be finished is stored, where
+    an entry could not be computed.
     """
     lacking = unobtainable(requests, store)
     if lacking and len(lacking) == len(requests):
@@ -53,10 +56,36 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
     require_networks(todo)
     address = os.environ.get("SYNTHPRUNE_SCHEDULER")
     count = workers or (1 if address else worthwhile_workers(todo))
-    if address or count > 1:
-        _on_cluster(todo, store, address, count, report)
-    else:
-        _in_process(todo, store, report)
+    with _interruptible():
+        if address or count > 1:
+            from synthprune.cluster import on_cluster
+
+            on_cluster(todo, store, address, count, report)
+        else:
+            _in_process(todo, store, report)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """The first Ctrl-C lets a training save where it is; GRACE_SECONDS later, or at the second, all is broken off."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    timer = threading.Timer(GRACE_SECONDS, signal.raise_signal, [signal.SIGINT])
+    timer.daemon = True
+
+    def first(*_: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+        timer.start()
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+        interrupted.clear()
 
 
 def missing(requests: Mapping[str, Entry], store: Store) -> list[Entry]:
@@ -100,7 +129,7 @@ def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
             lost.add(entry)
             continue
         try:
-            _compute_in_turn(entry, store, alone=True)
+            compute_in_turn(entry, store, alone=True)
             report(done, len(todo), describe(entry))
         except StoreProblem:
             raise
@@ -112,59 +141,14 @@ def _in_process(todo: list[Entry], store: Store, report: Report) -> None:
         raise problems[0]
 
 
-def _on_cluster(todo: list[Entry], store: Store, address: str | None, count: int, report: Report) -> None:
-    import logging
-
-    from distributed import Client, LocalCluster, as_completed
-    from distributed.scheduler import KilledWorker
-
-    # Port 0: any free one. The default's is taken, with a warning, where another cluster runs on this machine.
-    place = contextlib.nullcontext(address) if address else LocalCluster(
-        n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR)
-    problems: list[BaseException] = []
-    with place as cluster, Client(cluster) as client:
-        # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
-        run, futures = f"{os.getpid()}-{time.time_ns()}", {}
-        for rank, entry in enumerate(todo):
-            needed = [futures[parent] for parent in entry.parents if parent in futures]
-            futures[entry] = client.submit(_on_worker, entry, store.root, store.shelves, needed, sources(own_names(entry)),
-                                           pure=False, priority=-rank, retries=0, key=f"{entry.kind}-{entry.key}-{run}")
-        lines = {future: describe(entry) for entry, future in futures.items()}
-        for done, future in enumerate(as_completed(list(futures.values())), 1):
-            if future.status != "error":
-                report(done, len(todo), lines[future])
-                continue
-            problems.append(future.exception())
-            if isinstance(problems[-1], StoreProblem):
-                break
-            report(done, len(todo), f"{FAILED}{problems[-1] or type(problems[-1]).__name__}")
-    if problems:
-        first = next((p for p in problems if isinstance(p, Problem)), problems[0])
-        if isinstance(first, KilledWorker):
-            raise Problem("a worker process was killed several times over, most often for want of memory: try --workers 1")
-        raise first
-
-
-def _on_worker(entry: Entry, root: Path, shelves: Iterable[Path], parents: list[str], written: Mapping[str, str]) -> str:
-    """Compute one entry in a worker, on a GPU of its own where there are any; `parents` is what Dask waits for, `written` the
-    user's own files that it needs."""
-    from distributed import get_worker
-
-    name = get_worker().name
-    if isinstance(name, int) and gpus():
-        os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
-    keep_freed_memory()
-    keep(written)
-    _compute_in_turn(entry, Store(root, shelves), alone=False)
-    return entry.key
-
-
-def _compute_in_turn(entry: Entry, store: Store, *, alone: bool) -> None:
+def compute_in_turn(entry: Entry, store: Store, *, alone: bool) -> None:
     """Compute `entry`, or wait until the process that holds its lock has (or has died: then it is ours to compute)."""
     from synthprune.compute import compute
 
     # Whoever holds the lock waits for nobody, so waiting for it cannot become a circle.
     while not store.holds(entry):
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         try:
             compute(entry, store, alone=alone)
         except Busy:

@@ -12,7 +12,9 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from safetensors.numpy import save
 
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
-from synthprune.specs import stale
+from synthprune.specs import describe, stale
 from synthprune.values import Entry
 
 Arrays = dict[str, np.ndarray]
@@ -117,7 +119,7 @@ class Store:
         Raises Problem where the disk is full or read-only; nothing is left behind then.
         """
         part = self.root / "tmp" / entry.key
-        with self._writing(part):
+        with self.writing(part):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             files = {"spec.json": _json(entry.identity()), "arrays.safetensors": _packed(arrays),
@@ -139,20 +141,42 @@ class Store:
     def lock(self, entry: Entry) -> Iterator[None]:
         """Hold the right to compute `entry`. Raises Busy where another process holds it; a killed holder's is free."""
         file = self.root / "locks" / f"{entry.key}.lock"
-        with self._writing():
+        with self.writing():
             file.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(file)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
                 raise Busy(entry.key) from None
+        told = file.with_suffix(".json")
         try:
+            with self.writing():
+                told.write_bytes(_json({"what": describe(entry), "since": time.time(),
+                                        "process": f"{os.getpid()} on {platform.node()}"}))
             yield
         finally:
+            with contextlib.suppress(OSError):
+                told.unlink()
             lock.release()
 
+    def running(self) -> dict[str, Metrics]:
+        """What any process is computing now, by key: {"what", "since" (seconds of the clock), "process"}."""
+        found = {}
+        for told in sorted((self.root / "locks").glob("*.json")):
+            lock = FileLock(told.with_suffix(".lock"))
+            with contextlib.suppress(OSError, ValueError):  # it may end just now
+                work = json.loads(told.read_bytes())
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    found[told.stem] = work
+                else:  # its process was killed
+                    told.unlink()
+                    lock.release()
+        return found
+
     @contextlib.contextmanager
-    def _writing(self, part: Path | None = None) -> Iterator[None]:
+    def writing(self, part: Path | None = None) -> Iterator[None]:
         """Turn what a disk can say into a line for people, and leave no `part` (file or folder) behind."""
         try:
             yield
@@ -171,7 +195,7 @@ class Store:
     def save_checkpoint(self, entry: Entry, arrays: Arrays, step: int) -> None:
         file = self._checkpoint(entry)
         part = file.with_suffix(".part")
-        with self._writing(part):
+        with self.writing(part):
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(part, _packed(arrays | {"step": np.array(step)}))
             part.replace(file)
@@ -181,6 +205,13 @@ class Store:
         with contextlib.suppress(OSError, SafetensorError, Problem):
             arrays = _load(self._checkpoint(entry))
             return int(arrays.pop("step")), arrays
+        return None
+
+    def checkpoint_of(self, key: str) -> tuple[int, float] | None:
+        """The step of an entry's checkpoint and when it was saved (seconds of the clock), without reading the rest."""
+        file = self.root / "checkpoints" / f"{key}.safetensors"
+        with contextlib.suppress(OSError, SafetensorError), safe_open(file, "numpy") as stored:
+            return int(stored.get_tensor("step")), file.stat().st_mtime
         return None
 
     def forget_checkpoint(self, entry: Entry) -> None:

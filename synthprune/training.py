@@ -16,6 +16,7 @@ from synthprune.data.arrays import facts_of
 from synthprune.data.augment import changed, cutmix, drawn
 from synthprune.data.facts import Facts
 from synthprune.data.photo import photo
+from synthprune.machine import interrupted
 from synthprune.models import Masks, State, copy_on, draws, network_with, state_of
 from synthprune.seeds import generator
 
@@ -163,7 +164,7 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
         run = take_step if size == recipe.batch or per_epoch < 10 else _step
         loss = run(model, momentum, hidden, batch, rate, recipe.momentum, recipe.weight_decay)
         losses[epoch - first_epoch] += loss * size / len(data)
-        if checkpoint is not None and time.monotonic() - saved > every_seconds:
+        if checkpoint is not None and (time.monotonic() - saved > every_seconds or interrupted.is_set()):
             kept = {name: buffer.to("cpu", copy=True) for name, buffer in momentum.items()}
             checkpoint(Progress(step + 1, state_of(model), kept, losses.to("cpu", copy=True)))
             saved = time.monotonic()

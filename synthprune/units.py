@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from synthprune.experiments import experiment
+from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters, read_profile
 from synthprune.problems import Problem, nearest
 from synthprune.solve import FAILED, missing, unobtainable
-from synthprune.specs import Entry, Subnetwork, describe
+from synthprune.specs import Entry, Subnetwork, Trained, closure, describe
 from synthprune.store import Store
 
 
@@ -63,6 +63,33 @@ def _unit(profile: str, name: str, raw: Any) -> Unit:
         asked = room.requests(parameters(room.Parameters, chapter, {"profile": profile} | (given or {})))
         requests |= {f"{chapter}: {request}": entry for request, entry in asked.items()}
     return Unit(name, " ".join(said.says.split()), requests)
+
+
+def everything(profile: str) -> list[Unit]:
+    """The units of a profile; its chapters, where it has none."""
+    if read_profile(profile).get("units"):
+        return units(profile)
+    return [_unit(profile, chapter, {"says": chapter, "chapters": {chapter: None}}) for chapter in CHAPTERS]
+
+
+def running(store: Store, asked: Iterable[Entry]) -> Iterator[str]:
+    """A line for each entry that some process is computing: what, since when, and how old its checkpoint is and how far.
+
+    `asked`: entries by which checkpoints are understood, with all they rest on.
+    """
+    known = {entry.key: entry for entry in closure(list(asked))}
+    for key, work in store.running().items():
+        since = datetime.fromtimestamp(work["since"])
+        line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min, process {work['process']})"
+        entry, saved = known.get(key), store.checkpoint_of(key)
+        if saved and isinstance(entry, Trained):
+            from synthprune.plan import training_images
+
+            steps = (entry.stop_epoch or entry.recipe.epochs) * -(-training_images(entry) // entry.recipe.batch)
+            line += f"; {saved[0] / steps:.0%} at the checkpoint of {datetime.fromtimestamp(saved[1]):%H:%M}"
+        elif saved:
+            line += f"; checkpoint of {datetime.fromtimestamp(saved[1]):%H:%M}"
+        yield line
 
 
 def initialisation(entry: Entry) -> int:
@@ -145,7 +172,7 @@ class Log:
         with self._lock:
             if line.startswith(FAILED) and line not in self._failures:  # once, not for all that rests on it
                 self._failures.add(line)
-                self._write(line)
+                self._write(f"{datetime.now():%d %b %H:%M}  {line}")
             for entry in [entry for entry in self._left if self._store.holds(entry)]:
                 del self._left[entry]
                 took = self._store.provenance(entry)["seconds"]

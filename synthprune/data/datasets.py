@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from synthprune.data.facts import FACTS, Facts, facts, full_name
 from synthprune.data.images import by_content, fingerprint
-from synthprune.home import home
+from synthprune.home import data_folder
 from synthprune.problems import Problem
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def arrays_of(split: str, classes: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def place(name: str) -> Path:
-    return home() / "data" / f"{name}.safetensors"
+    return data_folder() / f"{name}.safetensors"
 
 
 def is_here(name: str) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 from synthprune.data.datasets import Split, average
 from synthprune.data.facts import Facts, facts
 from synthprune.data.images import fingerprint
-from synthprune.home import home, synthetic_sets, write_whole
+from synthprune.home import data_folder, synthetic_sets, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.seeds import generator
 
@@ -160,7 +160,7 @@ def check(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = N
 
 
 def _folder() -> Path:
-    return home() / "data" / "synthetic"
+    return data_folder() / "synthetic"
 
 
 def keep(synthetic: SyntheticSet, title: str) -> str:

@@ -1,0 +1,73 @@
+"""Stands in for `synthprune.compute` in the processes of a test's cluster: entries of no content, made without torch.
+
+A worker takes it as `--preload`; a client imports it. The folder SYNTHPRUNE_TROUBLE holds what shall go wrong: a file
+`<key>.<trouble>`, where the trouble is `kill` (once, the worker kills itself), `poison` (always), `hang`, or `slow`: fifty
+steps of a tenth of a second, each with a checkpoint and a line in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+import synthprune
+from synthprune.machine import interrupted
+from synthprune.specs import Entry
+from synthprune.store import Store
+
+STEPS = 50
+
+
+def compute(entry: Entry, store: Store, *, alone: bool) -> None:
+    with store.lock(entry):
+        if store.holds(entry):
+            return
+        rests_on = [store.get(parent).digest for parent in entry.parents]
+        _trouble(entry, store)
+        made = hashlib.sha256("".join([entry.key, *rests_on]).encode()).digest()
+        store.put(entry, {"made": np.frombuffer(made, np.uint8)}, {"of": rests_on}, {"seconds": 0.0})
+
+
+def require_networks(entries: Iterable[Entry]) -> None:
+    """All can be built."""
+
+
+def lacking(dataset: object, data: object) -> str:
+    return ""
+
+
+def _trouble(entry: Entry, store: Store) -> None:
+    for file in Path(os.environ["SYNTHPRUNE_TROUBLE"]).glob(f"{entry.key}.*"):
+        match file.suffix:
+            case ".kill":
+                file.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+            case ".poison":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case ".hang":
+                file.unlink()
+                time.sleep(1000)
+            case ".slow":
+                _slowly(entry, store, file)
+
+
+def _slowly(entry: Entry, store: Store, file: Path) -> None:
+    saved = store.load_checkpoint(entry)
+    file.with_name(f"{entry.key}.pid").write_text(str(os.getpid()))
+    for step in range(saved[0] if saved else 0, STEPS):
+        with file.open("a") as lines:
+            lines.write(f"{step}\n")
+        time.sleep(0.1)
+        store.save_checkpoint(entry, {"at": np.array(step)}, step + 1)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+sys.modules["synthprune.compute"] = synthprune.compute = sys.modules[__name__]

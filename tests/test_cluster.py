@@ -1,0 +1,292 @@
+"""A cluster of processes of its own, whose workers share nothing with the client, and what may happen to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweep import digests, requests, trained
+
+from synthprune import specs
+from synthprune.data.synthetic import SyntheticSet, keep
+from synthprune.solve import solve
+from synthprune.store import Store
+
+HERE = Path(__file__).parent
+WANTED = requests()
+ALL = specs.closure(list(WANTED.values()))
+NOT_SHARED = Path("/proc/self/cwd/store")
+"""A path that is another folder for every process."""
+CLIENT = """
+import sys
+import standin
+from sweep import *
+from synthprune import cluster
+from synthprune.problems import Problem
+cluster.BEAT_SECONDS, cluster.NO_WORKER_SECONDS, cluster.STALL_SECONDS, cluster.CONNECT_SECONDS = 0.3, int(sys.argv[2]), 3, 3
+done = []
+try:
+    solve(requests(), Store(Path(sys.argv[1])), report=lambda n, of, line: print(n, of, line, flush=True))
+except Problem as problem:
+    sys.exit(f"synthprune: {problem}")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@dataclass
+class Cluster:
+    """A scheduler and workers as processes; `trouble` is the folder of what shall go wrong (see standin.py)."""
+
+    folder: Path
+    standin: bool = True
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    @property
+    def trouble(self) -> Path:
+        return self.folder / "trouble"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "scheduler.json"
+
+    def _start(self, name: str, *words: str) -> subprocess.Popen:
+        """Of another user on another machine, as far as folders go."""
+        own = self.folder / name
+        own.mkdir()
+        env = os.environ | {"SYNTHPRUNE_HOME": str(own / "home"), "HOME": str(own), "TMPDIR": str(own),
+                            "SYNTHPRUNE_TROUBLE": str(self.trouble), "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, HERE))),
+                            "OMP_NUM_THREADS": "1"}
+        with (own / "log").open("w") as log:
+            process = subprocess.Popen([sys.executable, "-m", "distributed.cli." + words[0], *words[1:]], cwd=own, env=env,
+                                       stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def scheduler(self) -> subprocess.Popen:
+        process = self._start(f"scheduler{len(self.processes)}", "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+                              "--scheduler-file", str(self.file), "--no-dashboard", "--no-show")
+        _until(self.file.exists)
+        return process
+
+    def worker(self, *, nanny: bool = True) -> subprocess.Popen:
+        preload = ("--preload", str(HERE / "standin.py")) if self.standin else ()
+        return self._start(f"worker{len(self.processes)}", "dask_worker", "--scheduler-file", str(self.file), "--nthreads", "1",
+                           "--host", "127.0.0.1", "--no-dashboard", *preload, *(() if nanny else ("--no-nanny",)))
+
+    def client(self, folder: Path, root: Path | None = None, patience: int = 60) -> subprocess.Popen:
+        """A client at work for WANTED in `folder`, whose store no worker sees, or that at `root`, which all see."""
+        folder.mkdir(exist_ok=True)
+        env = os.environ | {"SYNTHPRUNE_SCHEDULER": str(self.file), "SYNTHPRUNE_HOME": str(self.folder / "home"),
+                            "SYNTHPRUNE_TROUBLE": str(self.trouble), "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, HERE)))}
+        return subprocess.Popen([sys.executable, "-c", CLIENT, root or NOT_SHARED, str(patience)], env=env, text=True, cwd=folder,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def ends(self, client: subprocess.Popen) -> tuple[int, str]:
+        """The exit status and what was said on stderr, in lines."""
+        _, said = client.communicate(timeout=300)
+        assert "Traceback" not in said, said
+        return client.returncode, said
+
+    def end(self) -> None:
+        for process in reversed(self.processes):  # a nanny that is told ends its worker
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+
+
+def _until(true: object, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler and two workers, which the tests of this file share until they kill one."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    made.trouble.mkdir()
+    made.scheduler()
+    made.worker()
+    made.worker()
+    yield made
+    made.end()
+
+
+@pytest.fixture(autouse=True)
+def _no_trouble_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "place" in request.fixturenames:
+        for file in request.getfixturevalue("place").trouble.iterdir():
+            file.unlink()
+
+
+def broken(place: Cluster, entry: specs.Entry, trouble: str) -> Path:
+    file = place.trouble / f"{entry.key}.{trouble}"
+    file.touch()
+    return file
+
+
+def whole(folder: Path) -> dict[str, str]:
+    """What the store in `folder` holds: all that is wanted, or the test fails."""
+    found = digests(Store(folder / "store"))
+    assert len(found) == len(ALL)
+    return found
+
+
+def _process(folder: Path, entry: specs.Entry) -> str:
+    """Which process says that it is computing `entry`."""
+    return Store(folder / "store").running().get(entry.key, {"process": ""})["process"]
+
+
+@pytest.fixture(scope="module")
+def quiet(place: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What an undisturbed run leaves."""
+    folder = tmp_path_factory.mktemp("quiet")
+    assert place.ends(place.client(folder)) == (0, "")
+    return whole(folder)
+
+
+def test_a_shared_folder_is_found_out(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    assert place.ends(place.client(tmp_path, tmp_path / "store")) == (0, "")
+    assert whole(tmp_path) == quiet
+    assert any((tmp_path / "store" / "locks").iterdir())
+
+
+def test_a_worker_killed_in_a_training(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    broken(place, trained(1, 1), "kill")
+    assert place.ends(place.client(tmp_path))[0] == 0
+    assert whole(tmp_path) == quiet
+
+
+def test_a_training_goes_on_from_the_checkpoint_of_a_lost_worker(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    entry = trained(0, 0)
+    steps = broken(place, entry, "slow")
+    client = place.client(tmp_path)
+    _until(lambda: len(steps.read_text().split()) > 25)
+    before = len(steps.read_text().split())
+    os.kill(int(steps.with_suffix(".pid").read_text()), signal.SIGKILL)
+    status, said = place.ends(client)
+    assert status == 0 and "was lost" in said and "tried again" in said
+    assert whole(tmp_path) == quiet
+    done = steps.read_text().split()
+    assert set(done) == set(map(str, range(50))) and len(done) < 50 + before
+
+
+def test_an_entry_that_kills_every_worker_is_given_up(place: Cluster, tmp_path: Path) -> None:
+    poison = broken(place, trained(0, 1), "poison")
+    status, said = place.ends(place.client(tmp_path))
+    poison.unlink()
+    assert status == 1 and "was killed" in said and said.count("synthprune:") == 1
+    found = digests(Store(tmp_path / "store"))
+    behind = {f"{e.kind}/{e.key}" for e in ALL if trained(0, 1) in specs.closure([e])}
+    assert found.keys() == {f"{e.kind}/{e.key}" for e in ALL} - behind
+    assert place.ends(place.client(tmp_path))[0] == 0
+
+
+def test_a_worker_that_hangs_is_named_and_left(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    broken(place, trained(0, 1), "hang")
+    status, said = place.ends(place.client(tmp_path))
+    assert status == 0 and "no sign of life" in said and "did not move" in said
+    assert whole(tmp_path) == quiet
+
+
+def test_a_client_that_is_killed_or_stopped_goes_on(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    steps = broken(place, trained(0, 0), "slow")
+    for sign, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        client = place.client(tmp_path)
+        _until(lambda client=client: str(client.pid) in _process(tmp_path, trained(0, 0)))
+        before = len(steps.read_text().split())
+        _until(lambda before=before: len(steps.read_text().split()) > before + 5)
+        begun = time.monotonic()
+        client.send_signal(sign)
+        assert place.ends(client)[0] == status
+        assert time.monotonic() - begun < 60
+    assert Store(tmp_path / "store").load_checkpoint(trained(0, 0))[0] > 3
+    assert place.ends(place.client(tmp_path))[0] == 0
+    assert whole(tmp_path) == quiet
+    steps.unlink()
+
+
+def test_a_full_disk_ends_the_run(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "path").touch()  # a file where a folder must be: as unwritable for root as for others
+    status, said = place.ends(place.client(tmp_path))
+    assert status == 1 and "cannot write to the store" in said and len(said.splitlines()) == 1
+    kept = digests(Store(tmp_path / "store"))
+    assert kept and not any(name.startswith("path/") for name in kept)
+    (tmp_path / "store" / "path").unlink()
+    assert place.ends(place.client(tmp_path)) == (0, "")
+    assert whole(tmp_path) == quiet
+
+
+def test_nonsense_is_no_address(tmp_path: Path) -> None:
+    env = os.environ | {"SYNTHPRUNE_SCHEDULER": "nonsense", "SYNTHPRUNE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", "from synthprune.cli import main; main()", "run", "01_introduction"], env=env,
+                          text=True, capture_output=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("synthprune: no Dask scheduler answers at nonsense")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_scheduler_and_workers_that_die(quiet: dict[str, str], tmp_path: Path) -> None:
+    place = Cluster(tmp_path)
+    place.trouble.mkdir()
+    scheduler, steps = place.scheduler(), broken(place, trained(0, 0), "slow")
+    worker = place.worker(nanny=False)
+    client = place.client(tmp_path / "client", patience=10)
+    _until(steps.read_text)
+    worker.kill()
+    status, said = place.ends(client)
+    assert status == 1 and "no worker has been at" in said.splitlines()[-1] and "the same command goes on" in said
+    place.worker(nanny=False)
+    client, before = place.client(tmp_path / "client"), len(steps.read_text().split())
+    _until(lambda: len(steps.read_text().split()) > before)
+    scheduler.kill()
+    status, said = place.ends(client)
+    assert status == 1 and "does not answer any more" in said and len(said.splitlines()) == 1
+    place.file.unlink()
+    place.scheduler()
+    place.worker()
+    assert place.ends(place.client(tmp_path / "client"))[0] == 0
+    assert whole(tmp_path / "client") == quiet
+    place.end()
+
+
+def test_results_and_data_sets_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computed in earnest, on a published set that only the client has: the bits of a run in one process."""
+    own, place = tmp_path / "own", Cluster(tmp_path / "far", standin=False)
+    place.trouble.mkdir(parents=True)
+    monkeypatch.setenv("SYNTHPRUNE_HOME", str(own))
+    images = np.random.default_rng(0).random((10, 1, 16, 16), np.float32)
+    name = keep(SyntheticSet(images, np.arange(10), 1), "tiny")
+    wanted = {"it": specs.Path(ends=(trained(1, 0, data=specs.Published(name=name)),
+                                     trained(1, 1, data=specs.Published(name=name))), points=3)}
+    monkeypatch.setenv("SYNTHPRUNE_SCHEDULER", "")
+    solve(wanted, Store(tmp_path / "quiet"), workers=1)
+    place.scheduler()
+    place.worker()
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    monkeypatch.chdir(hidden)
+    monkeypatch.setenv("SYNTHPRUNE_SCHEDULER", str(place.file))
+    # A worker's path to the client's data is no file there.
+    monkeypatch.setenv("SYNTHPRUNE_DATA", "/proc/self/cwd/data")
+    shutil.copytree(own / "data", hidden / "data")
+    solve(wanted, Store(NOT_SHARED))
+    travelled = list((tmp_path / "far").rglob("tiny@*.safetensors"))
+    place.end()
+    assert len(travelled) == 1
+    assert digests(Store(hidden / "store")) == digests(Store(tmp_path / "quiet"))
