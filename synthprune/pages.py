@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -144,7 +145,8 @@ def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
     figure = findings.figure(chapters)
     if figure is None:
         return "<p>The results behind the figure are not on the machine that built this book.</p>"
-    return figure._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
+    still = dataclasses.replace(figure, play=None)  # one look is enough here; the chapter has what moves
+    return still._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
 
 
 def _limits(said: findings.Page, judged: Mapping[str, claims.Judgement]) -> list[str]:

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from pictures import Toucher, file_of, folder_of, picture, real, tar_of
 from PIL import Image
 
-from synthprune.data import datasets
+from synthprune.data import imports
 from synthprune.data.datasets import average, load
 from synthprune.data.facts import CIFAR10, CIFAR100, FACTS, IMAGENET10
 from synthprune.data.forms import read_images
@@ -478,12 +478,12 @@ def test_the_real_data_are_imported_by_their_fingerprints_and_refused_without(
         assert named == [(label, content_hash(image)[:12]) for image, label in zip(images, labels, strict=True)]
     kept = (home / "data" / f"{name}.safetensors").stat().st_mtime_ns
 
-    def one_pixel_off(path: Path, part: str, name: str) -> list[np.ndarray]:
-        images = read[part][0].copy()
-        images[-1, 0, 0, 0] ^= part == "train"
-        return list(images.reshape(len(classes), -1, *images.shape[1:]))
+    def one_pixel_off(*_: object) -> dict[str, list[np.ndarray]]:
+        kinds = {part: images.copy() for part, (images, _) in read.items()}
+        kinds["train"][-1, 0, 0, 0] ^= 1
+        return {part: list(images.reshape(len(classes), -1, *images.shape[1:])) for part, images in kinds.items()}
 
-    monkeypatch.setattr(datasets, "_folders", one_pixel_off)
+    monkeypatch.setattr(imports, "_in_known_order", one_pixel_off)
     with pytest.raises(Problem, match=rf"is not {name}: the first \d+ train images per class have fingerprint"):
         import_dataset(name, real(file))
     assert (home / "data" / f"{name}.safetensors").stat().st_mtime_ns == kept

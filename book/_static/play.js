@@ -85,7 +85,7 @@
     const legend = make(box, "div", { class: "play__legend", role: "group", "aria-label": "Lines shown" });
     const cursor = make(box, "div", { class: "play__controls" });
     const told = make(box, "output", { class: "play__told", "aria-live": "polite" });
-    if (spec.each) make(box, "p", { class: "play__told" }, `Thick: the mean. Thin: each ${spec.each}.`);
+    const thin = make(box, "p", { class: "play__told" }, `Thick: the mean. Thin: each ${spec.each}.`);
 
     function range(parent, words, last, value, change, name) {
       const label = make(parent, "label", {}, `${words} `);
@@ -159,6 +159,7 @@
       const here = places[state.place];
       make(chart, "line", { class: "cursor", x1: x.at(here), x2: x.at(here), y1: MARGIN.top, y2: height - MARGIN.bottom });
       const heard = [];
+      thin.hidden = true;
       lines.forEach((name, n) => {
         if (state.off.has(name)) return;
         const { mean, each } = curves(name, quantity, fixedNow());
@@ -175,6 +176,7 @@
           }
         };
         each.forEach(points => trace(points, false));
+        thin.hidden &&= each.length === 0;
         trace(mean, true);
         const found = mean.find(([at]) => at === here) ?? mean.find(([at]) => !Number.isFinite(at));
         heard.push(`${spec.look[name].label} ${found ? signed(said(found[1])) : "not measured here"}`);
