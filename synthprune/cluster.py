@@ -248,8 +248,8 @@ class _Task:
 
 def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int, report: Any) -> None:
     """Compute `todo`, parents first, on the cluster at `address`, or on one of `count` local processes. As `solve.fill`."""
-    for name in [*logging.root.manager.loggerDict]:  # what Dask has to say in many lines is said in one
-        if name.startswith(("distributed", "tornado")):
+    for name in ["asyncio", *logging.root.manager.loggerDict]:  # what Dask has to say in many lines is said in one
+        if name.startswith(("asyncio", "distributed", "tornado")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
     with _place(address, count) as client:

@@ -43,6 +43,10 @@ def lacking(dataset: object, data: object) -> str:
     return ""
 
 
+def unable(entry: Entry) -> str:
+    return ""
+
+
 def _trouble(entry: Entry, store: Store) -> None:
     for file in Path(os.environ["SYNTHPRUNE_TROUBLE"]).glob(f"{entry.key}.*"):
         match file.suffix:
