@@ -144,7 +144,7 @@ def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
     """The one figure, as HTML."""
     figure = findings.figure(chapters)
     if figure is None:
-        return "<p>The results behind the figure are not on the machine that built this book.</p>"
+        return "<p>No result behind the figure is here yet; the chapters show what is.</p>"
     still = dataclasses.replace(figure, play=None)  # one look is enough here; the chapter has what moves
     return still._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
 

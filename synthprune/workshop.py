@@ -139,7 +139,8 @@ def slides(course: str) -> str:
 
 
 def _drawn(asked: str) -> str:
-    """The first figure or table that an expression gives, from what ships of the reference run, else from stored demo results.
+    """The first figure or table that an expression gives, from the reference run where the chapter's results are whole,
+    else from stored demo results.
 
     `asked`: the chapter's name, and on the next line a Python expression of `p`, `results` and the rooms of
     `synthprune.figures`.
@@ -157,14 +158,13 @@ def _drawn(asked: str) -> str:
     for profile in (REFERENCE, "demo"):
         p = parameters(experiment(chapter).Parameters, chapter, {"profile": profile})
         wanted = experiment(chapter).requests(p)
-        results = {name: store.get(entry) for name, entry in wanted.items() if store.has(entry)}
-        if results or not wanted:
+        if all(map(store.has, wanted.values())):
+            results = {name: store.get(entry) for name, entry in wanted.items()}
             drawn = eval(expression, rooms | {"p": p, "results": results})._repr_html_()
-            figure = re.search(r'<figure class="(synthprune|numbers)">.*?</figure>', drawn, re.DOTALL)
+            figure = re.search(r'<figure class="(synthprune|numbers)\b.*?</figure>', drawn, re.DOTALL)
             if figure:
-                part = "" if len(results) == len(wanted) else f", {len(results)} of {len(wanted)} results"
-                plain = re.sub(r"(?s)<style>.*?</style>|<img class=.only-dark[^>]*>|<a download.*?</a>", "", figure[0])
-                return f'{plain}<p class="from">From {chapter}, profile {profile}{part}.</p>'
+                moving = r'(?s)<style>.*?</style>|<img class=.only-dark[^>]*>|<a download.*?</a>| data-play="[^"]*"'
+                return f'{re.sub(moving, "", figure[0])}<p class="from">From {chapter}, profile {profile}.</p>'
     return f'<p class="from">The figure stands here once its results are on this machine: synthprune run {chapter}.</p>'
 
 

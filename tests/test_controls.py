@@ -260,7 +260,8 @@ def test_where_nothing_is_there_nothing_is_claimed(profile: str) -> None:
     assert measures(p, {}) == {} and check_source("noise", p, {}) == "No control was measured here."
     assert not_run(p, {}) == p.cells and np.isnan(training_error(p, {}, "imp"))
     for shown in (sources, question, why):
-        assert "Not run yet: " in shown(p, {})._repr_html_()
+        page = shown(p, {})._repr_html_()
+        assert "Not run yet: " in page and "<img" not in page, "empty axes say nothing"
     assert {row[-1] for row in table(p, {}, "scale").rows} == {"not run yet (1)"}
     assert source_table(p, {}).rows == [] and alignment(p, {}).rows[0][1] == "not measured" == rewinding(p, {}).rows[0][3]
 

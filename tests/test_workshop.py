@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -314,20 +315,22 @@ def test_slides_need_nothing_and_are_few(folder: Path, course: str) -> None:
     assert workshop.HALF_DAY not in page and workshop.NOTE not in page
 
 
-def test_a_figure_is_the_books_own(home: Path) -> None:
-    """Drawn from stored results, in one scheme, and its profile is named."""
-    shown = workshop._drawn("03_distilled_pruning\ndistilled_pruning.algorithm(p)")
-    assert "synthprune run 03_distilled_pruning" in shown
-    store = Store()
+def test_a_figure_is_the_books_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn from whole results, in one scheme and still, and its profile is named."""
+    asked = "03_distilled_pruning\ndistilled_pruning.algorithm(p)"
     p = parameters(experiment("03_distilled_pruning").Parameters, "03_distilled_pruning", {})
-    entry = next(iter(experiment("03_distilled_pruning").requests(p).values()))
-    store.has = lambda asked: asked == entry  # type: ignore[method-assign]
-    store.get = lambda asked: None  # type: ignore[method-assign]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synthprune.chapter.open_store", lambda: store)
-        shown = workshop._drawn("03_distilled_pruning\ndistilled_pruning.algorithm(p)")
-    assert "<figcaption>" in shown and "only-dark" not in shown
-    assert re.search(r"From 03_distilled_pruning, profile demo, 1 of \d+ results", shown)
+    demo = set(experiment("03_distilled_pruning").requests(p).values())
+    store, there = Store(), set(list(demo)[1:])
+    monkeypatch.setattr(store, "has", lambda entry: entry in there)
+    monkeypatch.setattr(store, "get", lambda entry: None)
+    monkeypatch.setattr("synthprune.chapter.open_store", lambda: store)
+    assert "synthprune run 03_distilled_pruning" in workshop._drawn(asked)
+    there |= demo
+    shown = workshop._drawn(asked)
+    assert "<figcaption>" in shown and "only-dark" not in shown and "From 03_distilled_pruning, profile demo." in shown
+    moving = '<figure class="synthprune still" data-play="{}"><p>here</p></figure>'
+    monkeypatch.setattr("synthprune.figures.distilled_pruning.algorithm", lambda p: Mock(_repr_html_=lambda: moving))
+    assert '<figure class="synthprune still"><p>here</p></figure>' in workshop._drawn(asked)
 
 
 def test_timetables_name_slides_that_exist() -> None:

@@ -27,7 +27,7 @@ def sources(p: Parameters, results: Mapping[str, Result]) -> Figure:
     rows = _rows(p, of)
     levels = sorted({level for _, level in of if level})
     panels = []
-    for quantity, words in SHOWN.items():
+    for quantity, words in SHOWN.items() if rows else ():
         shown = [(label, [Dot(getattr(one, quantity), one.cell.method, filled=one.level in (0, *levels[:1])) for one in row])
                  for label, row in rows]
         line = stats.STABLE_BELOW if quantity == "error" else None

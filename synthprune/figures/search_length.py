@@ -76,7 +76,7 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
     of, level = _of_question(p, results)
     looks = Looks([one.cell for one in of])
     panels = [Panel(functools.partial(_question, of=of, looks=looks, quantity=quantity),
-                    _question_alt(of, looks, quantity, level)) for quantity in SHOWN]
+                    _question_alt(of, looks, quantity, level)) for quantity in SHOWN if of]
     caption = (f"{setting(p)} Level {level}; steps are those of every round of the search. Lines across: the dense network, and"
                " masks of the largest initial weights, which take no search. Dotted: two points, below which a network is called"
                f" stable. {level_words([level])}{BARS} {_measured_words(of)}{progress(p, results, 'question')}")
@@ -202,7 +202,7 @@ def why(p: Parameters, results: Mapping[str, Result]) -> Figure:
     of = [one for one in of if np.isfinite(kept[id(one)]).any()]
     looks = Looks([one.cell for one in of])
     panels = [Panel(functools.partial(_why, of=of, kept=kept, looks=looks, quantity=quantity), _why_alt(of, kept, p, quantity))
-              for quantity in BARRIERS]
+              for quantity in BARRIERS if of]
     caption = (f"{setting(p)} To the right, masks that are more like the mask of the largest initial weights. Beside IMP's"
                " points: the epochs of its search, and what else differs from the retraining. Dotted: two points."
                f"{BARS} {_measured_words(of)}{progress(p, results, 'question', 'why')}")
