@@ -15,6 +15,7 @@ from synthprune.experiments.settings import parameters
 from synthprune.experiments.stability import Parameters, requests
 from synthprune.pages import absent_page, status_page
 from synthprune.problems import Problem
+from synthprune.store import Store
 
 CLAIMS = claims.load()
 
@@ -114,6 +115,8 @@ def test_where_nothing_can_be_had_every_chapter_has_a_page_and_no_claim_a_verdic
     """The laptop book on a machine without a result of its chapter."""
     from synthprune import book, pages
 
+    for room in (book, pages):  # nothing ships either
+        monkeypatch.setattr(room, "open_store", Store)
     monkeypatch.setattr(book, "CHAPTERS", {"04_stability": "stability"})
     monkeypatch.setattr(book, "_compile", lambda root: root / "index.html")
     monkeypatch.setattr(pages.claims, "load", lambda: [c for c in CLAIMS if c.chapter == "04_stability"])
