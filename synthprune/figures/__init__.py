@@ -69,21 +69,25 @@ MARKERS = defaultdict(lambda: "*", {"dense": "s", "synthetic": "o", "imp": "^", 
 _CSS = """<style>
 .only-dark{display:none} html[data-theme="dark"] .only-light{display:none} html[data-theme="dark"] .only-dark{display:inline}
 .panels{display:flex;flex-wrap:wrap;gap:.75rem;justify-content:center} .panels>div{flex:1 1 16rem;max-width:26rem;min-width:0}
-.panels img{width:100%;height:auto}
+.panels img{width:100%;height:auto} .panels>.apart{flex-basis:100%;max-width:none} .apart img{max-width:26rem}
 </style>"""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: `draw` makes it in a style, `alt` says what it shows, from the same data."""
+    """One picture: `draw` makes it in a style, `alt` says what it shows, from the same data.
+
+    `apart`: it stands in a row of its own, as what the others share does.
+    """
 
     draw: Callable[[Style], Canvas]
     alt: str
+    apart: bool = False
 
     def html(self) -> str:
         images = (f'<img class="only-{style.scheme}" alt="{html.escape(self.alt)}" src="data:image/svg+xml;base64,'
                   f'{base64.b64encode(self.svg(style)).decode()}">' for style in (LIGHT, DARK))
-        return f"<div>{''.join(images)}</div>"
+        return f"<div{' class=apart' if self.apart else ''}>{''.join(images)}</div>"
 
     def svg(self, style: Style) -> bytes:
         """The picture on a transparent ground; the same data give the same bytes."""
