@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import io
 import json
@@ -10,9 +11,11 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from typing import Any
 
 import matplotlib
+import yaml
 from cycler import cycler
 from matplotlib.figure import Figure as Canvas
 
@@ -134,7 +137,10 @@ def _method(name: str) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels with one caption (HTML) and the numbers behind them, as rows whose first is the header."""
+    """Panels with one caption (HTML) and the numbers behind them, as rows whose first is the header.
+
+    What the paper prints under the figure's `name` in printed.yaml follows the caption.
+    """
 
     panels: Sequence[Panel]
     caption: str
@@ -149,7 +155,19 @@ class Figure:
         moved = self.play.attribute(self.rows) if self.play and len(self.rows) > 1 else ""
         kind = "synthprune still" if moved and self.play.instead else "synthprune"
         return (f'<figure class="{kind}"{moved}>{_CSS}<div class="panels">{"".join(p.html() for p in self.panels)}</div>'
-                f"<figcaption>{self.caption} {link}</figcaption></figure>")
+                f"<figcaption>{self.caption}{_printed(self.name)} {link}</figcaption></figure>")
+
+
+@functools.cache
+def printed() -> Mapping[str, Mapping[str, Any]]:
+    """What the paper prints, by the name of the figure that shows ours: `says`, `where` it stands, and the `quotes` for it."""
+    return yaml.safe_load((files("synthprune.figures") / "printed.yaml").read_text(encoding="utf-8"))
+
+
+def _printed(name: str) -> str:
+    """HTML for the end of a caption; nothing where the paper prints nothing."""
+    said = printed().get(name)
+    return f' <span class="printed">In the paper: {html.escape(said["says"])} ({said["where"]}).</span>' if said else ""
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Fig
     which = ("the plane through the three networks; the dashed lines are the straight paths between them" if exact else
              "the plane nearest to the four networks (least squares); crosses and numbers mark their projections")
     caption = (f"{_begin(p)} Loss on {which}. Numbers are data orders. Axes: Euclidean distance between all weights; every map"
-               f" has the same scale of distance and of colour (the bar below: logarithmic, nothing cut off), with contour lines at"
-               f" the bar's marks.{_errors(shown)} {level_words([p.level])}{_left_out(p, results)}")
+               f" has the same scale of distance and of colour (the bar below: logarithmic, nothing cut off), with contour lines"
+               f" at the bar's marks.{_errors(shown)} {level_words([p.level])}{_left_out(p, results)}")
     return Figure(panels, caption, _rows(shown), f"05_loss_landscape_{'exact' if exact else 'nearest'}",
                   Play("column", "column of the map, from left to right", {"loss": "training loss (nats)"}, "network",
                        {"row": "cut along row"}, logy=True))
