@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from synthprune.book import execute, find_record
+from synthprune.experiments import CHAPTERS
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -150,6 +152,7 @@ def test_an_installed_package_brings_the_book_with_it(tmp_path: Path) -> None:
 
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     assert {"synthprune/_book/notebooks/04_stability.ipynb", "synthprune/_book/_config.yml", "synthprune/_book/_toc.yml",
-            "synthprune/_book/book/index.md", "synthprune/_book/book/api.md", "synthprune/_book/results/README.md",
-            "synthprune/_book/book/workshop/index.md", "synthprune/_book/workshop/checks.py",
-            "synthprune/profiles/demo.yaml"} <= held
+            "synthprune/_book/results/README.md", "synthprune/_book/workshop/checks.py", "synthprune/profiles/demo.yaml"} <= held
+    made = {f"book/{page}" for page in (*CHAPTERS, "paper", "scoreboard", "status", "timings")}
+    pages = set(re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))) - made
+    assert {f"synthprune/_book/{page}.md" for page in pages} <= held
