@@ -187,7 +187,7 @@ class Run:
 
         def box(name: str, found: claims.Judgement) -> Verdict:
             claim = ledger[name]
-            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{claim.said} {found.evidence}", claim.says)
+            return Verdict(found.state, f"{found.words.capitalize()}: {claim.title}", f"{claim.said} {found.evidence}", claim.says)
 
         return Stack([("", box(name, found)) for name, found in judged.items()])
 
@@ -240,7 +240,7 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
     if not words:
         return ""
     tally = listed([f"{times} {word}" for word, times in words.items()])
-    said = f"{claims.DEMO.capitalize()}." if list(words) == [claims.DEMO] else f"Of {count(len(judged), 'statement')}: {tally}."
+    said = f"{claims.DEMO.capitalize()}." if list(words) == [claims.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
     numbers = next(filter(None, (claims.in_short(ledger[name], measures) for name in judged)), "")
     return f"{said} {numbers}".strip()
 

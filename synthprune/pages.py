@@ -57,7 +57,7 @@ def paper_page(ledger: Sequence[claims.Claim], judged: Mapping[str, claims.Judge
         cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
         title, words = "".join(cells[0]["source"]).split("\n\n")[:2]
         part = re.match(r"The paper's ((?:abstract|section)[^{:.]*(?:\.\d[^{:.]*)?)", words)
-        decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.id}</a>: {judged[claim.id].words}'
+        decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.title}</a>: {judged[claim.id].words}'
                               for claim in ledger if claim.chapter == chapter)
         rows.append(f"<tr><th scope=row class=key>{part[1].strip().capitalize() if part else 'Ours'}</th>"
                     f'<td class="text"><a href="{chapter}.html">{html.escape(title.removeprefix("# "))}</a></td>'

@@ -59,7 +59,7 @@ def _words(claim: Claim) -> str:
 
 
 def _linked(claim: Claim) -> str:
-    return f'<a href="{claim.chapter}.html">{claim.id}</a>' if claim.chapter in CHAPTERS else claim.id
+    return f'<a href="{claim.chapter}.html">{claim.title}</a>' if claim.chapter in CHAPTERS else claim.title
 
 
 def _cell(judgement: Judgement | None) -> str:

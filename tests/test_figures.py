@@ -41,6 +41,7 @@ def test_the_same_data_give_the_same_bytes() -> None:
 def test_a_table_escapes_and_heads_its_rows() -> None:
     shown = Table("a < b", ("name", "value"), [("x", "1 > 0")])._repr_html_()
     assert "<th scope=row>x</th><td>1 &gt; 0</td>" in shown and "a &lt; b" in shown
+    assert Table("a < b", ("name",), [])._repr_html_() == '<p class="note">a &lt; b: nothing was run yet.</p>'
 
 
 def test_a_verdict_box_says_what_counts_where_it_is_told() -> None:

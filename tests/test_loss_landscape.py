@@ -154,7 +154,7 @@ def test_a_kind_without_data_is_left_out_and_named() -> None:
     p, results = made(LAPTOP, some)
     results = {name: result for name, result in results.items() if "synthetic" not in name}
     assert measures(p, results).keys() == {"pair_barrier_dense", "pair_barrier_imp", "distance_over_dense"}
-    assert "Not run for want of data: synthetic, level 4." in surfaces(p, results).caption
+    assert "Not run: synthetic, level 4." in surfaces(p, results).caption
     assert [row[0] for row in kind_table(p, results).rows] == ["dense", "IMP, level 4"]
 
 

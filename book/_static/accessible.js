@@ -4,6 +4,10 @@ document.addEventListener("DOMContentLoaded", () => {
     if (summary.textContent.trim()) summary.removeAttribute("aria-label");
     else summary.setAttribute("aria-label", "Show or hide the pages below");
   }
+  for (const side of document.querySelectorAll(".bd-sidebar-primary")) {
+    side.setAttribute("role", "region");
+    side.setAttribute("aria-label", "Book");
+  }
   // Most browsers open a fold for a link into it; the others need to be told.
   for (const link of document.querySelectorAll("figcaption a.code")) {
     link.addEventListener("click", () => { document.getElementById(link.hash.slice(1)).closest("details").open = true; });

@@ -183,6 +183,8 @@ class Table:
         def cells(kind: str, texts: Iterable[str], scope: str = "") -> str:
             return "".join(f"<{kind}{scope}>{html.escape(text)}</{kind}>" for text in texts)
 
+        if not self.rows:
+            return f'<p class="note">{html.escape(self.caption)}: nothing was run yet.</p>'
         body = "".join(f"<tr>{cells('th', row[:1], ' scope=row')}{cells('td', row[1:])}</tr>" for row in self.rows)
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         return (f'<figure class="numbers"><figcaption>{html.escape(self.caption)}</figcaption>'

@@ -78,7 +78,7 @@ def network_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(f"{_title(p, each.kind)}, order {order}", f"{each.own_loss[i]:.4f} ± {each.own_deviation[i]:.4f}",
              f"{each.map_loss[i]:.4f}", f"{each.off_plane[i]:.2f}", f"{np.linalg.norm(each.places[i]):.2f}")
             for each in shown.values() for i, order in enumerate(each.orders)]
-    held = "; ".join(f"{_title(p, kind)} {100 * each.share:.0f} %" for kind, each in shown.items()) or "nothing was run"
+    held = "; ".join(f"{_title(p, kind)} {100 * each.share:.0f} %" for kind, each in shown.items())
     return Table(f"The four networks of each map (initialisation {p.planned[0]})",
                  ("network", "its loss, nats (± standard error)", "loss where the map shows it", "distance off the plane",
                   "distance on the map from the four's mean"), rows,
@@ -93,7 +93,7 @@ def pair_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(f"{p.orders[i]} and {p.orders[j]}",
              *(text for kind, each in shown.items()
                for text in (f"{each.distances[i, j]:.2f} ({each.shown_distances[i, j]:.2f})", f"{barriers[kind][n]:.2f}")))
-            for n, (i, j) in enumerate(combinations(range(4), 2))]
+            for n, (i, j) in enumerate(combinations(range(4), 2)) if shown]
     header = (text for kind in shown for text in (f"{_title(p, kind)}: distance (on the map)",
                                                   f"{_title(p, kind)}: barrier, points"))
     return Table(f"Pairs of networks (initialisation {p.planned[0]}): true distance between all weights, distance on the map of"
@@ -135,7 +135,7 @@ def _errors(shown: Mapping[Kind, Map]) -> str:
 
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
     absent = [_title(p, kind) for kind in KINDS if kind not in measured(p, results)[1]]
-    said = [f"Not run for want of data: {listed(absent)}."] if absent else []
+    said = [f"Not run: {listed(absent)}."] if absent else []
     if not absent and p.planned[0] not in measured(p, results)[0].seeds:
         said.append(f"Not run: initialisation {p.planned[0]}, the one that is drawn.")
     said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
