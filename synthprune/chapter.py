@@ -187,7 +187,8 @@ class Run:
 
         def box(name: str, found: claims.Judgement) -> Verdict:
             claim = ledger[name]
-            return Verdict(found.state, f"{found.words.capitalize()}: {claim.title}", f"{claim.said} {found.evidence}", claim.says)
+            title = f"{found.words.capitalize()}: {claim.title}"
+            return Verdict(found.state, title, f"{claim.said} {found.evidence}", claim.says)
 
         return Stack([("", box(name, found)) for name, found in judged.items()])
 

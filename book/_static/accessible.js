@@ -8,6 +8,12 @@ document.addEventListener("DOMContentLoaded", () => {
     side.setAttribute("role", "region");
     side.setAttribute("aria-label", "Book");
   }
+  const heard = new Map();
+  for (const table of document.querySelectorAll(".table-scroll[aria-label]")) {
+    const name = table.getAttribute("aria-label"), times = (heard.get(name) ?? 0) + 1;
+    heard.set(name, times);
+    if (times > 1) table.setAttribute("aria-label", `${name} (${times})`);
+  }
   // Most browsers open a fold for a link into it; the others need to be told.
   for (const link of document.querySelectorAll("figcaption a.code")) {
     link.addEventListener("click", () => { document.getElementById(link.hash.slice(1)).closest("details").open = true; });
