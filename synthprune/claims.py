@@ -272,25 +272,33 @@ def _asked(conditions: Sequence[Condition]) -> str:
 def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | None = None) -> str:
     """Intervals by measure and label, the first few of each, with the reason where one may decide nothing.
 
-    With a claim, what each label says on its own: where they differ, the claim cannot be told, and they can.
+    What all labels of a measure say is said once, and of those not measured only how many they are. With a claim, what each
+    label says on its own: where they differ, the claim cannot be told, and they can.
     """
-    def one(name: str, measure: Measure, label: str) -> str:
+    def one(name: str, measure: Measure, label: str, own: str) -> str:
         sides = {side for side, conditions in (("against", claim.fails), ("for", claim.holds)) for condition in conditions
                  if condition.measure == name and condition.alone(measure, label) <= LEVEL} if claim else set()
         remark = measure.untold(label) or " and ".join(sorted(sides))
-        return (f"{plain.label(label)}: {measure.intervals[label].text(DIGITS.get(measure.unit, 2))}"
+        return (f"{f'{own}: ' if own else ''}{measure.intervals[label].text(DIGITS.get(measure.unit, 2))}"
                 f"{f' ({remark})' if remark else ''}")
 
-    return " ".join(f"{plain.capital(plain.measure(name))}{_in(measure.unit)}:"
-                    f" {'; '.join(one(name, measure, label) for label in labels[:SHOWN])}"
-                    f"{f'; and {len(labels) - SHOWN} more' if len(labels) > SHOWN else ''}." for name, measure, labels in parts)
+    def each(name: str, measure: Measure, labels: Sequence[str]) -> str:
+        known = [label for label in labels if measure.intervals[label].n]
+        common, own = plain.shared(known)
+        numbers = [one(name, measure, label, words) for label, words in zip(known[:SHOWN], own, strict=False)]
+        numbers += [f"and {len(known) - SHOWN} more"] if len(known) > SHOWN else []
+        numbers += [f"{len(labels) - len(known)} not measured"] if len(labels) > len(known) else []
+        return (f"{plain.capital(plain.measure(name))}{_in(measure.unit)}{f', {common}' if common else ''}:"
+                f" {'; '.join(numbers)}.")
+
+    return " ".join(each(*part) for part in parts)
 
 
 def in_short(claim: Claim, measures: Mapping[str, Measure]) -> str:
     """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none."""
-    found = [(name, measures[name]) for name in claim.measures if name in measures and measures[name].intervals][:3]
+    found = [(name, measures[name]) for name in claim.measures if name in measures][:3]
     parts = [f"{plain.measure(name)}{_in(measure.unit)}: {of.text(DIGITS.get(measure.unit, 2))} ({plain.label(label)})"
-             for name, measure in found for label, of in list(measure.intervals.items())[:1]]
+             for name, measure in found for label, of in [one for one in measure.intervals.items() if one[1].n][:1]]
     return f"Measured: {'; '.join(parts)}." if parts else ""
 
 

@@ -118,8 +118,9 @@ def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.
     """MyST Markdown that follows the paper's claim: answer, one figure, what was found, what cannot be told, the scale."""
     said = findings.page(chapters)
     found = f'<div class="found"><h2 id="what-we-found">What we found</h2>{_found(said)}</div>' if said.scale else ""
+    hero = _hero(chapters)
     top = (f'<div class="front"><p class="answer"><strong>Our answer.</strong> {html.escape(said.answer)}</p>'
-           f'<div class="front__body{" full-width" if found else ""}">{_hero(chapters)}{found}</div></div>')
+           f'<div class="front__body{" full-width" if found and "<figure" in hero else ""}">{hero}{found}</div></div>')
     return "\n".join([top, "", *(_limits(said, judged) if said.scale else [])])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import yaml
@@ -41,6 +41,13 @@ def label(text: str) -> str:
     """'ConvNet-3 on CIFAR-10, 59.0 % pruned' for 'convnet3-cifar10, level 4'."""
     first, *rest = text.split(", ")
     return ", ".join([scene(first), *map(part, rest)])
+
+
+def shared(labels: Sequence[str]) -> tuple[str, list[str]]:
+    """What all labels say, so that it need not be said with each; and what each says beyond it, "" where that is nothing."""
+    said = [[scene(first), *map(part, rest)] for first, *rest in (each.split(", ") for each in labels)]
+    common = [words for words in said[0] if all(words in each for each in said)] if said else []
+    return ", ".join(common), [", ".join(words for words in each if words not in common) for each in said]
 
 
 def part(text: str) -> str:

@@ -288,7 +288,7 @@ def test_conditions_against_a_claim_are_corrected_together() -> None:
     values = 2 + 6 / np.sqrt(3) + np.array([-1.0, 0, 1])
     of = {"m": Measure({"a-x": interval(values)}, "points", 3), "k": at(0)}
     found = evaluate(claim, {"c": of}, "laptop", True)
-    assert found.state == "open" and "a-x: 5.46 [2.98,\N{NO-BREAK SPACE}7.95] (against)." in found.evidence
+    assert found.state == "open" and ", a-x: 5.46 [2.98,\N{NO-BREAK SPACE}7.95] (against)." in found.evidence
     alone = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "m", "any": "> 2"})
     assert evaluate(alone, {"c": of}, "laptop", True).state == "fails"
 
@@ -620,6 +620,15 @@ def test_every_measure_of_the_ledger_has_its_words_and_no_other_has() -> None:
     ("mine.py:net-cifar10, 10 per class", "mine.py:net-cifar10, 10 per class")])
 def test_a_label_is_said_as_a_student_would(label: str, words: str) -> None:
     assert plain.label(label) == words
+
+
+def test_what_labels_share_is_said_once_and_what_is_not_measured_is_counted() -> None:
+    assert plain.shared(["a-x, level 4, 1", "a-x, level 4, 2"]) == (f"a-x, {plain.part('level 4')}", ["1", "2"])
+    assert plain.shared(["a-x, 1"]) == ("a-x, 1", [""]) and plain.shared([]) == ("", [])
+    name = "real-as-stable-at-equal-steps"
+    of = {BOTH_ERRORS[0]: Interval(1, 0.5, 1.5, 2), BOTH_ERRORS[1]: interval(np.array([np.nan]))}
+    found = judged(name, {"10_controls": {"barrier_real_minus_synthetic": Measure(of, "percentage points", 3)}}, "laptop")
+    assert found.evidence.count("ConvNet-3 on CIFAR-10") == 1 and found.evidence.endswith("; 1 not measured.")
 
 
 @IDS
