@@ -15,8 +15,10 @@ import nbformat
 import pytest
 import yaml
 
+from synthprune import claims
 from synthprune.book import execute, find_record
 from synthprune.experiments import CHAPTERS
+from synthprune.pages import paper_page
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,16 @@ def test_the_status_page_is_of_the_executed_notebooks(book: tuple[Path, Path], e
                  record["made_by"][0]):
         assert word in text
     assert record["profile"] == "demo" and record["core_seconds"] > 0
+
+
+def test_the_way_from_the_paper_to_the_book_names_every_chapter_and_every_claim() -> None:
+    ledger = claims.load()
+    judged = {claim.id: claims.Judgement(claim=claim.id, state="open", words="not run", evidence="") for claim in ledger}
+    page = paper_page(ledger, judged)
+    rows = dict(re.findall(r'<tr><th scope=row class=key>([^<]*)</th><td class="text"><a href="([^"]+)"', page)[::-1])
+    assert [f"{chapter}.html" in page for chapter in CHAPTERS] == [True] * len(CHAPTERS) == [True] * page.count("<th scope=row")
+    assert rows["Ours"].startswith(("01_", "10_", "11_")) and "04_stability.html" in rows.values()
+    assert [page.count(f'"scoreboard.html#claim-{claim.id}">{claim.title}</a>: not run') for claim in ledger] == [1] * len(ledger)
 
 
 def test_images_tell_what_the_data_say(executed: dict) -> None:
