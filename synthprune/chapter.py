@@ -20,6 +20,7 @@ from synthprune.figures import Stack, Table, Verdict
 from synthprune.figures.words import count, listed
 from synthprune.home import sources
 from synthprune.machine import revision
+from synthprune.plain import capital
 from synthprune.problems import Problem
 from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
@@ -274,8 +275,10 @@ def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[s
 
 def absent_box(absent: dict[str, str], asked: int) -> Verdict:
     """Which of the results that were `asked` for cannot be had here, and how to get the data."""
-    parts = [f"{count} of {asked} results: {reason}" for reason, count in Counter(absent.values()).items()]
-    return Verdict("open", "Not run", f"{'; '.join(parts)}. Nothing else stands in their place.")
+    reasons = Counter(absent.values())
+    parts = [f"{f'{times} of them: ' if len(reasons) > 1 else ''}{reason}." for reason, times in reasons.items()]
+    return Verdict("open", f"{len(absent)} of {asked} results are missing",
+                   f"{' '.join(map(capital, parts))} Nothing is shown in their place.")
 
 
 KINDS = {"distilled": "synthetic sets by distribution matching", "condensed": "synthetic sets by gradient matching",

@@ -89,7 +89,7 @@ def absent_page(chapter: str, profile: str, reason: str) -> str:
     top, rest = arrange.split_opening(text[""])
     method = "\n\n".join(filter(None, [rest, text.get(arrange.METHOD, "")]))
     box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
-                  f" chapter: {reason}. Nothing else stands in their place.")
+                  f" chapter: {reason}. Nothing is shown in their place.")
     return f"{top}\n\n{box._repr_html_()}\n" + (f"\n## {arrange.HOW}\n\n{method}\n" if method else "")
 
 

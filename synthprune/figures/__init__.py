@@ -219,6 +219,8 @@ class Stack:
     items: Sequence[tuple[str, Any]]
 
     def _repr_html_(self) -> str:
+        if not self.items:
+            return '<p class="note">Nothing was run yet.</p>'
         titles = (f'<p class="stack-title">{html.escape(title)}</p>' if title else "" for title, _ in self.items)
         return "".join(title + item._repr_html_() for title, (_, item) in zip(titles, self.items, strict=True))
 
