@@ -105,4 +105,5 @@ def test_the_whole_book_is_printed(book: tuple[Path, Path], tmp_path: Path) -> N
         title = re.search(r"# ([^\\\"]+)", chapter.read_text(encoding="utf-8"))[1]
         assert title.split(":")[0] in said, f"{chapter.stem} is not in the PDF"
     assert "What may be concluded" in said and "Parameters of this chapter" not in said and "run.provenance()" not in said
+    assert "Parameters, plan, and where the numbers come from" not in said, "the page was printed without its style"
     assert curves(pdf) > 10_000, "figures are drawn as vectors"
