@@ -138,14 +138,25 @@ def _absent(machinery: Iterable[Cell]) -> list[Cell]:
 
 
 def _folded(cells: Iterable[Cell]) -> list[Cell]:
-    """Neighbours whose code only draws become one: first all that they show, then all their code in one fold."""
+    """Neighbours whose code only draws become one: first all that they show, then all their code in one fold.
+
+    A figure's caption leads to the fold, which a browser opens for whoever follows.
+    """
     page: list[Cell] = []
-    for hidden, group in groupby(cells, lambda cell: cell["cell_type"] == "code" and "hide-input" in _tags(cell)):
+    for number, (hidden, group) in enumerate(groupby(cells, lambda cell: cell["cell_type"] == "code"
+                                                     and "hide-input" in _tags(cell))):
         run = list(group)
-        page += [_shown(cell, cell["outputs"]) for cell in run] if hidden else run
+        page += [_shown(cell, [_led(output, f"code-{number}") for output in cell["outputs"]]) for cell in run] if hidden else run
         code = "\n\n".join(_source(cell) for cell in run if _source(cell)) if hidden else ""
-        page += [_markdown(_fold("code", "Code", f"```python\n{code}\n```"))] if code else []
+        page += [_markdown(_fold("code", "Code", f'<div id="code-{number}"></div>\n\n```python\n{code}\n```'))] if code else []
     return page
+
+
+def _led(output: dict[str, Any], place: str) -> dict[str, Any]:
+    """An output whose figures lead to the code at this place."""
+    shown = "".join(output.get("data", {}).get("text/html", ""))
+    link = shown.replace("</figcaption></figure>", f' <a class="code" href="#{place}">Code</a></figcaption></figure>')
+    return output | {"data": output["data"] | {"text/html": link}} if shown else output
 
 
 def _run_it_yourself(run: Sequence[Section], machinery: Sequence[Cell]) -> list[Cell]:

@@ -167,7 +167,9 @@ def _compile(root: Path) -> Path:
 
 def single_page(root: Path) -> Path:
     """The built book as one page, to be printed. Raises Problem where Sphinx warns."""
-    return _sphinx(root, "singlehtml") / "book" / "index.html"
+    built = _sphinx(root, "singlehtml")
+    # The builder writes every address, the stylesheet's too, as seen from the folder above.
+    return (built / "book" / "index.html").rename(built / "book.html")
 
 
 def _sphinx(root: Path, builder: str) -> Path:

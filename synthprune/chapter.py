@@ -20,6 +20,7 @@ from synthprune.figures import Stack, Table, Verdict
 from synthprune.figures.words import count, listed
 from synthprune.home import sources
 from synthprune.machine import revision
+from synthprune.plain import capital
 from synthprune.problems import Problem
 from synthprune.solve import missing, solve, unobtainable
 from synthprune.specs import Entry
@@ -187,7 +188,8 @@ class Run:
 
         def box(name: str, found: claims.Judgement) -> Verdict:
             claim = ledger[name]
-            return Verdict(found.state, f"{found.words.capitalize()}: {name}", f"{claim.said} {found.evidence}", claim.says)
+            title = f"{found.words.capitalize()}: {claim.title}"
+            return Verdict(found.state, title, f"{claim.said} {found.evidence}", claim.says)
 
         return Stack([("", box(name, found)) for name, found in judged.items()])
 
@@ -240,7 +242,7 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
     if not words:
         return ""
     tally = listed([f"{times} {word}" for word, times in words.items()])
-    said = f"{claims.DEMO.capitalize()}." if list(words) == [claims.DEMO] else f"Of {count(len(judged), 'statement')}: {tally}."
+    said = f"{claims.DEMO.capitalize()}." if list(words) == [claims.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
     numbers = next(filter(None, (claims.in_short(ledger[name], measures) for name in judged)), "")
     return f"{said} {numbers}".strip()
 
@@ -273,8 +275,10 @@ def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[s
 
 def absent_box(absent: dict[str, str], asked: int) -> Verdict:
     """Which of the results that were `asked` for cannot be had here, and how to get the data."""
-    parts = [f"{count} of {asked} results: {reason}" for reason, count in Counter(absent.values()).items()]
-    return Verdict("open", "Not run", f"{'; '.join(parts)}. Nothing else stands in their place.")
+    reasons = Counter(absent.values())
+    parts = [f"{f'{times} of them: ' if len(reasons) > 1 else ''}{reason}." for reason, times in reasons.items()]
+    return Verdict("open", f"{len(absent)} of {asked} results are missing",
+                   f"{' '.join(map(capital, parts))} Nothing is shown in their place.")
 
 
 KINDS = {"distilled": "synthetic sets by distribution matching", "condensed": "synthetic sets by gradient matching",

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from synthprune import plain
 from synthprune.home import sources, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.statements import Claim, Condition, Declared, Part, scene_of
@@ -155,15 +156,15 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
     if isinstance(chosen, str):
         mute = claim.elsewhere and profile != "paper"
         return Judgement(claim=claim.id, state="open", words=SCALE["open"] if mute else NOT_RUN,
-                         evidence=f"Profile {profile} cannot speak: {chosen}. {claim.elsewhere}" if mute else chosen)
+                         evidence=f"This scale cannot decide it. {claim.elsewhere}" if mute else plain.capital(chosen))
     finding = _judge(claim, chosen)
     others = [_p(other, measured, profile) for other in claim.family]
     state = finding.state(holm([finding.least, *others])[0] <= LEVEL)
     evidence = finding.evidence[state]
     if state != finding.state(told=True):
-        evidence += f" Alone it would be told; among {len(others) + 1} hypotheses (Holm) it is not."
-    standing = [f"{scene} stands in for {STAND_INS[scene]}: other classes, smaller images." for scene in _scenes(chosen.values())
-                if scene in STAND_INS]
+        evidence += f" On its own it would be told; corrected for {len(others) + 1} hypotheses (Holm) it is not."
+    standing = [f"{plain.scene(scene)} stands in for {plain.scene(STAND_INS[scene])}: other classes, smaller images."
+                for scene in _scenes(chosen.values()) if scene in STAND_INS]
     return Judgement(claim=claim.id, state=state, words=(PAPER if profile == "paper" else SCALE)[state],
                      evidence=" ".join([evidence, *standing]))
 
@@ -177,25 +178,24 @@ def _p(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profil
 def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> dict[str, Measure] | str:
     """The claim's measures, with the labels of its scenes and levels alone; or why they are not all there."""
     if claim.only_in not in (None, profile):
-        return f"the claim belongs to the settings of profile {claim.only_in}"
-    offered = measured.get(claim.chapter, f"{claim.chapter} was not run")
+        return claim.elsewhere
+    offered = measured.get(claim.chapter, "Its chapter was not run.")
     if isinstance(offered, str):
         return offered
     chosen = {}
     for name in claim.measures:
         if name not in offered:
-            return f"{claim.chapter} does not measure {_spaced(name)} here"
+            return f"This run has not measured {plain.measure(name)}."
         measure, asked = offered[name], claim.declared[name].unit
         if measure.unit != asked:
             raise Problem(f"{claim.chapter} offers {name} in {measure.unit}, the ledger asks for {asked}: change one of the two")
         heard = [label for label in measure.intervals if any(_speaks(label, scene, profile) for scene in claim.scenes)]
-        lacking = [scene.replace("*-*", "any network") for scene in claim.scenes
-                   if not any(_speaks(label, scene, profile) for label in heard)]
+        lacking = [scene for scene in claim.scenes if not any(_speaks(label, scene, profile) for label in heard)]
         # A measure that has levels has all that the claim names, in every scene: what holds at one need not at another.
         lacking += [f"{scene}, {level}" for scene in dict.fromkeys(map(scene_of, heard)) for level in _levels(claim)
                     if any(map(_level, heard)) and level not in [_level(label) for label in heard if scene_of(label) == scene]]
         if lacking:
-            return measure.note or f"{_spaced(name)}: no results for {lacking[0]}"
+            return measure.note or f"This run has not measured {plain.measure(name)}, for {plain.label(lacking[0])}."
         chosen[name] = replace(measure, intervals={label: measure.intervals[label] for label in heard
                                                    if not claim.levels or _level(label) in ("", *_levels(claim))})
     return chosen
@@ -249,7 +249,7 @@ def _judge(claim: Claim, measures: Mapping[str, Measure]) -> _Finding:
 
     every = _scenes(measures.values())
     scenes = [scene for scene in every if all(condition.met(within([scene])[condition.measure]) for condition in claim.given)]
-    aside = "".join(f" The claim is not about {scene}: there, {_asked(claim.given)} is not shown." for scene in every
+    aside = "".join(f" Left aside: {plain.scene(scene)}, where it is not shown that {_asked(claim.given)}." for scene in every
                     if scene not in scenes)
     chosen = within(scenes or every)
     against = [(condition.measure, *test) for condition in claim.fails for test in condition.tests(chosen[condition.measure])]
@@ -265,36 +265,46 @@ def _judge(claim: Claim, measures: Mapping[str, Measure]) -> _Finding:
                         "fails": _shown([(name, chosen[name], labels) for name, labels in found.items()]) + aside})
 
 
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _asked(conditions: Sequence[Condition]) -> str:
-    return " and ".join(f"{_spaced(condition.measure)} {condition.text}" for condition in conditions)
+    return " and ".join(f"{plain.measure(condition.measure)} is {plain.condition(condition.text)}" for condition in conditions)
 
 
 def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | None = None) -> str:
     """Intervals by measure and label, the first few of each, with the reason where one may decide nothing.
 
-    With a claim, what each label says on its own: where they differ, the claim cannot be told, and they can.
+    What all labels of a measure say is said once, and of those not measured only how many they are. With a claim, what each
+    label says on its own: where they differ, the claim cannot be told, and they can.
     """
-    def one(name: str, measure: Measure, label: str) -> str:
+    def one(name: str, measure: Measure, label: str, own: str) -> str:
         sides = {side for side, conditions in (("against", claim.fails), ("for", claim.holds)) for condition in conditions
                  if condition.measure == name and condition.alone(measure, label) <= LEVEL} if claim else set()
         remark = measure.untold(label) or " and ".join(sorted(sides))
-        return f"{label}: {measure.intervals[label].text(DIGITS.get(measure.unit, 2))}{f' ({remark})' if remark else ''}"
+        return (f"{f'{own}: ' if own else ''}{measure.intervals[label].text(DIGITS.get(measure.unit, 2))}"
+                f"{f' ({remark})' if remark else ''}")
 
-    return " ".join(f"{_spaced(name).capitalize()}, {measure.unit}:"
-                    f" {'; '.join(one(name, measure, label) for label in labels[:SHOWN])}"
-                    f"{f'; and {len(labels) - SHOWN} more' if len(labels) > SHOWN else ''}." for name, measure, labels in parts)
+    def each(name: str, measure: Measure, labels: Sequence[str]) -> str:
+        known = [label for label in labels if measure.intervals[label].n]
+        common, own = plain.shared(known)
+        numbers = [one(name, measure, label, words) for label, words in zip(known[:SHOWN], own, strict=False)]
+        numbers += [f"and {len(known) - SHOWN} more"] if len(known) > SHOWN else []
+        numbers += [f"{len(labels) - len(known)} not measured"] if len(labels) > len(known) else []
+        return (f"{plain.capital(plain.measure(name))}{_in(measure.unit)}{f', {common}' if common else ''}:"
+                f" {'; '.join(numbers)}.")
+
+    return " ".join(each(*part) for part in parts)
 
 
 def in_short(claim: Claim, measures: Mapping[str, Measure]) -> str:
     """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none."""
-    found = [(name, measures[name]) for name in claim.measures if name in measures and measures[name].intervals][:3]
-    parts = [f"{_spaced(name)} {of.text(DIGITS.get(measure.unit, 2))} {measure.unit} ({label})"
-             for name, measure in found for label, of in list(measure.intervals.items())[:1]]
+    found = [(name, measures[name]) for name in claim.measures if name in measures][:3]
+    parts = [f"{plain.measure(name)}{_in(measure.unit)}: {of.text(DIGITS.get(measure.unit, 2))} ({plain.label(label)})"
+             for name, measure in found for label, of in [one for one in measure.intervals.items() if one[1].n][:1]]
     return f"Measured: {'; '.join(parts)}." if parts else ""
+
+
+def _in(unit: str) -> str:
+    """A ratio has no unit."""
+    return "" if unit == "ratio" else f", in {unit}"
 
 
 _RECORD = TypeAdapter(dict[str, Judgement])

@@ -14,13 +14,12 @@ from typing import Literal
 
 import numpy as np
 
-from synthprune import claims, stats
+from synthprune import claims, plain, stats
 from synthprune.data.facts import facts
 from synthprune.experiments import experiment, stability
 from synthprune.experiments.paths import accuracy
 from synthprune.experiments.settings import Settings, decides, parameters
 from synthprune.figures import Figure
-from synthprune.figures.words import sparsity
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result, Store
 
@@ -146,7 +145,7 @@ class Finding:
             mine = [part for part in self.parts if part.ask == ask]
             sides = list(dict.fromkeys(part.side for part in mine))
             for side in sides:
-                words = _capital(ask.about) if side == "partial" else getattr(ask, side)
+                words = plain.capital(ask.about) if side == "partial" else getattr(ask, side)
                 some = " in some settings" if len(sides) > 1 and side in ("above", "below") else ""
                 found.append((words + some, _numbers(ask, side, [part for part in mine if part.side == side])))
         return tuple(found)
@@ -172,18 +171,12 @@ def _so_far(part: Part) -> str:
             f"{', the others diverged or collapsed' if part.settled else ' so far'}")
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def place(label: str) -> str:
     """A label without its scene, in plain words: "c, level 4, training error" is "59.0 % pruned".
 
     Every ridge of the page is one of training error, so that this is said once for all.
     """
-    parts = [part for part in label.split(", ")[1:] if part != "training error"]
-    return ", ".join(f"{sparsity(int(part.removeprefix('level ')))} pruned" if part.startswith("level ") else part
-                     for part in parts)
+    return ", ".join(plain.part(part) for part in label.split(", ")[1:] if part != "training error")
 
 
 # The answer in one sentence.
@@ -327,7 +320,7 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
     if not have:
         return f"No result of {run} is here yet."
     if None in (states["central"], states["longer"], states["real"]):
-        return f"{_capital(run)} is under way: {have:,} of {asked:,} results."
+        return f"{plain.capital(run)} is under way: {have:,} of {asked:,} results."
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 

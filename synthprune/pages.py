@@ -57,7 +57,7 @@ def paper_page(ledger: Sequence[claims.Claim], judged: Mapping[str, claims.Judge
         cells = json.loads((sources() / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
         title, words = "".join(cells[0]["source"]).split("\n\n")[:2]
         part = re.match(r"The paper's ((?:abstract|section)[^{:.]*(?:\.\d[^{:.]*)?)", words)
-        decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.id}</a>: {judged[claim.id].words}'
+        decided = "<br>".join(f'<a href="scoreboard.html#claim-{claim.id}">{claim.title}</a>: {judged[claim.id].words}'
                               for claim in ledger if claim.chapter == chapter)
         rows.append(f"<tr><th scope=row class=key>{part[1].strip().capitalize() if part else 'Ours'}</th>"
                     f'<td class="text"><a href="{chapter}.html">{html.escape(title.removeprefix("# "))}</a></td>'
@@ -89,7 +89,7 @@ def absent_page(chapter: str, profile: str, reason: str) -> str:
     top, rest = arrange.split_opening(text[""])
     method = "\n\n".join(filter(None, [rest, text.get(arrange.METHOD, "")]))
     box = Verdict("open", "Not run", f"On the machine that built this book there are no results of profile {profile} for this"
-                  f" chapter: {reason}. Nothing else stands in their place.")
+                  f" chapter: {reason}. Nothing is shown in their place.")
     return f"{top}\n\n{box._repr_html_()}\n" + (f"\n## {arrange.HOW}\n\n{method}\n" if method else "")
 
 
@@ -118,8 +118,9 @@ def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.
     """MyST Markdown that follows the paper's claim: answer, one figure, what was found, what cannot be told, the scale."""
     said = findings.page(chapters)
     found = f'<div class="found"><h2 id="what-we-found">What we found</h2>{_found(said)}</div>' if said.scale else ""
+    hero = _hero(chapters)
     top = (f'<div class="front"><p class="answer"><strong>Our answer.</strong> {html.escape(said.answer)}</p>'
-           f'<div class="front__body{" full-width" if found else ""}">{_hero(chapters)}{found}</div></div>')
+           f'<div class="front__body{" full-width" if found and "<figure" in hero else ""}">{hero}{found}</div></div>')
     return "\n".join([top, "", *(_limits(said, judged) if said.scale else [])])
 
 

@@ -27,12 +27,12 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
              "One that proved badly chosen keeps its verdict; the amended one stands under it, with its date and reason.",
              "A claim's name leads to the chapter that decides it.", "",
              '<div class="wide"><div class="table-scroll" tabindex="0" role="region" aria-label="Every claim with its verdict">',
-             "<table>", f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead>"]
+             '<table class="stacked">', f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in header)}</tr></thead>"]
     for section, group in groupby([*_beside(ours), *_beside(papers)], lambda claim: claim.section):
         title = section if section[0].isalpha() else f"Section {section}"
         lines.append(f'<tbody><tr><th scope=rowgroup colspan={len(header)}>{html.escape(title)}</th></tr>')
         for claim in group:
-            cells = "".join(_cell(run.get(claim.id)) for run in runs.values())
+            cells = "".join(_cell(name, run.get(claim.id)) for name, run in runs.items())
             lines.append(f'<tr id="claim-{claim.id}"><th scope=row class="key">{_linked(claim)}</th>'
                          f'<td class="text">{_words(claim)}</td>{cells}</tr>')
         lines.append("</tbody>")
@@ -59,12 +59,13 @@ def _words(claim: Claim) -> str:
 
 
 def _linked(claim: Claim) -> str:
-    return f'<a href="{claim.chapter}.html">{claim.id}</a>' if claim.chapter in CHAPTERS else claim.id
+    return f'<a href="{claim.chapter}.html">{claim.title}</a>' if claim.chapter in CHAPTERS else claim.title
 
 
-def _cell(judgement: Judgement | None) -> str:
-    return '<td class="text">none yet</td>' if judgement is None else (
-        f'<td class="text"><div class="verdict verdict--{judgement.state}">'
+def _cell(run: str, judgement: Judgement | None) -> str:
+    """The run's name is for a phone, where rows are stacked and columns have no head."""
+    return f'<td class="text" data-run="{run}">none yet</td>' if judgement is None else (
+        f'<td class="text" data-run="{run}"><div class="verdict verdict--{judgement.state}">'
         f'<p class="verdict__title">{judgement.words.capitalize()}</p>'
         f"<p>{html.escape(judgement.evidence)}</p></div></td>")
 

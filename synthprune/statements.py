@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from synthprune.plain import capital
 from synthprune.stats import LEVEL, Measure, holm, p_between
 
 
@@ -109,6 +110,8 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+_NAMES = {"imp": "IMP", "resnet18": "ResNet-18", "cifar100": "CIFAR-100"}
+
 Conditions = Annotated[tuple[Condition, ...], BeforeValidator(_listed)]
 
 
@@ -161,6 +164,12 @@ class Claim(Part):
         if self.only_in and not self.elsewhere:
             raise ValueError("only_in needs elsewhere: why another profile cannot speak")
         return self
+
+    @property
+    def title(self) -> str:
+        """The id as words: 'Matches IMP on ResNet-18'."""
+        words = [_NAMES.get(word, word) for word in self.id.split("-")]
+        return capital(" ".join(words))
 
     @property
     def plain(self) -> str:

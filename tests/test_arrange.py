@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ def test_neighbours_share_one_fold_and_missing_results_are_told_in_the_open() ->
     folds = ["".join(cell["source"]) for cell in page if 'class="code"' in "".join(cell["source"])]
     assert len(folds) == 1 and "one()\n\ntwo()" in folds[0]
     assert [cell for cell in page if cell["cell_type"] == "code"][0]["outputs"][0]["data"]["text/html"].endswith("Not run</div>")
+
+
+def test_a_figure_leads_to_the_code_that_draws_it() -> None:
+    def cell(source: str, html: object) -> dict:
+        return {"cell_type": "code", "source": source, "metadata": {"tags": ["hide-input"]},
+                "outputs": [{"data": {"text/html": html}}]}
+
+    figure = "<figure><figcaption>One.</figcaption></figure>"
+    cells = [{"cell_type": "markdown", "source": "# T\n\n## A", "metadata": {}}, cell("one()", figure),
+             {"cell_type": "markdown", "source": "## B", "metadata": {}}, cell("two()", [figure[:9], figure[9:]])]
+    page = arranged({"cells": cells})["cells"]
+    shown = [cell["outputs"][0]["data"]["text/html"] for cell in page if cell["cell_type"] == "code"]
+    links = [re.search(r'One. <a class="code" href="#([^"]+)">Code</a></figcaption></figure>$', html)[1] for html in shown]
+    folds = [cell["source"] for cell in page if 'class="code"' in cell["source"]]
+    assert len(set(links)) == len(folds) == 2
+    for link, fold, code in zip(links, folds, ("one()", "two()"), strict=True):
+        assert f'id="{link}"' in fold.partition("</summary>")[2] and code in fold
 
 
 def test_a_term_leads_to_the_glossary_once() -> None:

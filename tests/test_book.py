@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,10 @@ import nbformat
 import pytest
 import yaml
 
+from synthprune import claims
 from synthprune.book import execute, find_record
+from synthprune.experiments import CHAPTERS
+from synthprune.pages import paper_page
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +68,16 @@ def test_the_status_page_is_of_the_executed_notebooks(book: tuple[Path, Path], e
                  record["made_by"][0]):
         assert word in text
     assert record["profile"] == "demo" and record["core_seconds"] > 0
+
+
+def test_the_way_from_the_paper_to_the_book_names_every_chapter_and_every_claim() -> None:
+    ledger = claims.load()
+    judged = {claim.id: claims.Judgement(claim=claim.id, state="open", words="not run", evidence="") for claim in ledger}
+    page = paper_page(ledger, judged)
+    rows = dict(re.findall(r'<tr><th scope=row class=key>([^<]*)</th><td class="text"><a href="([^"]+)"', page)[::-1])
+    assert [f"{chapter}.html" in page for chapter in CHAPTERS] == [True] * len(CHAPTERS) == [True] * page.count("<th scope=row")
+    assert rows["Ours"].startswith(("01_", "10_", "11_")) and "04_stability.html" in rows.values()
+    assert [page.count(f'"scoreboard.html#claim-{claim.id}">{claim.title}</a>: not run') for claim in ledger] == [1] * len(ledger)
 
 
 def test_images_tell_what_the_data_say(executed: dict) -> None:
@@ -150,6 +164,7 @@ def test_an_installed_package_brings_the_book_with_it(tmp_path: Path) -> None:
 
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     assert {"synthprune/_book/notebooks/04_stability.ipynb", "synthprune/_book/_config.yml", "synthprune/_book/_toc.yml",
-            "synthprune/_book/book/index.md", "synthprune/_book/book/api.md", "synthprune/_book/results/README.md",
-            "synthprune/_book/book/workshop/index.md", "synthprune/_book/workshop/checks.py",
-            "synthprune/profiles/demo.yaml"} <= held
+            "synthprune/_book/results/README.md", "synthprune/_book/workshop/checks.py", "synthprune/profiles/demo.yaml"} <= held
+    made = {f"book/{page}" for page in (*CHAPTERS, "paper", "scoreboard", "status", "timings")}
+    pages = set(re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))) - made
+    assert {f"synthprune/_book/{page}.md" for page in pages} <= held

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pybtex.database import parse_file
 
-from synthprune import claims, experiments
+from synthprune import claims, experiments, plain
 from synthprune.claims import Judgement, evaluate, load
 from synthprune.problems import Problem
 from synthprune.scoreboard import contradictions, scoreboard
@@ -173,7 +173,7 @@ def test_each_failing_condition_alone_is_enough(name: str) -> None:
         assert (found.state, found.words) == ("fails", "contradicted"), change
         here = judged(name, measured, "mine.yaml").words
         assert here == ("cannot be told at this scale" if BY_ID[name].only_in else "does not hold at this scale")
-        assert re.match(next(iter(change)).replace("_", " "), found.evidence, re.IGNORECASE)
+        assert found.evidence.lower().startswith(plain.measure(next(iter(change))).lower())
 
 
 @IDS
@@ -183,19 +183,19 @@ def test_wide_intervals_and_lost_initialisations_cannot_be_told(name: str) -> No
             found = judged(name, measured)
             assert (found.state, found.words) == ("open", "cannot be told")
             assert judged(name, measured, "laptop").words == "cannot be told at this scale"
-    assert "2 of 3 initialisations" in found.evidence or "is not shown" in found.evidence
+    assert "2 of 3 initialisations" in found.evidence or "it is not shown" in found.evidence
 
 
 @IDS
 def test_what_is_missing_was_not_run(name: str) -> None:
     claim, values = BY_ID[name], CASES[name][1]
-    assert judged(name, {}) == Judgement(claim=name, state="open", words="not run", evidence=f"{claim.chapter} was not run")
-    assert judged(name, {claim.chapter: "needs cifar10"}).evidence == "needs cifar10"
+    assert judged(name, {}) == Judgement(claim=name, state="open", words="not run", evidence="Its chapter was not run.")
+    assert judged(name, {claim.chapter: "needs cifar10"}).evidence == "Needs cifar10"
     for measure in values:
         rest = {key: value for key, value in values.items() if key != measure}
         assert judged(name, offered(name, rest)).words == "not run"
         empty = offered(name, rest)[claim.chapter] | {measure: Measure({}, claim.declared[measure].unit, 3, "no such data")}
-        assert judged(name, {claim.chapter: empty}).evidence == "no such data"
+        assert judged(name, {claim.chapter: empty}).evidence == "No such data"
 
 
 @IDS
@@ -219,7 +219,7 @@ def test_a_stand_in_is_named_and_has_no_say_in_the_papers_profile() -> None:
     measured = {"04_stability": {"loss_barrier_synthetic": other}}
     found = judged(name, measured, "laptop")
     assert found.words == "holds at this scale"
-    assert "resnet10-imagenette stands in for resnet10-imagenet10: other classes, smaller images." in found.evidence
+    assert "ResNet-10 on Imagenette at 64 pixels stands in for ResNet-10 on ImageNet-10" in found.evidence
     assert judged(name, measured).words == "not run"
 
 
@@ -233,9 +233,10 @@ def test_scenes_that_do_not_meet_what_is_given_are_left_aside() -> None:
     told = {"04_stability": {"error_barrier_dense": Measure(dense, "percentage points", 3),
                              "error_barrier_imp": Measure(imp, "percentage points", 3)}}
     found = judged(name, told)
-    assert found.state == "holds" and "not about resnet10-imagenet10: there, error barrier dense > 2" in found.evidence
+    aside = "Left aside: ResNet-10 on ImageNet-10, where it is not shown that the error barrier of the dense network is above 2."
+    assert found.state == "holds" and found.evidence.endswith(aside)
     nowhere = judged(name, offered(name, CASES[name][1] | {"error_barrier_dense": 1, "error_barrier_imp": 0.5}))
-    assert nowhere.state == "open" and nowhere.evidence.count("is not shown") == 2
+    assert nowhere.state == "open" and nowhere.evidence.count("it is not shown") == 2
 
 
 def at(*values: float, spread: float = 0.05, names: str = "abcdefghij", n: int = 3) -> Measure:
@@ -287,7 +288,7 @@ def test_conditions_against_a_claim_are_corrected_together() -> None:
     values = 2 + 6 / np.sqrt(3) + np.array([-1.0, 0, 1])
     of = {"m": Measure({"a-x": interval(values)}, "points", 3), "k": at(0)}
     found = evaluate(claim, {"c": of}, "laptop", True)
-    assert found.state == "open" and "a-x: 5.46 [2.98,\N{NO-BREAK SPACE}7.95] (against)." in found.evidence
+    assert found.state == "open" and ", a-x: 5.46 [2.98,\N{NO-BREAK SPACE}7.95] (against)." in found.evidence
     alone = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "m", "any": "> 2"})
     assert evaluate(alone, {"c": of}, "laptop", True).state == "fails"
 
@@ -310,7 +311,7 @@ def test_what_levels_say_alone_stands_beside_a_verdict_that_cannot_be_told() -> 
           for measure in ("error_barrier_dense", "error_barrier_imp")}
     found = judged(name, {"04_stability": of})
     assert found.state == "open" and found.evidence.count("(for)") == 2 and found.evidence.count("(against)") == 2
-    assert "level 11" not in found.evidence and "level 4: 8.00" in found.evidence
+    assert plain.part("level 11") not in found.evidence and f"{plain.part('level 4')}: 8.00" in found.evidence
 
 
 def test_a_level_that_was_not_measured_leaves_a_claim_unjudged() -> None:
@@ -319,7 +320,8 @@ def test_a_level_that_was_not_measured_leaves_a_claim_unjudged() -> None:
                                       if not label.endswith("level 9")}, of.unit, 3)
                     for measure, of in offered(name, CASES[name][1])[BY_ID[name].chapter].items()}
         found = judged(name, {BY_ID[name].chapter: measured}, "laptop")
-        assert found.words == "not run" and found.evidence.endswith("no results for convnet3-cifar10, level 9")
+        assert found.words == "not run" and found.evidence.endswith(
+            f"for ConvNet-3 on CIFAR-10, {plain.part('level 9')}.")
 
 
 def test_curves_with_other_levels_are_no_scene_of_a_claim() -> None:
@@ -350,7 +352,7 @@ def test_a_scale_that_cannot_speak_says_why(name: str) -> None:
     other = Measure({"convnet3-cifar10, level 4": Interval(1, 0, 2, 3)}, claim.declared[claim.measures[0]].unit, 3)
     for measured in ({}, {claim.chapter: {}}, {claim.chapter: {claim.measures[0]: other}}):
         found = judged(name, measured, "laptop")
-        assert found.words == "cannot be told at this scale" and found.evidence.startswith("Profile laptop cannot speak: ")
+        assert found.words == "cannot be told at this scale" and found.evidence.startswith("This scale cannot decide it. ")
         assert found.evidence.endswith(claim.elsewhere)
     assert judged(name, {}).words == "not run"
 
@@ -376,7 +378,7 @@ def test_hypotheses_are_corrected_together() -> None:
     # The last of five needs no more than it would alone; without the other four it keeps its place among five.
     assert judged(name, every_hypothesis(real=0.6), "laptop").state == "holds"
     lonely = judged(name, offered(name, CASES[name][1], 0.6), "laptop")
-    assert lonely.state == "open" and "Alone it would be told; among 5 hypotheses (Holm) it is not." in lonely.evidence
+    assert lonely.state == "open" and "On its own it would be told; corrected for 5 hypotheses" in lonely.evidence
 
 
 def test_hypotheses_ask_for_both_errors() -> None:
@@ -402,8 +404,8 @@ def test_evidence_shows_the_first_intervals_and_counts_the_rest() -> None:
     labels = [f"convnet3-cifar10, level {n}" for n in range(10)]
     measure = Measure(dict.fromkeys(labels, Interval(1, 0.5, 1.5, 3)), "percentage points", 3)
     found = judged("similar-sparsity-per-layer", {"09_discussion": {"layer_density_difference": measure}})
-    assert found.state == "holds" and "level 7: 1.00" in found.evidence
-    assert "level 8" not in found.evidence and "and 2 more" in found.evidence
+    assert found.state == "holds" and f"{plain.part('level 7')}: 1.00" in found.evidence
+    assert plain.part("level 8") not in found.evidence and "and 2 more" in found.evidence
 
 
 def test_a_measure_in_another_unit_is_refused() -> None:
@@ -601,3 +603,37 @@ def test_pages_show_quotes_without_marks_of_latex() -> None:
     assert PAPERS[0].said.startswith("\N{LEFT DOUBLE QUOTATION MARK}") and OURS[0].said == OURS[0].statement
     assert not any("$" in quote or "\\" in quote for quote in shown)
     assert any("(k = 0) alone" in quote for quote in shown) and any("(> 90%)" in quote for quote in shown)
+
+
+# Plain words.
+
+
+def test_every_measure_of_the_ledger_has_its_words_and_no_other_has() -> None:
+    declared = yaml.safe_load((ROOT / "book" / "claims.yml").read_text(encoding="utf-8"))["measures"]
+    assert plain.measures().keys() == {name for of in declared.values() for name in of}
+
+
+@pytest.mark.parametrize(("label", "words"), [
+    ("convnet3-cifar10, level 4", "ConvNet-3 on CIFAR-10, 59.0\N{NO-BREAK SPACE}% pruned"),
+    ("convnet3-cifar10-curves, imp, std", "ConvNet-3 on CIFAR-10 (curves), IMP, standard deviation"),
+    ("*-cifar100", "any network on CIFAR-100"), ("*-*", "any network"),
+    ("mine.py:net-cifar10, 10 per class", "mine.py:net-cifar10, 10 per class")])
+def test_a_label_is_said_as_a_student_would(label: str, words: str) -> None:
+    assert plain.label(label) == words
+
+
+def test_what_labels_share_is_said_once_and_what_is_not_measured_is_counted() -> None:
+    assert plain.shared(["a-x, level 4, 1", "a-x, level 4, 2"]) == (f"a-x, {plain.part('level 4')}", ["1", "2"])
+    assert plain.shared(["a-x, 1"]) == ("a-x, 1", [""]) and plain.shared([]) == ("", [])
+    name = "real-as-stable-at-equal-steps"
+    of = {BOTH_ERRORS[0]: Interval(1, 0.5, 1.5, 2), BOTH_ERRORS[1]: interval(np.array([np.nan]))}
+    found = judged(name, {"10_controls": {"barrier_real_minus_synthetic": Measure(of, "percentage points", 3)}}, "laptop")
+    assert found.evidence.count("ConvNet-3 on CIFAR-10") == 1 and found.evidence.endswith("; 1 not measured.")
+
+
+@IDS
+def test_what_is_said_of_a_claim_holds_no_private_name(name: str) -> None:
+    claim = BY_ID[name]
+    found = [judged(name, measured, profile).evidence.removesuffix(claim.elsewhere) for profile in ("paper", "laptop")
+             for measured in ({}, {claim.chapter: {}}, offered(name, CASES[name][1]), offered(name, CASES[name][1], lost=1))]
+    assert [text for text in [*found, claim.title] if re.search(r"_|\d\d_|convnet3|resnet1\d-|\bimp\b|level \d", text)] == []

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure as Canvas
 
 from synthprune import figures
 from synthprune.figures import DARK, LIGHT, Figure, Panel, Style, Table, Verdict
+
+ROOT = Path(__file__).parent.parent
+PAPER = ROOT.parent / "shared" / "paper" / "paper.txt"
 
 
 def draw(style: Style) -> Canvas:
@@ -37,6 +41,7 @@ def test_the_same_data_give_the_same_bytes() -> None:
 def test_a_table_escapes_and_heads_its_rows() -> None:
     shown = Table("a < b", ("name", "value"), [("x", "1 > 0")])._repr_html_()
     assert "<th scope=row>x</th><td>1 &gt; 0</td>" in shown and "a &lt; b" in shown
+    assert Table("a < b", ("name",), [])._repr_html_() == '<p class="note">a &lt; b: nothing was run yet.</p>'
 
 
 def test_a_verdict_box_says_what_counts_where_it_is_told() -> None:
@@ -53,3 +58,23 @@ def test_a_slider_is_for_live_kernels_and_a_still_figure_for_pages(monkeypatch: 
     moving.children[0].value = 0
     moving.update()
     assert moving.children[0].description == "level" and seen[-1] == 0
+
+
+def test_a_caption_says_what_the_paper_prints_and_nothing_where_it_prints_nothing() -> None:
+    said = Figure([], "Ours: 60.", [("x",)], "08_lottery_tickets")._repr_html_()
+    assert "Ours: 60." in said and "In the paper: a synthetic start at 83 % sparsity, 25 iterations, 5 seeds (figure 7)." in said
+    assert "In the paper" not in Figure([], "Ours: 60.", [("x",)], "04_stability_lines")._repr_html_()
+
+
+def test_every_number_of_the_papers_is_in_its_own_words_and_belongs_to_a_figure() -> None:
+    drawn = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "synthprune" / "figures").glob("*.py"))
+    number = re.compile(r"(?<![\w-])(?:\d[\d.,]*)?\d")
+    for name, of in figures.printed().items():
+        assert name.removesuffix("_nearest") in drawn, f"no figure is called {name}"
+        assert {*number.findall(of["says"])} <= {*number.findall(" ".join(of["quotes"]).replace(" .", " 0."))}, name
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not beside this checkout: quotes were not compared")
+def test_what_the_paper_prints_is_quoted_from_it() -> None:
+    text = " ".join(PAPER.read_text(encoding="utf-8").split())
+    assert [quote for of in figures.printed().values() for quote in of["quotes"] if quote not in text] == []

@@ -179,7 +179,7 @@ def test_a_network_without_data_is_left_out_and_named() -> None:
     found = measures(p, results)
     assert found.keys() == {"diagonal_imp_low_over_dense", "diagonal_high_over_low"}
     assert found["diagonal_high_over_low"].intervals.keys() == {f"convnet3-cifar10, imp, {s}" for s in ("std", "mean magnitude")}
-    assert "Not run for want of data: synthetic, level 4 (59.0\N{NO-BREAK SPACE}%)" in histograms(p, results).caption
+    assert "Not run: synthetic, level 4 (59.0\N{NO-BREAK SPACE}%)" in histograms(p, results).caption
 
 
 def test_low_and_high_need_both_levels() -> None:

@@ -145,22 +145,24 @@ def test_a_diverged_training_is_named_and_kept_out() -> None:
     assert np.isnan(pairs(p, results, "imp").error[0]).all() and np.isfinite(pairs(p, results, "imp").error[1:]).all()
     assert measures(p, results)["pair_barrier_imp"].intervals["convnet3-cifar10, level 4"].n == 2
     shown = flat(p, results, p.orders)
-    assert lost in shown.caption and "4 points without a finite loss" in shown.caption and len(shown.panels) == 2
-    assert shown._repr_html_().count("<img") == 4
+    assert lost in shown.caption and "4 points without a finite loss" in shown.caption
+    assert len([panel for panel in shown.panels if not panel.apart]) == 2
+    assert shown._repr_html_().count("<img") == 6
 
 
 def test_a_kind_without_data_is_left_out_and_named() -> None:
     p, results = made(LAPTOP, some)
     results = {name: result for name, result in results.items() if "synthetic" not in name}
     assert measures(p, results).keys() == {"pair_barrier_dense", "pair_barrier_imp", "distance_over_dense"}
-    assert "Not run for want of data: synthetic, level 4." in surfaces(p, results).caption
+    assert "Not run: synthetic, level 4." in surfaces(p, results).caption
     assert [row[0] for row in kind_table(p, results).rows] == ["dense", "IMP, level 4"]
 
 
 def test_figures_and_tables_say_what_was_measured() -> None:
     p, results = made(LAPTOP, some)
     for figure in (flat(p, results, p.orders), flat(p, results, p.three), surfaces(p, results)):
-        assert len(figure.panels) == 3 and figure._repr_html_().count("<img") == 6
+        assert len([panel for panel in figure.panels if not panel.apart]) == 3
+        assert figure._repr_html_().count("<img") == 2 * len(figure.panels)
     shown = flat(p, results, p.orders)
     assert "0.300, 0.300, 0.300 and 0.300 nats" in shown.panels[0].alt and "0.35, 0.35, 0.35 and 0.35 off" in shown.panels[0].alt
     assert "its standard error is 10 % of it" in shown.caption and "500 training images" in shown.caption
@@ -178,7 +180,16 @@ def test_a_level_loss_is_drawn_too(height: float) -> None:
     p, results = made(LAPTOP, some)
     for kind in KINDS:
         results[plane_name(p, kind, 0, p.orders)] = plane(TETRAHEDRON, p.side, lambda places: np.full(len(places), height))
-    assert flat(p, results, p.orders)._repr_html_().count("<img") == 6 == surfaces(p, results)._repr_html_().count("<img")
+    assert flat(p, results, p.orders)._repr_html_().count("<img") == 8
+    assert surfaces(p, results)._repr_html_().count("<img") == 6
+
+
+def test_maps_share_one_colour_bar_with_their_range() -> None:
+    p, results = made(LAPTOP, some)
+    *_, bar = flat(p, results, p.orders).panels
+    losses = [float(row[5]) for row in flat(p, results, p.orders).rows[1:]]
+    assert bar.apart and f"from {min(losses):.3g} (dark) to {max(losses):.3g} nats" in bar.alt
+    assert not flat(p, {}, p.orders).panels
 
 
 @pytest.mark.parametrize(("given", "words"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import io
 import json
@@ -10,9 +11,11 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from typing import Any
 
 import matplotlib
+import yaml
 from cycler import cycler
 from matplotlib.figure import Figure as Canvas
 
@@ -69,21 +72,25 @@ MARKERS = defaultdict(lambda: "*", {"dense": "s", "synthetic": "o", "imp": "^", 
 _CSS = """<style>
 .only-dark{display:none} html[data-theme="dark"] .only-light{display:none} html[data-theme="dark"] .only-dark{display:inline}
 .panels{display:flex;flex-wrap:wrap;gap:.75rem;justify-content:center} .panels>div{flex:1 1 16rem;max-width:26rem;min-width:0}
-.panels img{width:100%;height:auto}
+.panels img{width:100%;height:auto} .panels>.apart{flex-basis:100%;max-width:none} .apart img{max-width:26rem}
 </style>"""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: `draw` makes it in a style, `alt` says what it shows, from the same data."""
+    """One picture: `draw` makes it in a style, `alt` says what it shows, from the same data.
+
+    `apart`: it stands in a row of its own, as what the others share does.
+    """
 
     draw: Callable[[Style], Canvas]
     alt: str
+    apart: bool = False
 
     def html(self) -> str:
         images = (f'<img class="only-{style.scheme}" alt="{html.escape(self.alt)}" src="data:image/svg+xml;base64,'
                   f'{base64.b64encode(self.svg(style)).decode()}">' for style in (LIGHT, DARK))
-        return f"<div>{''.join(images)}</div>"
+        return f"<div{' class=apart' if self.apart else ''}>{''.join(images)}</div>"
 
     def svg(self, style: Style) -> bytes:
         """The picture on a transparent ground; the same data give the same bytes."""
@@ -130,7 +137,10 @@ def _method(name: str) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels with one caption (HTML) and the numbers behind them, as rows whose first is the header."""
+    """Panels with one caption (HTML) and the numbers behind them, as rows whose first is the header.
+
+    What the paper prints under the figure's `name` in printed.yaml follows the caption.
+    """
 
     panels: Sequence[Panel]
     caption: str
@@ -145,7 +155,19 @@ class Figure:
         moved = self.play.attribute(self.rows) if self.play and len(self.rows) > 1 else ""
         kind = "synthprune still" if moved and self.play.instead else "synthprune"
         return (f'<figure class="{kind}"{moved}>{_CSS}<div class="panels">{"".join(p.html() for p in self.panels)}</div>'
-                f"<figcaption>{self.caption} {link}</figcaption></figure>")
+                f"<figcaption>{self.caption}{_printed(self.name)} {link}</figcaption></figure>")
+
+
+@functools.cache
+def printed() -> Mapping[str, Mapping[str, Any]]:
+    """What the paper prints, by the name of the figure that shows ours: `says`, `where` it stands, and the `quotes` for it."""
+    return yaml.safe_load((files("synthprune.figures") / "printed.yaml").read_text(encoding="utf-8"))
+
+
+def _printed(name: str) -> str:
+    """HTML for the end of a caption; nothing where the paper prints nothing."""
+    said = printed().get(name)
+    return f' <span class="printed">In the paper: {html.escape(said["says"])} ({said["where"]}).</span>' if said else ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +183,8 @@ class Table:
         def cells(kind: str, texts: Iterable[str], scope: str = "") -> str:
             return "".join(f"<{kind}{scope}>{html.escape(text)}</{kind}>" for text in texts)
 
+        if not self.rows:
+            return f'<p class="note">{html.escape(self.caption)}: nothing was run yet.</p>'
         body = "".join(f"<tr>{cells('th', row[:1], ' scope=row')}{cells('td', row[1:])}</tr>" for row in self.rows)
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         return (f'<figure class="numbers"><figcaption>{html.escape(self.caption)}</figcaption>'
@@ -195,6 +219,8 @@ class Stack:
     items: Sequence[tuple[str, Any]]
 
     def _repr_html_(self) -> str:
+        if not self.items:
+            return '<p class="note">Nothing was run yet.</p>'
         titles = (f'<p class="stack-title">{html.escape(title)}</p>' if title else "" for title, _ in self.items)
         return "".join(title + item._repr_html_() for title, (_, item) in zip(titles, self.items, strict=True))
 

@@ -205,7 +205,8 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
     panels.append(Panel(lambda style: _counts(style, p, results), _counts_alt(p, results)))
     caption = (f"{setting(p)} Test accuracy after training on the real images. {band_words(p.seeds)}"
                " Last: what finding a mask takes, on a logarithmic scale, by three counts; IMP's images are shown as they are"
-               f" stored, so its training points and visits are one line.{left_out_words(left_out(p, results))}")
+               f" stored, so its training points and visits are one line.{left_out_words(left_out(p, results))} The synthetic"
+               f" search needs {ratios(p, results, p.sparse[-1])['training_points']:.3g} times fewer training points.")
     rows = [("method", "level", "initialisation", "test_accuracy"),
             *(("dense", 0, seed, f"{value:.4f}") for seed, value in zip(p.seeds, dense, strict=True)),
             *((method, level, seed, f"{value:.4f}") for method, line in lines.items()

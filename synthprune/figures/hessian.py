@@ -112,7 +112,7 @@ def _percent(share: float) -> str:
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
     _, known = measured(p, results)
     absent = [title(network) for network in networks(p) if network not in known]
-    said = [f"Not run for want of data: {listed(absent)}."] if absent else []
+    said = [f"Not run: {listed(absent)}."] if absent else []
     said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
     return "".join(f" {html.escape(text)}" for text in said)
 

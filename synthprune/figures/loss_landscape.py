@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
@@ -24,7 +25,7 @@ from synthprune.experiments.loss_landscape import (
     pairs,
     table,
 )
-from synthprune.figures import LABELS, Figure, Panel, Play, Table
+from synthprune.figures import LABELS, Figure, Panel, Play, Style, Table
 from synthprune.figures.words import count, interval_words, level_words, listed, setting
 from synthprune.store import Result
 
@@ -42,12 +43,13 @@ def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Fig
     half = max((np.ptp(each.x) / 2 for each in shown.values()), default=1.0)
     panels = [Panel(lambda style, each=each: _flat(each, scale, half, _title(p, each.kind)), _alt(each, _title(p, each.kind)))
               for each in shown.values()]
+    panels += [Panel(lambda style: _bar(style, scale), _bar_alt(scale), apart=True)] if shown else []
     exact = len(orders) == 3
     which = ("the plane through the three networks; the dashed lines are the straight paths between them" if exact else
              "the plane nearest to the four networks (least squares); crosses and numbers mark their projections")
     caption = (f"{_begin(p)} Loss on {which}. Numbers are data orders. Axes: Euclidean distance between all weights; every map"
-               f" has the same scale of distance and of colour (logarithmic, nothing cut off), with contour lines at the marks of"
-               f" the colour bar.{_errors(shown)} {level_words([p.level])}{_left_out(p, results)}")
+               f" has the same scale of distance and of colour (the bar below: logarithmic, nothing cut off), with contour lines"
+               f" at the bar's marks.{_errors(shown)} {level_words([p.level])}{_left_out(p, results)}")
     return Figure(panels, caption, _rows(shown), f"05_loss_landscape_{'exact' if exact else 'nearest'}",
                   Play("column", "column of the map, from left to right", {"loss": "training loss (nats)"}, "network",
                        {"row": "cut along row"}, logy=True))
@@ -76,7 +78,7 @@ def network_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(f"{_title(p, each.kind)}, order {order}", f"{each.own_loss[i]:.4f} ± {each.own_deviation[i]:.4f}",
              f"{each.map_loss[i]:.4f}", f"{each.off_plane[i]:.2f}", f"{np.linalg.norm(each.places[i]):.2f}")
             for each in shown.values() for i, order in enumerate(each.orders)]
-    held = "; ".join(f"{_title(p, kind)} {100 * each.share:.0f} %" for kind, each in shown.items()) or "nothing was run"
+    held = "; ".join(f"{_title(p, kind)} {100 * each.share:.0f} %" for kind, each in shown.items())
     return Table(f"The four networks of each map (initialisation {p.planned[0]})",
                  ("network", "its loss, nats (± standard error)", "loss where the map shows it", "distance off the plane",
                   "distance on the map from the four's mean"), rows,
@@ -91,7 +93,7 @@ def pair_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = [(f"{p.orders[i]} and {p.orders[j]}",
              *(text for kind, each in shown.items()
                for text in (f"{each.distances[i, j]:.2f} ({each.shown_distances[i, j]:.2f})", f"{barriers[kind][n]:.2f}")))
-            for n, (i, j) in enumerate(combinations(range(4), 2))]
+            for n, (i, j) in enumerate(combinations(range(4), 2)) if shown]
     header = (text for kind in shown for text in (f"{_title(p, kind)}: distance (on the map)",
                                                   f"{_title(p, kind)}: barrier, points"))
     return Table(f"Pairs of networks (initialisation {p.planned[0]}): true distance between all weights, distance on the map of"
@@ -133,7 +135,7 @@ def _errors(shown: Mapping[Kind, Map]) -> str:
 
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
     absent = [_title(p, kind) for kind in KINDS if kind not in measured(p, results)[1]]
-    said = [f"Not run for want of data: {listed(absent)}."] if absent else []
+    said = [f"Not run: {listed(absent)}."] if absent else []
     if not absent and p.planned[0] not in measured(p, results)[0].seeds:
         said.append(f"Not run: initialisation {p.planned[0]}, the one that is drawn.")
     said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
@@ -154,13 +156,12 @@ def _marks(scale: LogNorm, digits: tuple[float, ...] = (1, 2, 5)) -> list[float]
 
 def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.15, 0.3, 0.8, 0.62))
+    axes = canvas.add_axes((0.15, 0.13, 0.8, 0.76))
     step = of.x[1] - of.x[0]
     extent = (of.x[0] - step / 2, of.x[-1] + step / 2, of.y[0] - step / 2, of.y[-1] + step / 2)
     loss = np.ma.masked_invalid(of.loss).clip(FLOOR)
-    image = axes.imshow(loss, origin="lower", extent=extent, cmap=COLOURS, norm=scale, interpolation="nearest")
-    marks = _marks(scale, (1, 2, 5) if scale.vmax > 100 * scale.vmin else (1, 1.5, 2, 3, 5, 7))
-    axes.contour(of.x, of.y, np.log(loss), np.log(marks), colors="white", linewidths=0.7,
+    axes.imshow(loss, origin="lower", extent=extent, cmap=COLOURS, norm=scale, interpolation="nearest")
+    axes.contour(of.x, of.y, np.log(loss), np.log(_levels(scale)), colors="white", linewidths=0.7,
                  linestyles="solid", alpha=0.8)
     if len(of.orders) == 3:
         axes.plot(*of.places[[0, 1, 2, 0]].T, color="white", linewidth=1, linestyle=(0, (3, 2)))
@@ -171,11 +172,26 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     axes.grid(visible=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
-    bar = canvas.colorbar(image, cax=canvas.add_axes((0.15, 0.1, 0.8, 0.035)), orientation="horizontal")
-    bar.set_ticks(marks, labels=[f"{mark:g}" for mark in marks], fontsize=8)
+    return canvas
+
+
+def _levels(scale: LogNorm) -> list[float]:
+    """The marks of the colour bar, at which the maps have their contour lines."""
+    return _marks(scale, (1, 2, 5) if scale.vmax > 100 * scale.vmin else (1, 1.5, 2, 3, 5, 7))
+
+
+def _bar(style: Style, scale: LogNorm) -> Canvas:
+    """The colour bar that all maps share."""
+    canvas = Canvas(figsize=(5.4, 0.6))
+    bar = canvas.colorbar(ScalarMappable(scale, COLOURS), cax=canvas.add_axes((0.03, 0.7, 0.94, 0.25)), orientation="horizontal")
+    bar.set_ticks(_levels(scale), labels=[f"{mark:g}" for mark in _levels(scale)], fontsize=8)
     bar.ax.minorticks_off()
     bar.set_label("training loss (nats)")
     return canvas
+
+
+def _bar_alt(scale: LogNorm) -> str:
+    return f"Colour bar of the maps: training loss from {scale.vmin:.3g} (dark) to {scale.vmax:.3g} nats (bright)."
 
 
 def _mark_networks(axes: Axes, of: Map) -> None:
