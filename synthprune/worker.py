@@ -103,8 +103,6 @@ def arrive(place: Place, dask_worker: Worker) -> dict[str, Any]:
     """Told to every worker before it computes: what it is, and which of the run's folders it sees."""
     if isinstance(dask_worker.name, int):  # a process of the client's: Ctrl-C in its terminal is for the client alone
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if _work.task and not _wanted(_work.task, dask_worker):  # of a client that was killed
-        interrupted.set()
     shared = place.mark.exists() and all(shelf.is_dir() for shelf in place.shelves)
     sees = all(stat(path) == rest for path, *rest in place.files.values())
     _runs[place.run] = _Known(place, shared, place.data if sees else None)
@@ -205,17 +203,19 @@ class Beat:
     checkpoint: tuple[int, Arrays] | None
 
 
-def beat(run: str, known: Mapping[str, int], stop: bool) -> Beat | None:
+def beat(run: str, known: Mapping[str, int], stop: bool, dask_worker: Worker) -> Beat | None:
     """What this worker is at for `run`. `known`: the tasks wanted, and of which steps the client has checkpoints.
 
-    A task that is not wanted any more, or any if `stop`, is told to end.
+    A task that is not wanted any more, or any of the run if `stop`, is told to end; so is that of a client that was killed.
     """
-    if _work.run != run or not _work.task:
-        return None
-    if stop or _work.task not in known:
+    task, ours = _work.task, _work.run == run
+    if task and (not _wanted(task, dask_worker) or (ours and (stop or task not in known))):
         interrupted.set()
-    task, saved = _work.task, getattr(_work.store, "checkpoint", None)
-    seconds = 0.0
+        if _work.task != task:  # it has just ended by itself, and this would be for the next
+            interrupted.clear()
+    if not task or not ours:
+        return None
+    saved, seconds = getattr(_work.store, "checkpoint", None), 0.0
     with contextlib.suppress(OSError, AttributeError):  # another system, or the thread has just ended
         seconds = round(time.clock_gettime(time.pthread_getcpuclockid(_work.thread)), 1)
     return Beat(task, seconds, saved if saved and saved[0] > known.get(task, 0) else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,12 +13,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sweep import digests, requests, trained
 
-from synthprune import specs
+from synthprune import specs, worker
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.solve import solve
 from synthprune.store import Store
@@ -27,13 +29,19 @@ WANTED = requests()
 ALL = specs.closure(list(WANTED.values()))
 NOT_SHARED = Path("/proc/self/cwd/store")
 """A path that is another folder for every process."""
+CLOCK = """
+import os, time
+real, jump = time.time, os.path.join(os.environ["SYNTHPRUNE_TROUBLE"], "clock")
+time.time = lambda: real() + 7200 * os.path.exists(jump)
+"""
+"""A module `sitecustomize`, by which every process's clock is two hours ahead while there is a file `clock`."""
 CLIENT = """
 import sys
 import standin
 from sweep import *
 from synthprune import cluster
 from synthprune.problems import Problem
-cluster.BEAT_SECONDS, cluster.NO_WORKER_SECONDS, cluster.STALL_SECONDS, cluster.CONNECT_SECONDS = 0.3, int(sys.argv[2]), 3, 3
+cluster.BEAT_SECONDS, cluster.NO_WORKER_SECONDS, cluster.STALL_SECONDS, cluster.CONNECT_SECONDS = 0.3, *map(int, sys.argv[2:]), 3
 done = []
 try:
     solve(requests(), Store(Path(sys.argv[1])), report=lambda n, of, line: print(n, of, line, flush=True))
@@ -50,6 +58,8 @@ class Cluster:
 
     folder: Path
     standin: bool = True
+    host: str = "127.0.0.1"
+    env: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -60,37 +70,40 @@ class Cluster:
     def file(self) -> Path:
         return self.folder / "scheduler.json"
 
-    def _start(self, name: str, *words: str) -> subprocess.Popen:
+    def _env(self, home: Path) -> dict[str, str]:
+        path = map(str, (self.folder / "modules", HERE.parent, HERE))
+        return os.environ | {"SYNTHPRUNE_HOME": str(home), "SYNTHPRUNE_TROUBLE": str(self.trouble), "OMP_NUM_THREADS": "1",
+                             "PYTHONPATH": os.pathsep.join(path)} | self.env
+
+    def _start(self, name: str, *words: str, within: tuple[str, ...] = ()) -> subprocess.Popen:
         """Of another user on another machine, as far as folders go."""
         own = self.folder / name
         own.mkdir()
-        env = os.environ | {"SYNTHPRUNE_HOME": str(own / "home"), "HOME": str(own), "TMPDIR": str(own),
-                            "SYNTHPRUNE_TROUBLE": str(self.trouble), "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, HERE))),
-                            "OMP_NUM_THREADS": "1"}
+        env = self._env(own / "home") | {"HOME": str(own), "TMPDIR": str(own)}
         with (own / "log").open("w") as log:
-            process = subprocess.Popen([sys.executable, "-m", "distributed.cli." + words[0], *words[1:]], cwd=own, env=env,
-                                       stdout=log, stderr=log)
+            process = subprocess.Popen([*within, sys.executable, "-m", "distributed.cli." + words[0], *words[1:]], cwd=own,
+                                       env=env, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 
-    def scheduler(self) -> subprocess.Popen:
-        process = self._start(f"scheduler{len(self.processes)}", "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-                              "--scheduler-file", str(self.file), "--no-dashboard", "--no-show")
+    def scheduler(self, *words: str) -> subprocess.Popen:
+        process = self._start(f"scheduler{len(self.processes)}", "dask_scheduler", "--host", self.host, "--port", "0",
+                              "--scheduler-file", str(self.file), "--no-dashboard", "--no-show", *words)
         _until(self.file.exists)
         return process
 
-    def worker(self, *, nanny: bool = True) -> subprocess.Popen:
+    def worker(self, *, nanny: bool = True, host: str = "", within: tuple[str, ...] = ()) -> subprocess.Popen:
         preload = ("--preload", str(HERE / "standin.py")) if self.standin else ()
         return self._start(f"worker{len(self.processes)}", "dask_worker", "--scheduler-file", str(self.file), "--nthreads", "1",
-                           "--host", "127.0.0.1", "--no-dashboard", *preload, *(() if nanny else ("--no-nanny",)))
+                           "--host", host or self.host, "--no-dashboard", *preload, *(() if nanny else ("--no-nanny",)),
+                           within=within)
 
-    def client(self, folder: Path, root: Path | None = None, patience: int = 60) -> subprocess.Popen:
+    def client(self, folder: Path, root: Path | None = None, patience: int = 60, stall: int = 3) -> subprocess.Popen:
         """A client at work for WANTED in `folder`, whose store no worker sees, or that at `root`, which all see."""
         folder.mkdir(exist_ok=True)
-        env = os.environ | {"SYNTHPRUNE_SCHEDULER": str(self.file), "SYNTHPRUNE_HOME": str(self.folder / "home"),
-                            "SYNTHPRUNE_TROUBLE": str(self.trouble), "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, HERE)))}
-        return subprocess.Popen([sys.executable, "-c", CLIENT, root or NOT_SHARED, str(patience)], env=env, text=True, cwd=folder,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        env = {"SYNTHPRUNE_SCHEDULER": str(self.file)} | self._env(self.folder / "home")
+        return subprocess.Popen([sys.executable, "-c", CLIENT, root or NOT_SHARED, str(patience), str(stall)], env=env, text=True,
+                                cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def ends(self, client: subprocess.Popen) -> tuple[int, str]:
         """The exit status and what was said on stderr, in lines."""
@@ -233,6 +246,130 @@ def test_a_full_disk_ends_the_run(place: Cluster, quiet: dict[str, str], tmp_pat
     assert whole(tmp_path) == quiet
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_store_that_vanishes_is_not_made_again(place: Cluster, quiet: dict[str, str], tmp_path: Path, shared: bool) -> None:
+    steps, store, away = broken(place, trained(0, 0), "slow"), tmp_path / "store", tmp_path / "away"
+    client = place.client(tmp_path, store if shared else None)
+    _until(steps.read_text)
+    store.rename(away)
+    status, said = place.ends(client)
+    assert status == 1 and "is gone" in said and "the same command goes on" in said and len(said.splitlines()) == 1
+    assert not store.exists()
+    away.rename(store)
+    steps.unlink()
+    assert place.ends(place.client(tmp_path, store if shared else None)) == (0, "")
+    assert whole(tmp_path) == quiet
+
+
+def test_clients_on_one_cluster_and_on_one_store(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
+    """Of three clients one is killed; the two others are not kept waiting by what it asked for."""
+    steps = broken(place, trained(0, 0), "slow")
+    lost = place.client(tmp_path / "lost")
+    _until(steps.read_text)
+    lost.kill()
+    place.ends(lost)
+    steps.unlink()
+    clients = [place.client(tmp_path / name) for name in ("one", "one", "two")]
+    assert [place.ends(client) for client in clients] == [(0, "")] * 3
+    assert whole(tmp_path / "one") == whole(tmp_path / "two") == quiet
+
+
+def test_data_sets_of_two_clients_come_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is broken off; what the other sends, in pieces that come between, is whole."""
+    (tmp_path / "sent").write_bytes(bytes(range(9)))
+    here, wanted = SimpleNamespace(local_directory=tmp_path), worker.digest({"set": tmp_path / "sent"})
+    for run in ("a", "b"):
+        at = worker.Place(run, tmp_path, (), tmp_path, tmp_path, {"set": (tmp_path / "sent", 9, 0)})
+        monkeypatch.setitem(worker._runs, run, worker._Known(at, shared=False, data=None))
+    for run, start in (("a", 0), ("b", 0), ("a", 3), ("b", 3), ("b", 3), ("b", 6)):
+        assert not worker.settle(run, wanted, here)
+        worker.receive(run, "set", start, bytes(range(start, start + 3)), here)
+    assert not worker.settle("a", wanted, here)
+    assert worker.settle("b", wanted, here) and worker.settle("a", wanted, here)
+    assert (worker._runs["a"].data / "set").read_bytes() == bytes(range(9))
+
+
+def test_a_clock_that_jumps(quiet: dict[str, str], tmp_path: Path) -> None:
+    place = Cluster(tmp_path)
+    place.trouble.mkdir()
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "sitecustomize.py").write_text(CLOCK)
+    steps = broken(place, trained(0, 0), "slow")
+    place.scheduler()
+    place.worker()
+    client = place.client(tmp_path / "client", stall=60)
+    for jump in (place.trouble.joinpath("clock").touch, place.trouble.joinpath("clock").unlink):
+        before = len(steps.read_text().split())
+        _until(lambda before=before: len(steps.read_text().split()) > before + 5)
+        jump()
+    assert place.ends(client) == (0, "")
+    assert steps.read_text().split() == [str(step) for step in range(50)]
+    assert whole(tmp_path / "client") == quiet
+    place.end()
+
+
+@pytest.fixture
+def far() -> Iterator[tuple[str, str]]:
+    """A machine of its own, as far as the network goes: its namespace and link, of one name, and the start of both addresses."""
+    name, net = f"sp{os.getpid()}", f"10.213.{os.getpid() % 250}"
+    made = (f"netns add {name}", f"link add {name} type veth peer name far netns {name}", f"addr add {net}.1/30 dev {name}",
+            f"link set {name} up", f"-n {name} addr add {net}.2/30 dev far", f"-n {name} link set far up",
+            f"-n {name} link set lo up")
+    try:
+        for words in made:
+            subprocess.run(["ip", *words.split()], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs network namespaces: Linux's ip, and the rights of root")
+    yield name, net
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+PARTITION_SECONDS = 10
+
+
+@pytest.mark.parametrize("stall", [3, 60])
+def test_a_partition(quiet: dict[str, str], tmp_path: Path, far: tuple[str, str], stall: int) -> None:
+    """Where it is longer than a stall may be, the entry is computed elsewhere; else it is waited for."""
+    name, net = far
+    place = Cluster(tmp_path, host=f"{net}.1")
+    place.trouble.mkdir()
+    place.scheduler()
+    steps = broken(place, trained(0, 0), "slow")
+    place.worker(host=f"{net}.2", within=("ip", "netns", "exec", name))
+    client = place.client(tmp_path / "client", stall=stall)
+    _until(steps.read_text)
+    place.worker()
+    subprocess.run(["ip", "link", "set", name, "down"], check=True)
+    time.sleep(PARTITION_SECONDS)
+    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    status, said = place.ends(client)
+    assert status == 0 and ("did not move" in said and "tried again" in said if stall == 3 else not said)
+    assert whole(tmp_path / "client") == quiet
+    place.end()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")
+def test_a_scheduler_that_asks_for_certificates(quiet: dict[str, str], tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=synthprune",
+                    "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    told = {"CA_FILE": certificate} | {f"{role}__{what}": file for role in ("SCHEDULER", "WORKER", "CLIENT")
+                                       for what, file in (("CERT", certificate), ("KEY", key))}
+    place = Cluster(tmp_path, env={f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(file) for name, file in told.items()})
+    place.trouble.mkdir()
+    place.scheduler("--protocol", "tls")
+    place.worker()
+    address = json.loads(place.file.read_text())["address"]
+    assert address.startswith("tls://")
+    place.env["SYNTHPRUNE_SCHEDULER"] = address
+    assert place.ends(place.client(tmp_path / "client")) == (0, "")
+    assert whole(tmp_path / "client") == quiet
+    place.env = {"SYNTHPRUNE_SCHEDULER": address}
+    status, said = place.ends(place.client(tmp_path / "stranger"))
+    assert status == 1 and f"no Dask scheduler answers at {address}" in said and len(said.splitlines()) == 1
+    place.end()
+
+
 def test_nonsense_is_no_address(tmp_path: Path) -> None:
     env = os.environ | {"SYNTHPRUNE_SCHEDULER": "nonsense", "SYNTHPRUNE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", "from synthprune.cli import main; main()", "run", "01_introduction"], env=env,
@@ -245,10 +382,10 @@ def test_scheduler_and_workers_that_die(quiet: dict[str, str], tmp_path: Path) -
     place = Cluster(tmp_path)
     place.trouble.mkdir()
     scheduler, steps = place.scheduler(), broken(place, trained(0, 0), "slow")
-    worker = place.worker(nanny=False)
+    first = place.worker(nanny=False)
     client = place.client(tmp_path / "client", patience=10)
     _until(steps.read_text)
-    worker.kill()
+    first.kill()
     status, said = place.ends(client)
     assert status == 1 and "no worker has been at" in said.splitlines()[-1] and "the same command goes on" in said
     place.worker(nanny=False)
