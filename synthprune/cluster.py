@@ -32,6 +32,8 @@ from synthprune.store import Busy, Store, StoreProblem
 from synthprune.worker import Beat, Place, versions
 
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 10
+"""For a worker to answer a question; it does so beside what it computes."""
 BEAT_SECONDS = 5.0
 """Between two rounds of asking the workers for a sign of life."""
 NO_WORKER_SECONDS = 120.0
@@ -325,7 +327,7 @@ class _Crew:
         """By its nanny; where it has none, or that is out of reach too, the worker is left aside for good."""
         found = {}
         with contextlib.suppress(ValueError):
-            found = self._client.restart_workers([address], timeout=CONNECT_SECONDS, raise_for_error=False)
+            found = self._client.restart_workers([address], timeout=ANSWER_SECONDS, raise_for_error=False)
         if found.get(address) != "OK":
             self._client.retire_workers([address], remove=True, close_workers=True)
 
@@ -334,7 +336,7 @@ class _Crew:
         async def one(address: str) -> dict[str, Any]:
             with contextlib.suppress(OSError, TimeoutError):
                 asked = self._client.run(function, *args, workers=[address], on_error="return")
-                return await asyncio.wait_for(asked, CONNECT_SECONDS)
+                return await asyncio.wait_for(asked, ANSWER_SECONDS)
             return {}
 
         async def all_of_them() -> list[dict[str, Any]]:
