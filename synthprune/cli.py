@@ -371,7 +371,7 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
                   seed: Annotated[int, typer.Option(help="What draws them.")] = 0,
                   budget: Annotated[float, typer.Option(help="Minutes of one core that they may take.")] = math.inf,
                   tolerance: Annotated[float, typer.Option(help="Difference allowed on another processor.")] = 0.05,
-                  workers: Workers = None) -> None:
+                  workers: Workers = None, scheduler: Scheduler = None) -> None:
     """Compute stored results again: a chapter's, from stored parents; or with -n random ones that ship, with all they need."""
     from synthprune.chapter import open_store
     from synthprune.shipping import Checked, draw, recheck

@@ -62,7 +62,8 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
 
             on_cluster(todo, store, address, count, report)
         else:
-            _in_process(todo, store, report)
+            with store.marked():
+                _in_process(todo, store, report)
 
 
 @contextlib.contextmanager

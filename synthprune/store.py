@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -73,6 +74,7 @@ class Store:
         self.shelves = tuple(shelves)
         self._shelved: dict[str, Shelf] | None = None
         self._behind: dict[str, tuple[str, Metrics]] = {}
+        self.mark: Path | None = None
 
     def path(self, entry: Entry) -> Path:
         return self.root / entry.kind / entry.key
@@ -176,8 +178,26 @@ class Store:
         return found
 
     @contextlib.contextmanager
+    def marked(self) -> Iterator[Path]:
+        """While a run lasts, a file in the store: who sees it shares the store, and where it is gone, so is the store."""
+        mark = self.root / "tmp" / f"{os.getpid()}-{secrets.token_hex(6)}.run"
+        with self.writing():
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        self.mark = mark
+        try:
+            yield mark
+        finally:
+            self.mark = None
+            with contextlib.suppress(OSError):
+                mark.unlink()
+
+    @contextlib.contextmanager
     def writing(self, part: Path | None = None) -> Iterator[None]:
         """Turn what a disk can say into a line for people, and leave no `part` (file or folder) behind."""
+        if self.mark and not self.mark.exists():  # to make the folder again would hide what is in it
+            raise StoreProblem(f"the store {self.root} is gone: bring its folder or its disk back; what was finished is in it,"
+                               " and the same command goes on from there")
         try:
             yield
         except OSError as error:
