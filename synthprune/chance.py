@@ -95,13 +95,13 @@ def _best_order(evaluation: specs.Evaluation, store: Store) -> tuple[list[tuple[
     import torch
     from scipy.optimize import linear_sum_assignment
 
-    from synthprune.compute import _network
+    from synthprune.compute import network_of
     from synthprune.models import network_with
     from synthprune.training import Resident
 
     split = _split(evaluation.dataset)
     state = {name: torch.from_numpy(array) for name, array in store.get(evaluation.of).arrays.items()}
-    network, data = network_with(_network(evaluation.subnetwork), state), Resident.of(
+    network, data = network_with(network_of(evaluation.subnetwork), state), Resident.of(
         split.test_images, split.test_labels, split.facts)
     with torch.no_grad():
         answers = torch.cat([network(data.batch(slice(begin, begin + 500))).argmax(1) for begin in range(0, len(data), 500)])
@@ -126,6 +126,6 @@ def _is_here(name: str) -> bool:
 
 
 def _split(dataset: specs.Dataset) -> Split:
-    from synthprune.compute import _split
+    from synthprune.compute import split_of
 
-    return _split(dataset)
+    return split_of(dataset)

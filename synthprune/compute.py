@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 import synthprune
-from synthprune import fitness, own, specs
+from synthprune import own, specs
 from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
 from synthprune.analysis.hessian import BIN_EDGES, hessian_diagonal, histogram, leading_eigenvalue, summary, trace
@@ -25,16 +26,17 @@ from synthprune.analysis.landscape import Mixtures, plane_through
 from synthprune.condense import Progress as Condensing
 from synthprune.condense import gradient_matching
 from synthprune.criteria import prune_at_initialisation
-from synthprune.data.datasets import Split, facts, load
+from synthprune.data.datasets import Split, load
 from synthprune.data.images import fingerprint
 from synthprune.data.synthetic import SyntheticSet, noise, published, random_real, shuffled_labels
 from synthprune.distill import Look, distribution_matching
 from synthprune.engine import used
-from synthprune.machine import EnergyMeter, cpu, device, interrupted, peak_memory, revision
-from synthprune.models import Masks, State, build, first_state, network_with, prunable
-from synthprune.plan import compiles
+from synthprune.machine import EnergyMeter, computing_seconds, cpu, device, interrupted, peak_memory, revision
+from synthprune.models import Masks, State, first_state, network_with, prunable
+from synthprune.plan import compiles, learn
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks, collapsed, dense_masks, random_like, rewound, severed, sparsity
+from synthprune.rates import built, shape_of
 from synthprune.search import one_round
 from synthprune.seeds import generator
 from synthprune.specs import Entry, describe, origin
@@ -43,70 +45,12 @@ from synthprune.tracing import training_flops
 from synthprune.training import Progress, Recipe, Resident, evaluate, train
 
 CHECKPOINT_SECONDS = 300.0
+TELL_SECONDS = 5.0
+"""Between two words on how far an entry is."""
 PLANE_CHUNK = 25
 """Points of a plane between two looks at the clock."""
 PLANE_VALUES = ("loss", "loss_deviation", "error", "error_deviation")
 TRACE_PROBES = 10
-
-
-def lacking(dataset: specs.Dataset, data: specs.PruningData) -> str:
-    """Which of these data are not on this machine, and how to get them; empty where they can be trained on."""
-    data = origin(data)
-    try:
-        _split(dataset)
-        if isinstance(data, specs.Published | specs.Awaited):
-            published(data.name, dataset.name, dataset.whitened, dataset.pixels)
-    except Problem as problem:
-        return str(problem)
-    return ""
-
-
-def require_networks(entries: Iterable[Entry]) -> None:
-    """Raises Problem where a network cannot be built for its images, or a criterion scores it: before hours, not after.
-
-    Files of the user's own are kept from then on, under their names.
-    """
-    entries = list(entries)
-    for subnetwork in {(e.subnetwork.architecture, e.dataset): e.subnetwork for e in entries
-                       if isinstance(e, specs.Trained)}.values():
-        if own.is_own(subnetwork.architecture.name):
-            _require_own(subnetwork.architecture, subnetwork.dataset)
-        _network(subnetwork)
-    for entry in {(e.architecture, e.dataset, e.search.criterion): e for e in entries if isinstance(e, specs.Subnetwork)
-                  and isinstance(e.search, specs.AtInitialisation) and own.is_own(e.search.criterion)}.values():
-        _pruned_at_initialisation(entry)
-    for entry in entries:
-        own.keep(own.sources(specs.own_names(entry)))
-
-
-@functools.cache
-def _require_own(architecture: specs.Architecture, dataset: specs.Dataset) -> None:
-    shape, name = _shape(architecture, dataset), architecture.name
-    try:
-        fitness.check(lambda: build(**shape), (shape["channels"], shape["pixels"], shape["pixels"]), shape["classes"])
-    except Problem as problem:
-        raise Problem(str(problem) if name in str(problem) else f"{own.words(name)}: {problem}") from None
-
-
-def unable(entry: Entry) -> str:
-    """Why `entry` cannot be measured of a network of your own, and at which layer; empty where it can be.
-
-    Raises Problem where such a network cannot even be trained.
-    """
-    if isinstance(entry, specs.Made | specs.Subnetwork) or not own.is_own(entry.subnetwork.architecture.name):
-        return ""
-    _require_own(entry.subnetwork.architecture, entry.dataset)
-    asks = isinstance(entry, specs.Diagonal) or (isinstance(entry, specs.Path) and entry.aligned)
-    return _unable(entry.kind, entry.subnetwork.architecture, entry.dataset) if asks else ""
-
-
-@functools.cache
-def _unable(kind: str, architecture: specs.Architecture, dataset: specs.Dataset) -> str:
-    shape, name = _shape(architecture, dataset), architecture.name
-    image, network = (shape["channels"], shape["pixels"], shape["pixels"]), build(**shape)
-    reason = (fitness.cannot_align(network, image) if kind == "path"
-              else fitness.cannot_differentiate(network, image, shape["classes"]))
-    return f"{own.words(name)}: {reason}" if reason else ""
 
 
 def compute(entry: Entry, store: Store, *, alone: bool, look: Look | None = None) -> None:
@@ -118,11 +62,13 @@ def compute(entry: Entry, store: Store, *, alone: bool, look: Look | None = None
     with store.lock(entry):
         if store.holds(entry):
             return
-        begun = time.perf_counter()
+        begun, resumed, counted = time.perf_counter(), store.checkpoint_of(entry.key), computing_seconds()
         with EnergyMeter() as meter:
             arrays, metrics = _made(entry, store, look)
         energy = {"joules": meter.joules if alone else None, "energy_counters": meter.counters}
         store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun) | energy)
+    if resumed is None:
+        learn(entry, computing_seconds() - counted)
 
 
 def _made(entry: Entry, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
@@ -161,7 +107,7 @@ def recheck(entry: Entry, store: Store) -> str:
 
 
 def _distilled(entry: specs.Distilled, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
-    made = distribution_matching(_split(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, lr=entry.lr,
+    made = distribution_matching(split_of(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, lr=entry.lr,
                                  real_batch=entry.real_batch, width=entry.width, seed=entry.seed, device=device(),
                                  look=look)
     return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
@@ -173,27 +119,37 @@ def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -
         saved[0], *_part(saved[1], "images/").values(), *_part(saved[1], "pixel_momentum/").values(),
         _part(saved[1], "state/"), _part(saved[1], "momentum/"))
 
-    def keep(progress: Condensing) -> None:
-        _save_checkpoint(entry, store, progress.step, {
-            "images": {"all": progress.images}, "pixel_momentum": {"all": progress.pixel_momentum},
-            "state": progress.state, "momentum": progress.momentum})
+    progress = _Progress(entry, store, entry.steps, "steps")
+
+    def keep(now: Condensing) -> None:
+        progress(now.step, now.step, images={"all": now.images}, pixel_momentum={"all": now.pixel_momentum}, state=now.state,
+                 momentum=now.momentum)
 
     made = gradient_matching(
-        _split(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, inner=entry.inner, lr=entry.lr,
+        split_of(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, inner=entry.inner, lr=entry.lr,
         real_batch=entry.real_batch, trained_images=entry.trained_images, width=entry.width, seed=entry.seed, device=device(),
-        compiled=compiles(entry), resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS, look=look)
+        compiled=compiles(entry), resume=resume, checkpoint=keep, every_seconds=min(TELL_SECONDS, CHECKPOINT_SECONDS), look=look)
     return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
 
 
-def _save_checkpoint(entry: Entry, store: Store, step: int, groups: dict[str, State]) -> None:
-    store.save_checkpoint(entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
-                                  for name, tensor in tensors.items()}, step)
-    _stop_if_asked()
+@dataclass
+class _Progress:
+    """Tells how far an entry is, and saves it every CHECKPOINT_SECONDS and where what runs shall stop: then it does."""
 
+    entry: Entry
+    store: Store
+    of: int
+    unit: str
+    saved: float = field(default_factory=time.monotonic)
 
-def _stop_if_asked() -> None:
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+    def __call__(self, done: int, step: int, **groups: State) -> None:
+        self.store.tell(self.entry, done, self.of, self.unit)
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS or interrupted.is_set():
+            self.store.save_checkpoint(self.entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
+                                                    for name, tensor in tensors.items()}, step)
+            self.saved = time.monotonic()
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
 
 def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
@@ -204,7 +160,7 @@ def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]
             below = _masks(entry.at(entry.level - 1), store)
             masks, kept = one_round(trained, below, entry.search.fraction, entry.search.rewind)
         case specs.AtInitialisation():
-            masks = _pruned_at_initialisation(entry)
+            masks = pruned_at_initialisation(entry)
         case specs.SameDensities():
             masks = random_like(_masks(entry.parents[0], store), entry.search.seed)
     arrays = {f"mask/{name}": mask.numpy() for name, mask in masks.items()}
@@ -213,11 +169,11 @@ def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]
                     "survivors": {name: int(mask.sum()) for name, mask in masks.items()}}
 
 
-def _pruned_at_initialisation(entry: specs.Subnetwork) -> Masks:
-    split, search, network = _split(entry.dataset), entry.search, _network(entry)
+def pruned_at_initialisation(entry: specs.Subnetwork) -> Masks:
+    split, search, network = split_of(entry.dataset), entry.search, network_of(entry)
     data = _resident(split.train_images, split.train_labels, split)
     index = torch.from_numpy(_drawn(split.train_labels, search.per_class, search.seed))
-    initial = first_state(entry.init_seed, **_shape(entry.architecture, entry.dataset))
+    initial = first_state(entry.init_seed, **shape_of(entry.architecture, entry.dataset))
     return prune_at_initialisation(network, initial, search.criterion, level=entry.level,
                                    fraction=search.fraction, images=data.batch(index), labels=data.labels[index],
                                    seed=search.seed)
@@ -234,14 +190,17 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
     resume = None if saved is None else Progress(saved[0], _part(saved[1], "state/"), _part(saved[1], "momentum/"),
                                                  _part(saved[1], "losses/")["all"])
 
-    def keep(progress: Progress) -> None:
-        _save_checkpoint(entry, store, progress.step, {
-            "state": progress.state, "momentum": progress.momentum, "losses": {"all": progress.losses}})
+    data = _training_data(entry, store)
+    progress = _Progress(entry, store, entry.stop_epoch or entry.recipe.epochs, "epochs")
+
+    def keep(now: Progress) -> None:
+        progress(now.step // -(-len(data) // entry.recipe.batch), now.step, state=now.state, momentum=now.momentum,
+                 losses={"all": now.losses})
 
     state, losses = train(
-        _network(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store),
-        _training_data(entry, store), Recipe(**dict(entry.recipe)), order_seed=entry.order_seed, first_epoch=entry.first_epoch,
-        stop_epoch=entry.stop_epoch, resume=resume, checkpoint=keep, every_seconds=CHECKPOINT_SECONDS,
+        network_of(entry.subnetwork), _start(entry.subnetwork, store), _masks(entry.subnetwork, store),
+        data, Recipe(**dict(entry.recipe)), order_seed=entry.order_seed, first_epoch=entry.first_epoch,
+        stop_epoch=entry.stop_epoch, resume=resume, checkpoint=keep, every_seconds=min(TELL_SECONDS, CHECKPOINT_SECONDS),
         compiled=compiles(entry))
     finite = bool(np.isfinite(losses).all())
     return {name: value.numpy() for name, value in state.items()}, {
@@ -249,19 +208,19 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
 
 
 def _evaluation(entry: specs.Evaluation, store: Store) -> tuple[Arrays, Metrics]:
-    trained, split = store.get(entry.of), _split(entry.dataset)
-    model = network_with(_network(entry.subnetwork), _tensors(trained.arrays), device())
+    trained, split = store.get(entry.of), split_of(entry.dataset)
+    model = network_with(network_of(entry.subnetwork), _tensors(trained.arrays), device())
     values = {}
     for part in ("train", "test"):
         images, labels = (getattr(split, f"{part}_{what}") for what in ("images", "labels"))
         loss, error = evaluate(model, _resident(images, labels, split))
         values |= {f"{part}_loss": np.array(loss), f"{part}_error": np.array(error)}
-    flops = training_flops(_network(entry.subnetwork), split.facts.channels, entry.dataset.pixels)
+    flops = training_flops(network_of(entry.subnetwork), split.facts.channels, entry.dataset.pixels)
     return values, _standing(entry, store, trained) | {"flops": flops}
 
 
 def _path(entry: specs.Path, store: Store) -> tuple[Arrays, Metrics]:
-    network, split = _network(entry.subnetwork), _split(entry.dataset)
+    network, split = network_of(entry.subnetwork), split_of(entry.dataset)
     first, second = (store.get(end) for end in entry.ends)
     masks, start, end = _masks(entry.subnetwork, store), _tensors(first.arrays), _tensors(second.arrays)
     standing = _standing(entry, store, first, second)
@@ -285,7 +244,7 @@ def _aligned(network: nn.Module, first: State, second: State, masks: Masks, stan
 
 def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
     trained = [store.get(model) for model in entry.models]
-    split, network, masks = _split(entry.dataset), _network(entry.subnetwork), _masks(entry.subnetwork, store)
+    split, network, masks = split_of(entry.dataset), network_of(entry.subnetwork), _masks(entry.subnetwork, store)
     states = [_tensors(result.arrays) for result in trained]
     if any(result.metrics["diverged"] for result in trained):
         return {}, _standing(entry, store, *trained)
@@ -297,14 +256,11 @@ def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
     mixtures = Mixtures(network, states, masks, _resident(split.train_images[first], split.train_labels[first], split),
                         compiled=compiles(entry))
     done, found = store.load_checkpoint(entry) or (0, {})
-    rows, saved = [found["rows"]] if done else [], time.monotonic()
+    rows, progress = [*found.values()], _Progress(entry, store, len(weights), "points")
     for begin in range(done, len(weights), PLANE_CHUNK):
         losses = mixtures.losses(weights[begin:begin + PLANE_CHUNK])
         rows.append(np.stack([getattr(losses, name) for name in PLANE_VALUES], 1))
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or interrupted.is_set():
-            store.save_checkpoint(entry, {"rows": np.concatenate(rows)}, begin + PLANE_CHUNK)
-            _stop_if_asked()
-            saved = time.monotonic()
+        progress(begin + PLANE_CHUNK, begin + PLANE_CHUNK, rows={"all": torch.from_numpy(np.concatenate(rows))})
     values = dict(zip(PLANE_VALUES, np.concatenate(rows).T, strict=True))
     parts = {"": slice(len(grid)), "at_projections/": slice(len(grid), -len(states)), "at_models/": slice(-len(states), None)}
     arrays = {part + name: value[rows] for part, rows in parts.items() for name, value in values.items()}
@@ -313,9 +269,9 @@ def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
 
 
 def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
-    trained, split = store.get(entry.of), _split(entry.dataset)
+    trained, split = store.get(entry.of), split_of(entry.dataset)
     data = _resident(split.train_images, split.train_labels, split)
-    known = _network(entry.subnetwork), _tensors(trained.arrays), _masks(entry.subnetwork, store)
+    known = network_of(entry.subnetwork), _tensors(trained.arrays), _masks(entry.subnetwork, store)
     rows: dict[str, list[Any]] = {}
     if trained.metrics["diverged"]:
         return {}, _standing(entry, store, trained)
@@ -336,8 +292,8 @@ def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
 
 def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagonal, store: Store, *trained: Result) -> Metrics:
     """Whether what was measured may enter a mean, and over how many images it was."""
-    masks, split = _masks(entry.subnetwork, store), _split(entry.dataset)
-    dead = collapsed(masks) if severed(_network(entry.subnetwork), masks, split.train_images.shape[1:]) else []
+    masks, split = _masks(entry.subnetwork, store), split_of(entry.dataset)
+    dead = collapsed(masks) if severed(network_of(entry.subnetwork), masks, split.train_images.shape[1:]) else []
     return {"collapsed": dead, "diverged": any(result.metrics["diverged"] for result in trained),
             "train_images": len(split.train_labels), "test_images": len(split.test_labels)}
 
@@ -350,31 +306,24 @@ COMPUTE: dict[type[Entry], Callable[..., tuple[Arrays, Metrics]]] = {
 # Parts that several kinds need.
 
 
-def _split(dataset: specs.Dataset) -> Split:
+def split_of(dataset: specs.Dataset) -> Split:
     return load(dataset.name, dataset.train_per_class, dataset.pixels, dataset.whitened, dataset.test_per_class)
 
 
-def _network(subnetwork: specs.Subnetwork) -> nn.Module:
-    return build(**_shape(subnetwork.architecture, subnetwork.dataset))
-
-
-def _shape(architecture: specs.Architecture, dataset: specs.Dataset) -> dict[str, Any]:
-    """What a network is built of."""
-    known = facts(dataset.name)
-    return {"name": architecture.name, "channels": known.channels, "pixels": dataset.pixels,
-            "classes": len(known.classes), "width": architecture.width, "norm": architecture.norm}
+def network_of(subnetwork: specs.Subnetwork) -> nn.Module:
+    return built(subnetwork.architecture, subnetwork.dataset)
 
 
 def _masks(subnetwork: specs.Subnetwork, store: Store) -> Masks:
     if subnetwork.level == 0:
-        network = _network(subnetwork)
+        network = network_of(subnetwork)
         return dense_masks(network.state_dict(), prunable(network))
     return _part(store.get(subnetwork).arrays, "mask/")
 
 
 def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
     """The state a subnetwork is trained from."""
-    initial = first_state(subnetwork.init_seed, **_shape(subnetwork.architecture, subnetwork.dataset))
+    initial = first_state(subnetwork.init_seed, **shape_of(subnetwork.architecture, subnetwork.dataset))
     if subnetwork.level == 0:
         return initial
     if subnetwork.rewind_point is not None:
@@ -384,7 +333,7 @@ def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
 
 
 def _training_data(entry: specs.Trained, store: Store) -> Resident:
-    split, data = _split(entry.dataset), origin(entry.data)
+    split, data = split_of(entry.dataset), origin(entry.data)
     images, labels = split.train_images, split.train_labels
     if not isinstance(data, specs.Real):
         images, labels = _synthetic(data, split, entry.dataset, store).decoded(entry.dataset.pixels)
@@ -430,6 +379,6 @@ def _provenance(entry: Entry, seconds: float) -> Metrics:
 
 @functools.lru_cache(maxsize=4)
 def _data_fingerprint(dataset: specs.Dataset) -> str:
-    split = _split(dataset)
+    split = split_of(dataset)
     return "+".join(fingerprint(*part) for part in ((split.train_images, split.train_labels),
                                                     (split.test_images, split.test_labels)))

@@ -9,11 +9,13 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthprune.home import sources
+from synthprune.problems import Problem
 
 POWERCAP = Path("/sys/class/powercap")
 interrupted = threading.Event()
@@ -26,7 +28,9 @@ def cores() -> int:
 
 
 def gpus() -> int:
-    """The CUDA devices torch sees."""
+    """The CUDA devices to compute on: all that torch sees (CUDA_VISIBLE_DEVICES), or what SYNTHPRUNE_DEVICE names."""
+    if chosen := os.environ.get("SYNTHPRUNE_DEVICE"):
+        return int(chosen.startswith("cuda"))
     import torch
 
     return torch.cuda.device_count()
@@ -37,6 +41,21 @@ def device() -> str:
     import torch
 
     return os.environ.get("SYNTHPRUNE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def require_device(name: str) -> None:
+    """Raises Problem where this machine has no device of this name."""
+    import torch
+
+    count = torch.cuda.device_count()
+    here = ["cpu", *["cuda"][:count], *(f"cuda:{n}" for n in range(count))]
+    if name not in here:
+        raise Problem(f"device '{name}': this machine has {', '.join(here)}")
+
+
+def computing_seconds() -> float:
+    """Seconds of this process's processor time, as others may compute here too; where a GPU computes, those of the clock."""
+    return time.perf_counter() if device().startswith("cuda") else time.process_time()
 
 
 def tell(line: str) -> None:

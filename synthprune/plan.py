@@ -6,19 +6,15 @@ import contextlib
 import functools
 import heapq
 import itertools
-import json
-import statistics
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable
 
-from synthprune import __version__, specs
+from synthprune import specs
 from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.data.facts import facts
-from synthprune.home import home, write_whole
 from synthprune.machine import tell
 from synthprune.own import is_own, words
+from synthprune.problems import Problem
+from synthprune.rates import Probe, built, known, rate, replace
 from synthprune.specs import Entry
 
 PROBABLE = {"imagenet10": {"train": 13_000, "test": 500}}
@@ -32,14 +28,26 @@ SORTING = 2e-8
 """Seconds for each weight and round to choose those that stay."""
 STARTING = 8
 """Wall seconds until workers have started and imported what they compute with."""
-TURN_SECONDS = 0.05
-"""How long each of the ten turns lasts, at least, by which a rate is measured."""
+PROOF_SECONDS = 300
+"""An entry that took less proves nothing about a rate: code is compiled in up to a minute of it."""
 
 
 def seconds(entry: Entry) -> float:
     """Core-seconds to compute `entry` alone on this machine, from its image visits and the measured rate of its network."""
     visits, _ = visited(entry)
     return _apart(entry) + (visits / rate(probe(entry)) if visits else 0)
+
+
+def learn(entry: Entry, spent: float) -> None:
+    """Replace the rate that `entry` was planned with by the one it showed, where it took less than half as long or more than
+    one and a half times. `spent`: core-seconds. Only what is counted exactly, and took PROOF_SECONDS, says anything."""
+    if spent < PROOF_SECONDS or not isinstance(entry, specs.Trained | specs.Evaluation | specs.Path | specs.Plane):
+        return
+    visits, of = visited(entry)[0], probe(entry)
+    believed = known(of)
+    if believed and abs(spent - _apart(entry) - visits / believed) > visits / believed / 2:
+        with contextlib.suppress(Problem):  # a rate that cannot be kept is no reason to fail
+            replace(of, visits / (spent - _apart(entry)))
 
 
 def _apart(entry: Entry) -> float:
@@ -90,7 +98,7 @@ def _cannot_compile(architecture: specs.Architecture, dataset: specs.Dataset) ->
     from synthprune.fitness import cannot_compile
 
     shape = facts(dataset.name).channels, dataset.pixels, dataset.pixels
-    reason = cannot_compile(_network(architecture, dataset), shape) if works() else ""
+    reason = cannot_compile(built(architecture, dataset), shape) if works() else ""
     if reason:
         tell(f"{words(architecture.name)} is computed eagerly: {reason}")
     return reason
@@ -187,7 +195,7 @@ def memory(entry: specs.Trained) -> int:
     count, real = training_images(entry), isinstance(specs.origin(entry.data), specs.Real)
     channels, pixels = facts(entry.dataset.name).channels, entry.dataset.pixels
     data = count * (channels * pixels**2 * (1 if real else 4) + 8)
-    return training_memory(_network(_architecture(entry), entry.dataset), channels, pixels, entry.recipe.batch, data).total
+    return training_memory(built(_architecture(entry), entry.dataset), channels, pixels, entry.recipe.batch, data).total
 
 
 def makespan(entries: Iterable[Entry], workers: int) -> float:
@@ -219,19 +227,11 @@ def _architecture(entry: Entry) -> specs.Architecture:
     return (entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork).architecture
 
 
-def _network(architecture: specs.Architecture, dataset: specs.Dataset):
-    from synthprune.models import build
-
-    known = facts(dataset.name)
-    return build(architecture.name, channels=known.channels, pixels=dataset.pixels, classes=len(known.classes),
-                 width=architecture.width, norm=architecture.norm)
-
-
 @functools.cache
 def _prunable(architecture: specs.Architecture, dataset: specs.Dataset) -> int:
     from synthprune.models import prunable
 
-    network = _network(architecture, dataset)
+    network = built(architecture, dataset)
     return sum(network.get_parameter(name).numel() for name in prunable(network))
 
 
@@ -240,28 +240,7 @@ def _flops_per_visit(architecture: specs.Architecture, dataset: specs.Dataset, t
     from synthprune.tracing import forward_flops, training_flops
 
     count = training_flops if trains else forward_flops
-    return count(_network(architecture, dataset), facts(dataset.name).channels, dataset.pixels)
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a rate depends on: a network, the shape of its data, and how it is run.
-
-    `images`: how many are trained on in an epoch, or evaluated, to measure it, in batches of `batch`.
-    """
-
-    architecture: specs.Architecture
-    dataset: str
-    pixels: int
-    images: int
-    batch: int
-    trains: bool
-    engine: str
-
-    def __str__(self) -> str:
-        a, does = self.architecture, "trained" if self.trains else "evaluated"
-        return (f"{a.name} of width {a.width} with {a.norm} norm, {does} on {self.images} images of {self.dataset} at"
-                f" {self.pixels} pixels in batches of {self.batch}, {self.engine}")
+    return count(built(architecture, dataset), facts(dataset.name).channels, dataset.pixels)
 
 
 def probe(entry: Entry) -> Probe:
@@ -272,105 +251,3 @@ def probe(entry: Entry) -> Probe:
     batch = entry.recipe.batch if trains else 500
     images = min(training_images(entry), 4 * batch) if trains else batch
     return Probe(_architecture(entry), entry.dataset.name, entry.dataset.pixels, images, batch, trains, used(compiles(entry)))
-
-
-@functools.cache
-def rate(of: Probe) -> float:
-    """Images per second on one core. Measured once, then kept for this processor and these versions.
-
-    One line on stderr says that something is being measured, except in a notebook, where it would be part of the page.
-    """
-    import torch
-
-    from synthprune.machine import cpu, device
-
-    file, on = home() / "rates.json", torch.cuda.get_device_name() if device().startswith("cuda") else cpu()
-    name = f"{on}, torch {torch.__version__}, synthprune {__version__}: {of}"
-    try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):  # none yet, or damaged: a rate is soon measured again
-        known = {}
-    if name not in known:
-        _announce()
-        known[name] = {"images_per_second": round(_measured(of), 1), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    return known[name]["images_per_second"]
-
-
-@functools.cache
-def _announce() -> None:
-    tell("measuring how fast this machine computes: about ten seconds, and up to a minute for each network that is compiled for"
-         " the first time; kept for the next time")
-
-
-Look = Callable[[float], None]
-"""Told now and then how many images have passed."""
-
-
-class _Enough(Exception):
-    """Enough was seen."""
-
-
-def _measured(of: Probe) -> float:
-    import torch
-
-    from synthprune.machine import device, keep_freed_memory
-
-    threads = torch.get_num_threads()
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    # Seconds of the processor, as others may have work for it too; a GPU's are those of the clock.
-    clock = time.perf_counter if device().startswith("cuda") else time.process_time
-    try:
-        return _timed(_work(of), of.images, clock)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _timed(work: Callable[[Look], None], warm: int, clock: Callable[[], float]) -> float:
-    """Images per second of `work`, which goes on until it is stopped: the median of ten turns, once `warm` images have passed.
-
-    A compiled step is several graphs (with images pasted in or without, of a whole batch or the last of an epoch), of which
-    some are met, and compiled, late; a mean would count that.
-    """
-    seen: list[tuple[float, float]] = []
-
-    def look(passed: float) -> None:
-        now = clock()
-        if passed >= warm and (not seen or now - seen[-1][1] >= TURN_SECONDS):
-            seen.append((passed, now))
-        if len(seen) > 10:
-            raise _Enough
-
-    with contextlib.suppress(_Enough):
-        work(look)
-    return statistics.median((b - a) / (now - then) for (a, then), (b, now) in itertools.pairwise(seen))
-
-
-def _work(of: Probe) -> Callable[[Look], None]:
-    """Trains, or evaluates, until it is stopped: on random images, as black ones may lead to numbers too small to be fast."""
-    import numpy as np
-
-    from synthprune.machine import device
-    from synthprune.models import initial_state, prunable, state_of
-    from synthprune.pruning import dense_masks
-    from synthprune.training import Evaluator, Recipe, Resident, train
-
-    known, compiled = facts(of.dataset), of.engine == "compiled"
-    images = np.random.default_rng(0).integers(0, 256, (of.images, known.channels, of.pixels, of.pixels), np.uint8)
-    data = Resident.of(images, np.arange(of.images) % len(known.classes), known, device())
-    network = _network(of.architecture, specs.Dataset(name=of.dataset, pixels=of.pixels))
-    state = state_of(network) if is_own(of.architecture.name) else initial_state(network, 0)
-
-    def trains(look: Look) -> None:
-        per_step = of.images / -(-of.images // of.batch)
-        train(network, state, dense_masks(state, prunable(network)), data, Recipe(epochs=10_000, batch=of.batch), order_seed=0,
-              checkpoint=lambda progress: look(progress.step * per_step), every_seconds=TURN_SECONDS, compiled=compiled)
-
-    def evaluates(look: Look) -> None:
-        evaluator = Evaluator(network, data, compiled=compiled, batch=of.batch)
-        for count in itertools.count(1):
-            evaluator.at(state)
-            look(count * of.images)
-
-    return trains if of.trains else evaluates

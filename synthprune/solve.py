@@ -50,7 +50,7 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
     """Compute `todo`, parents before children; what comes first is begun first. As `solve` otherwise."""
     if not todo:
         return
-    from synthprune.compute import require_networks
+    from synthprune.obstacles import require_networks
     from synthprune.plan import worthwhile_workers
 
     require_networks(todo)
@@ -109,7 +109,7 @@ def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
     todo = missing(requests, store)
     if not todo:
         return {}
-    from synthprune.compute import lacking, unable
+    from synthprune.obstacles import lacking, unable
 
     looked_up, reasons = functools.cache(lacking), {}
     for entry in todo:

@@ -11,26 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from synthprune.own import NAME
-from synthprune.values import Entry, Value
-
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Dataset(Value):
-    """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side.
-
-    `name`: that of a known one, or '<title>@<content>' of an imported one. `whitened`: in the space of its ZCA whitening,
-    where some published sets live. `test_per_class`: test images likewise.
-    """
-
-    later: ClassVar[frozenset[str]] = frozenset({"whitened", "test_per_class"})
-    name: Annotated[str, Field(pattern=r"^[\w.-]+(@[0-9a-f]{12})?$")]
-    pixels: Positive
-    train_per_class: Positive | None = None
-    whitened: bool = False
-    test_per_class: Positive | None = None
+from synthprune.sets import Awaited, Condensed, Coreset, Distilled, Made, Noise, PruningData, Published, Real, Shuffled, origin
+from synthprune.values import Dataset, Entry, Fraction, Natural, Positive, Value
 
 
 class Architecture(Value):
@@ -53,92 +35,6 @@ class Recipe(Value):
     decay: Fraction = 0.2
     augment: bool = True
     cutmix: Fraction = 0.5
-
-
-class Real(Value):
-    """The data set's own training images."""
-
-
-class Published(Value):
-    """An imported synthetic set, named '<title>@<content>'."""
-
-    name: Annotated[str, Field(pattern=r"^[\w.-]+@[0-9a-f]{12}$")]
-
-
-class Awaited(Value):
-    """A published set that is not on this machine yet, of known size: its trainings can be planned, not computed."""
-
-    name: str
-    ipc: Positive
-    factor: Positive
-
-
-class Coreset(Value):
-    """Random real images, `ipc` stored per class, decoded by `factor` as a synthetic set of equal size would be."""
-
-    ipc: Positive
-    factor: Positive
-    seed: Natural
-
-
-class Distilled(Entry):
-    """A synthetic set of our own making: distribution matching on `dataset`. Images (classes * ipc, c, h, h)."""
-
-    version: ClassVar[int] = 2
-    dataset: Dataset
-    ipc: Positive
-    factor: Positive
-    steps: Natural
-    lr: Annotated[float, Field(gt=0)] = 1.0
-    real_batch: Positive = 32
-    width: Positive = 16
-    seed: Natural = 0
-
-
-class Condensed(Entry):
-    """A synthetic set of our own making: gradient matching (IDC) on `dataset`. Images (classes * ipc, c, h, h).
-
-    Each of `steps` matches every class once and trains the network on `trained_images` real images; a fresh network is
-    drawn every `inner` steps. The pixels' rate falls from `lr` to 0.
-    """
-
-    dataset: Dataset
-    ipc: Positive
-    factor: Positive
-    steps: Natural
-    inner: Positive = 100
-    lr: Annotated[float, Field(gt=0)] = 0.04
-    real_batch: Positive = 64
-    trained_images: Natural = 1000
-    width: Positive = 16
-    seed: Natural = 0
-
-
-Made = Distilled | Condensed
-"""Sets that are made here."""
-
-
-class Noise(Value):
-    """Images without content, `ipc` stored per class: pixels drawn from the data set's mean and deviation per channel."""
-
-    ipc: Positive
-    factor: Positive
-    seed: Natural
-
-
-class Shuffled(Value):
-    """The images of `of` with their labels permuted: as many of each class, none that means anything."""
-
-    of: Real | Published | Awaited | Coreset | Distilled | Condensed
-    seed: Natural
-
-
-PruningData = Real | Published | Awaited | Coreset | Distilled | Condensed | Noise | Shuffled
-
-
-def origin(data: PruningData) -> PruningData:
-    """The data that a shuffled set shuffles; any other data themselves."""
-    return data.of if isinstance(data, Shuffled) else data
 
 
 class Start(Value):
@@ -241,7 +137,7 @@ class Subnetwork(Entry):
     @property
     def rewind_point(self) -> Trained | None:
         """The stored training that survivors return to, where that is not the initialisation."""
-        if not (self.level and self.search.epoch):
+        if not (isinstance(self.search, Search) and self.search.epoch):
             return None
         return Trained(subnetwork=self.at(0), data=self.search.data, recipe=self.search.recipe,
                        order_seed=self.search.seed, stop_epoch=self.search.epoch)
@@ -250,11 +146,14 @@ class Subnetwork(Entry):
     def parents(self) -> tuple[Entry, ...]:
         match self.search:
             case Search():
-                below = self.at(self.level - 1)
-                return (self.round, below) if self.level > 1 else (self.round,)
-            case SameDensities():
-                return (self.model_copy(update={"search": self.search.of}),)
+                return _those(self.round, self.at(self.level - 1) if self.level > 1 else None)
+            case SameDensities(of=of):
+                return (self.model_copy(update={"search": of}),)
         return ()
+
+
+def _those(*entries: Entry | None) -> tuple[Entry, ...]:
+    return tuple(entry for entry in entries if entry is not None)
 
 
 class Trained(Entry):
@@ -274,35 +173,46 @@ class Trained(Entry):
 
     @property
     def first_epoch(self) -> int:
-        return self.subnetwork.search.epoch if self.subnetwork.level else 0
+        return self.subnetwork.search.epoch if self.subnetwork.search else 0
 
     @property
     def parents(self) -> tuple[Entry, ...]:
         data = origin(self.data)
-        candidates = (self.subnetwork if self.subnetwork.level else None, self.subnetwork.rewind_point,
+        return _those(self.subnetwork if self.subnetwork.level else None, self.subnetwork.rewind_point,
                       data if isinstance(data, Entry) else None)
-        return tuple(entry for entry in candidates if entry is not None)
 
 
-class Evaluation(Entry):
+class Measured(Entry):
+    """What is measured of trainings of one subnetwork."""
+
+    @property
+    def trainings(self) -> tuple[Trained, ...]:
+        raise NotImplementedError
+
+    @property
+    def subnetwork(self) -> Subnetwork:
+        return self.trainings[0].subnetwork
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.subnetwork.dataset
+
+    @property
+    def parents(self) -> tuple[Entry, ...]:
+        return tuple(dict.fromkeys(self.trainings)) + _those(self.subnetwork if self.subnetwork.level else None)
+
+
+class Evaluation(Measured):
     """Loss and error of one training, on its data set's training and test images."""
 
     of: Trained
 
     @property
-    def subnetwork(self) -> Subnetwork:
-        return self.of.subnetwork
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.of.dataset
-
-    @property
-    def parents(self) -> tuple[Entry, ...]:
-        return _with_mask(self.of)
+    def trainings(self) -> tuple[Trained, ...]:
+        return (self.of,)
 
 
-class Path(Entry):
+class Path(Measured):
     """Loss and error on the straight line between two trainings of one subnetwork, at an odd number of points.
 
     `aligned`: the second training's hidden channels are first permuted to match the first's (Ainsworth et al. 2023).
@@ -323,19 +233,11 @@ class Path(Entry):
         return self
 
     @property
-    def subnetwork(self) -> Subnetwork:
-        return self.ends[0].subnetwork
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.subnetwork.dataset
-
-    @property
-    def parents(self) -> tuple[Entry, ...]:
-        return _with_mask(*self.ends)
+    def trainings(self) -> tuple[Trained, ...]:
+        return self.ends
 
 
-class Plane(Entry):
+class Plane(Measured):
     """Loss on a square grid of `side` x `side` points in the plane through trainings of one subnetwork (paper figure 5).
 
     Three trainings span it exactly; of four it is the least-squares plane. Loss is over the first `per_class` training
@@ -353,19 +255,11 @@ class Plane(Entry):
         return self
 
     @property
-    def subnetwork(self) -> Subnetwork:
-        return self.models[0].subnetwork
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.subnetwork.dataset
-
-    @property
-    def parents(self) -> tuple[Entry, ...]:
-        return _with_mask(*self.models)
+    def trainings(self) -> tuple[Trained, ...]:
+        return self.models
 
 
-class Diagonal(Entry):
+class Diagonal(Measured):
     """The exact Hessian diagonal of a training's loss, on each of `batches` batches of training images (section 4.2)."""
 
     of: Trained
@@ -374,22 +268,8 @@ class Diagonal(Entry):
     seed: Natural = 0
 
     @property
-    def subnetwork(self) -> Subnetwork:
-        return self.of.subnetwork
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.of.dataset
-
-    @property
-    def parents(self) -> tuple[Entry, ...]:
-        return _with_mask(self.of)
-
-
-def _with_mask(*trainings: Trained) -> tuple[Entry, ...]:
-    """The trainings, each once, and the mask they share, if it is one."""
-    subnetwork = trainings[0].subnetwork
-    return (*dict.fromkeys(trainings), *((subnetwork,) if subnetwork.level else ()))
+    def trainings(self) -> tuple[Trained, ...]:
+        return (self.of,)
 
 
 ENTRIES: tuple[type[Entry], ...] = (Distilled, Condensed, Subnetwork, Trained, Evaluation, Path, Plane, Diagonal)
@@ -405,33 +285,37 @@ def stale(kind: str, version: int) -> bool:
     return version < versions().get(kind, version + 1)
 
 
+def subnetwork_of(entry: Entry) -> Subnetwork | None:
+    """The subnetwork that an entry is, or is about; None for a synthetic set."""
+    if isinstance(entry, Subnetwork):
+        return entry
+    return entry.subnetwork if isinstance(entry, Trained | Measured) else None
+
+
 def own_names(entry: Entry) -> set[str]:
     """The functions of the user's own, if any, that an entry rests on, among the names of its network and its criterion."""
-    subnetwork = entry if isinstance(entry, Subnetwork) else getattr(entry, "subnetwork", None)
-    if subnetwork is None:
-        return set()
-    return {subnetwork.architecture.name, getattr(subnetwork.search, "criterion", "")}
+    subnetwork = subnetwork_of(entry)
+    return set() if subnetwork is None else {subnetwork.architecture.name, getattr(subnetwork.search, "criterion", "")}
 
 
 def describe(entry: Entry) -> str:
     """One line about an entry, for people."""
+    if isinstance(entry, Made):
+        how = " by gradient matching" if isinstance(entry, Condensed) else ""
+        return f"synthetic set{how}, {entry.ipc} per class from {entry.dataset.name}"
     match entry:
-        case Distilled():
-            return f"synthetic set, {entry.ipc} per class from {entry.dataset.name}"
-        case Condensed():
-            return f"synthetic set by gradient matching, {entry.ipc} per class from {entry.dataset.name}"
         case Subnetwork():
             return f"mask {_which(entry)}"
         case Trained():
             return f"training on {data_in_words(entry.data)}, {_which(entry.subnetwork)}, order {entry.order_seed}"
-        case Evaluation() | Path() | Plane() | Diagonal():
+        case Measured():
             return f"{entry.kind}, {_which(entry.subnetwork)}"
     return entry.kind
 
 
 def _which(subnetwork: Subnetwork) -> str:
     start = f"{subnetwork.architecture.name} on {subnetwork.dataset.name}, initialisation {subnetwork.init_seed}"
-    return f"{_method(subnetwork.search)}, level {subnetwork.level}, {start}" if subnetwork.level else f"dense, {start}"
+    return f"{_method(subnetwork.search)}, level {subnetwork.level}, {start}" if subnetwork.search else f"dense, {start}"
 
 
 def _method(search: Search | AtInitialisation | SameDensities) -> str:
@@ -440,8 +324,8 @@ def _method(search: Search | AtInitialisation | SameDensities) -> str:
             return f"{search.criterion} at initialisation"
         case SameDensities():
             return f"random with the densities of {_method(search.of)}"
-        case Search(start=Start()):
-            return f"{_method(search.model_copy(update={'start': None}))} on a {_method(search.start.search)} start"
+        case Search(start=Start(search=first)):
+            return f"{_method(search.model_copy(update={'start': None}))} on a {_method(first)} start"
     return "IMP" if isinstance(search.data, Real) else f"pruning on {data_in_words(search.data)}"
 
 
@@ -452,8 +336,8 @@ def method(search: Search | AtInitialisation | SameDensities) -> str:
             return search.criterion
         case SameDensities():
             return f"like {method(search.of)}"
-        case Search(start=Start()):
-            return f"{method(search.model_copy(update={'start': None}))} on a {method(search.start.search)} start"
+        case Search(start=Start(search=first)):
+            return f"{method(search.model_copy(update={'start': None}))} on a {method(first)} start"
     words = {Real: "imp", Coreset: "coreset", Noise: "noise", Shuffled: "shuffled"}
     return words.get(type(search.data), "synthetic")
 

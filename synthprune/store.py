@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from synthprune.home import home, write_whole
+from synthprune.listing import listing, unlisted
 from synthprune.problems import Problem
 from synthprune.specs import describe, stale
 from synthprune.values import Entry
@@ -150,7 +151,7 @@ class Store:
                 lock.acquire(blocking=False)
             except Timeout:
                 raise Busy(entry.key) from None
-        told = file.with_suffix(".json")
+        told = self._told(entry)
         try:
             with self.writing():
                 told.write_bytes(_json({"what": describe(entry), "since": time.time(),
@@ -161,8 +162,20 @@ class Store:
                 told.unlink()
             lock.release()
 
+    def _told(self, entry: Entry) -> Path:
+        return self.root / "locks" / f"{entry.key}.json"
+
+    def tell(self, entry: Entry, done: int, of: int, unit: str) -> None:
+        """Let `running` say how far an entry is whose lock is held in this folder; elsewhere nothing is said."""
+        told = self._told(entry)
+        part = told.with_suffix(".part")
+        with contextlib.suppress(OSError, ValueError):
+            part.write_bytes(_json(json.loads(told.read_bytes()) | {"done": done, "of": of, "unit": unit}))
+            part.replace(told)
+
     def running(self) -> dict[str, Metrics]:
-        """What any process is computing now, by key: {"what", "since" (seconds of the clock), "process"}."""
+        """What any process is computing now, by key: {"what", "since" (seconds of the clock), "process"}, and of what takes
+        longer how far it is: {"done", "of", "unit" ("epochs")}."""
         found = {}
         for told in sorted((self.root / "locks").glob("*.json")):
             lock = FileLock(told.with_suffix(".lock"))
@@ -227,11 +240,10 @@ class Store:
             return int(arrays.pop("step")), arrays
         return None
 
-    def checkpoint_of(self, key: str) -> tuple[int, float] | None:
-        """The step of an entry's checkpoint and when it was saved (seconds of the clock), without reading the rest."""
-        file = self.root / "checkpoints" / f"{key}.safetensors"
-        with contextlib.suppress(OSError, SafetensorError), safe_open(file, "numpy") as stored:
-            return int(stored.get_tensor("step")), file.stat().st_mtime
+    def checkpoint_of(self, key: str) -> float | None:
+        """When an entry's checkpoint was saved (seconds of the clock); None where it has none."""
+        with contextlib.suppress(OSError):
+            return (self.root / "checkpoints" / f"{key}.safetensors").stat().st_mtime
         return None
 
     def forget_checkpoint(self, entry: Entry) -> None:
@@ -351,32 +363,6 @@ class Shelf:
     def provenance(self, key: str) -> Metrics:
         return {name: value for name, value in self.records[key].items()
                 if name not in ("kind", "version", "fields", "metrics")}
-
-
-OF_ENTRY = frozenset({"kind", "version", "fields", "metrics", "digest", "seconds", "finished", "peak_memory_mb", "joules"})
-"""What a listing says of each entry; anything else is said once for all entries made alike."""
-
-
-def listing(what: str, records: Mapping[str, Metrics]) -> bytes:
-    """JSON, a line for each record: {"made": [...], what: {key: record}}, a record's "made" naming its place in the list."""
-    def split(record: Metrics) -> tuple[Metrics, str]:
-        return ({name: value for name, value in record.items() if name in OF_ENTRY},
-                _line({name: value for name, value in record.items() if name not in OF_ENTRY}))
-
-    parts = {key: split(record) for key, record in records.items()}
-    made = sorted({alike for _, alike in parts.values()})
-    lines = [f'"{key}": {_line(own | {"made": made.index(alike)})}' for key, (own, alike) in parts.items()]
-    return ('{"made": [\n' + ",\n".join(made) + f'\n],\n"{what}": {{\n' + ",\n".join(lines) + "\n}}\n").encode()
-
-
-def unlisted(what: str, content: Metrics) -> dict[str, Metrics]:
-    """The records of a listing, each whole again; none where it lists something else."""
-    return {key: {name: value for name, value in record.items() if name != "made"} | content["made"][record["made"]]
-            for key, record in content.get(what, {}).items()}
-
-
-def _line(value: Metrics) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def read(path: Path) -> Result:

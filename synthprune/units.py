@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.settings import parameters, read_profile
 from synthprune.problems import Problem, nearest
-from synthprune.solve import FAILED, missing, unobtainable
-from synthprune.specs import Entry, Subnetwork, Trained, closure, describe
+from synthprune.solve import FAILED, Report, missing, unobtainable
+from synthprune.specs import Entry, describe, subnetwork_of
 from synthprune.store import Store
 
 
@@ -72,29 +72,21 @@ def everything(profile: str) -> list[Unit]:
     return [_unit(profile, chapter, {"says": chapter, "chapters": {chapter: None}}) for chapter in CHAPTERS]
 
 
-def running(store: Store, asked: Iterable[Entry]) -> Iterator[str]:
-    """A line for each entry that some process is computing: what, since when, and how old its checkpoint is and how far.
-
-    `asked`: entries by which checkpoints are understood, with all they rest on.
-    """
-    known = {entry.key: entry for entry in closure(list(asked))}
+def running(store: Store) -> Iterator[str]:
+    """A line for each entry that some process is computing: what, since when, how far, and how old its checkpoint is."""
     for key, work in store.running().items():
         since = datetime.fromtimestamp(work["since"])
         line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min, process {work['process']})"
-        entry, saved = known.get(key), store.checkpoint_of(key)
-        if saved and isinstance(entry, Trained):
-            from synthprune.plan import training_images
-
-            steps = (entry.stop_epoch or entry.recipe.epochs) * -(-training_images(entry) // entry.recipe.batch)
-            line += f"; {saved[0] / steps:.0%} at the checkpoint of {datetime.fromtimestamp(saved[1]):%H:%M}"
-        elif saved:
-            line += f"; checkpoint of {datetime.fromtimestamp(saved[1]):%H:%M}"
+        if "of" in work:
+            line += f"; {work['done']} of {work['of']} {work['unit']}"
+        if saved := store.checkpoint_of(key):
+            line += f"; checkpoint of {datetime.fromtimestamp(saved):%H:%M}"
         yield line
 
 
 def initialisation(entry: Entry) -> int:
     """The seed of the initialisation that `entry` belongs to; -1 where it belongs to none, as a synthetic set."""
-    of = entry if isinstance(entry, Subnetwork) else getattr(entry, "subnetwork", None)
+    of = subnetwork_of(entry)
     return of.init_seed if of else -1
 
 
@@ -146,7 +138,8 @@ LONG_SECONDS = 10
 class Log:
     """Tells a run's progress line by line, for a file: what took long when it ends, and a sign of life every minute.
 
-    `todo` is what each unit computes. `report` is for `solve`; the signs of life come while `with Log(...)` is open.
+    `todo` is what each unit computes. `with Log(...) as report` gives what `solve` is to tell;
+    signs of life come while it is open.
     """
 
     def __init__(self, todo: Mapping[str, Sequence[Entry]], store: Store, workers: int,
@@ -159,16 +152,16 @@ class Log:
         self._begun = self._said = time.monotonic()
         self._lock, self._over = threading.RLock(), threading.Event()
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> Report:
         self._pulse = threading.Thread(target=self._beat, daemon=True)
         self._pulse.start()
-        return self
+        return self._report
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._pulse.join()
 
-    def report(self, done: int, total: int, line: str) -> None:
+    def _report(self, done: int, total: int, line: str) -> None:
         with self._lock:
             if line.startswith(FAILED) and line not in self._failures:  # once, not for all that rests on it
                 self._failures.add(line)

@@ -10,9 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Value(BaseModel):
@@ -34,12 +38,33 @@ class Value(BaseModel):
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(update or {}))
 
 
+class Dataset(Value):
+    """A real data set: `train_per_class` images of smallest content hash (None: all), averaged to `pixels` a side.
+
+    `name`: that of a known one, or '<title>@<content>' of an imported one. `whitened`: in the space of its ZCA whitening,
+    where some published sets live. `test_per_class`: test images likewise.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"whitened", "test_per_class"})
+    name: Annotated[str, Field(pattern=r"^[\w.-]+(@[0-9a-f]{12})?$")]
+    pixels: Positive
+    train_per_class: Positive | None = None
+    whitened: bool = False
+    test_per_class: Positive | None = None
+
+
 class Entry(Value):
     """Something that can be stored. `version` rises when the same specification would give other numbers."""
 
     version: ClassVar[int] = 1
     light: ClassVar[bool] = True
     """Light kinds (numbers, curves, masks) may ship with the book; heavy kinds (weights) stay in the local store."""
+
+    if TYPE_CHECKING:  # a field of some kinds, and what others rest on has it
+
+        @property
+        def dataset(self) -> Dataset:
+            """The real data set that it is about."""
 
     @property
     def kind(self) -> str:

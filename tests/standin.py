@@ -74,4 +74,4 @@ def _slowly(entry: Entry, store: Store, file: Path) -> None:
             raise KeyboardInterrupt
 
 
-sys.modules["synthprune.compute"] = synthprune.compute = sys.modules[__name__]
+sys.modules["synthprune.compute"] = sys.modules["synthprune.obstacles"] = synthprune.compute = sys.modules[__name__]

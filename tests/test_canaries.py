@@ -70,7 +70,7 @@ def _by_hand(entry: specs.Entry, seed: int) -> tuple[Arrays, Metrics]:
     """A made-up parent, so that a canary hangs on the code of its own kind alone (and on no key: versions are in it)."""
     rng = np.random.default_rng(seed)
     subnetwork = entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork
-    network = compute._network(subnetwork)
+    network = compute.network_of(subnetwork)
     state = {}
     for name, tensor in network.state_dict().items():
         floating = tensor.dtype.is_floating_point

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from synthprune import fitness, own, specs
-from synthprune.compute import require_networks, unable
 from synthprune.criteria import prune_at_initialisation
 from synthprune.experiments import controls, distilled_pruning
 from synthprune.experiments.settings import parameters
 from synthprune.models import build, first_state, initial_state
+from synthprune.obstacles import require_networks, unable
 from synthprune.problems import Problem
 from synthprune.solve import solve
 from synthprune.store import Store

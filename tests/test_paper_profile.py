@@ -210,7 +210,7 @@ def test_networks_have_as_many_prunable_weights_as_the_authors(asked: list[specs
     subnetworks = [entry.subnetwork for entry in asked if isinstance(entry, specs.Trained)]
     found = {}
     for (architecture, dataset), one in {(one.architecture, one.dataset): one for one in subnetworks}.items():
-        network = compute._network(one)
+        network = compute.network_of(one)
         found[architecture.name, architecture.width, dataset.name] = sum(
             network.get_parameter(name).numel() for name in prunable(network))
     assert {one: found.get(one) for one in PRUNABLE} == PRUNABLE
@@ -230,7 +230,7 @@ def test_every_kind_and_every_scene_is_computed_as_the_profile_has_it(asked: lis
 
 def test_masks_keep_as_many_weights_as_pruning_says(solved: Solved) -> None:
     for few, result in of_kind(solved, specs.Subnetwork):
-        network = compute._network(few)
+        network = compute.network_of(few)
         masks = {name.removeprefix("mask/"): array for name, array in result.arrays.items() if name.startswith("mask/")}
         assert {name: mask.shape for name, mask in masks.items()} == {
             name: tuple(network.get_parameter(name).shape) for name in prunable(network)}
@@ -269,7 +269,7 @@ def test_what_is_measured_is_finite_and_of_the_length_asked_for(solved: Solved) 
                 expected = {"grid": (grid, 2), "loss": (grid,), "coordinates": (models, 2), "distances": (models, models),
                             "at_models/loss": (models,), "at_projections/loss": (models,)}
             case specs.Diagonal():
-                layers = prunable(compute._network(few.subnetwork))
+                layers = prunable(compute.network_of(few.subnetwork))
                 expected = {"eigenvalue": (few.batches,), "trace": (few.batches, 2), "survivors/overall/std": (few.batches,)}
                 expected |= {f"all/{layer}/mean": (few.batches,) for layer in layers}
         assert expected.items() <= shapes.items(), few

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sweep import MADE, subnetwork, trained
 
-from synthprune import chapter, engine, machine, plan, specs, training
+from synthprune import budget, engine, machine, plan, specs, training
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ def test_workers_are_started_for_more_than_half_a_minute(monkeypatch: pytest.Mon
     assert plan.worthwhile_workers(entries[:2]) == 1 and plan.worthwhile_workers(entries[:3]) == 3
     asked.clear()
     assert plan.worthwhile_workers(entries) == 3 and len(asked) == 3  # no rate is measured that decides nothing
-    assert chapter._wall(entries[:2]) == "0.4 on 1 core"
-    assert chapter._wall(entries[:6], 4) == f"{(24 + plan.STARTING + 4) / 60:.1f} on 3 cores"
-    assert chapter._wall([], 60) == "1.0"
+    assert budget._wall(entries[:2]) == "0.4 on 1 core"
+    assert budget._wall(entries[:6], 4) == f"{(24 + plan.STARTING + 4) / 60:.1f} on 3 cores"
+    assert budget._wall([], 60) == "1.0"
 
 
 def test_masks_found_without_training_cost_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from sweep import DIGITS, MADE, digests, held, recipe, requests, subnetwork, trained
 
-from synthprune import compute, plan, solve, specs
+from synthprune import compute, obstacles, plan, solve, specs
 from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.models import State, initial_state
@@ -140,7 +140,7 @@ def test_what_needs_absent_data_is_named_and_left_out(kept: Store) -> None:
 
 
 def test_on_two_workers_with_one_entry_that_fails(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "lacking", lambda dataset, data: "")  # the set is lost while the workers are at it
+    monkeypatch.setattr(obstacles, "lacking", lambda dataset, data: "")  # the set is lost while the workers are at it
     failing = {"failing": trained(1, data=NOWHERE)}
     with pytest.raises(Problem, match="'nowhere@000000000000' is not on this machine"):
         solve.solve(failing | WANTED, kept, workers=2)
@@ -251,7 +251,7 @@ def test_recheck_agrees_or_says_what_differs(kept: Store) -> None:
 
 
 def initial() -> State:
-    return initial_state(compute._network(subnetwork(0, norm="batch")), 0)
+    return initial_state(compute.network_of(subnetwork(0, norm="batch")), 0)
 
 
 @pytest.mark.parametrize("level", [1, 2])

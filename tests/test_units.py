@@ -152,16 +152,16 @@ def test_the_table_says_how_far_each_unit_is(profile: str, kept: Store, made: li
 def test_a_log_tells_what_took_long_and_that_it_lives(profile: str, kept: Store, made: list[specs.Entry]) -> None:
     todo, _ = to_compute(units(profile), kept)
     lines: list[str] = []
-    with Log(todo, kept, 2, lines.append, every_seconds=0.2) as log:
+    with Log(todo, kept, 2, lines.append, every_seconds=0.2) as report:
         quick, slow = todo["first"][:2]
         kept.put(quick, {}, {}, {"seconds": 9.9})
-        log.report(1, 9, "")
+        report(1, 9, "")
         assert lines == []
         kept.put(slow, {}, {}, {"seconds": 90.0})
-        log.report(2, 9, "")
+        report(2, 9, "")
         assert len(lines) == 1 and specs.describe(slow) in lines[0] and "1.5 min" in lines[0]
         assert re.search(rf"first, 2 of {len(todo['first'])}: .*; about \d+\.\d h left$", lines[0])
-        log.report(3, 9, "failed: one"), log.report(4, 9, "failed: one")
+        report(3, 9, "failed: one"), report(4, 9, "failed: one")
         assert len(lines) == 2 and re.fullmatch(r"\d\d \w+ \d\d:\d\d  failed: one", lines[1])
         time.sleep(0.5)
         assert any("computing" in line for line in lines[2:])

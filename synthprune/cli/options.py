@@ -1,0 +1,132 @@
+"""What commands share: options, the requests that they lead to, and how a run tells where it is."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synthprune.problems import Problem
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from synthprune.specs import Entry
+    from synthprune.store import Store
+
+PROGRESS = {"shown": True}
+
+
+def _scheduler(address: str | None) -> str | None:
+    if address:
+        os.environ["SYNTHPRUNE_SCHEDULER"] = address
+    return address
+
+
+def _device(name: str | None) -> str | None:
+    if name:
+        from synthprune.machine import require_device
+
+        require_device(name)
+        os.environ["SYNTHPRUNE_DEVICE"] = name
+    return name
+
+
+Profile = Annotated[str, typer.Option(help="demo, laptop, paper, or the path of a YAML file.")]
+Given = Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE, as often as you like.")]
+Workers = Annotated[int | None, typer.Option(help="Processes to compute with; default: as the work is worth.", min=1)]
+Scheduler = Annotated[str | None, typer.Option(callback=_scheduler, help="A running Dask cluster to compute on: tcp://HOST:8786,"
+                                               " tls://HOST:8786, or a scheduler file; default: SYNTHPRUNE_SCHEDULER.")]
+Device = Annotated[str | None, typer.Option(callback=_device, help="cpu, cuda, or cuda:1; default: SYNTHPRUNE_DEVICE, or all"
+                                            " GPUs (of CUDA_VISIBLE_DEVICES), or the CPU.")]
+
+
+def open_store() -> Store:
+    """This user's store, with the results that ship behind it."""
+    from synthprune.chapter import open_store
+
+    return open_store()
+
+
+def chosen(profile: str, pairs: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {"profile": profile}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise Problem(f"-p {pair}: write it as NAME=VALUE")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def requested(chapter: str, given: dict[str, Any]) -> dict[str, Entry]:
+    from synthprune.experiments import experiment
+    from synthprune.experiments.settings import parameters
+
+    module = experiment(chapter)
+    return module.requests(parameters(module.Parameters, chapter, given))
+
+
+def writer(log: Path | None) -> Callable[[str], None]:
+    """What writes a line of progress: to the file `log`, to standard output, or with --quiet nowhere."""
+    if log is None:
+        return (lambda line: print(line, flush=True)) if PROGRESS["shown"] else lambda line: None
+
+    def write(line: str) -> None:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    return write
+
+
+class Bars:
+    """Progress on a terminal: how much is done, and below it a bar for each entry that is being computed, by its lock.
+
+    Nothing is drawn before something is to be done, nor with --quiet; where standard error is no terminal, only the last state.
+    """
+
+    def __init__(self, store: Store, every_seconds: float = 1) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._store, self._every = store, every_seconds
+        self._bars = Progress(MofNCompleteColumn(), TextColumn("{task.fields[unit]}"), BarColumn(), TimeElapsedColumn(),
+                              TextColumn("{task.description}"), console=Console(stderr=True))
+        self._whole: TaskID | None = None
+        self._at: dict[str, TaskID] = {}
+        self._over = threading.Event()
+        self._pulse = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Callable[[int, int, str], None]:
+        return self._report
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._pulse.is_alive():
+            self._pulse.join()
+        if self._whole is not None:
+            for task in self._at.values():
+                self._bars.remove_task(task)
+            self._bars.stop()
+
+    def _report(self, done: int, total: int, line: str) -> None:
+        if not PROGRESS["shown"]:
+            return
+        if self._whole is None:
+            self._bars.start()
+            self._whole = self._bars.add_task("", total=total, unit="")
+            self._pulse.start()
+        self._bars.update(self._whole, completed=done, description=line)
+
+    def _beat(self) -> None:
+        while self._bars.console.is_terminal and not self._over.wait(self._every):
+            running = self._store.running()
+            for key in self._at.keys() - running.keys():
+                self._bars.remove_task(self._at.pop(key))
+            for key, work in running.items():
+                if key not in self._at:
+                    self._at[key] = self._bars.add_task(work["what"], total=None, unit="")
+                self._bars.update(self._at[key], completed=work.get("done", 0), total=work.get("of"), unit=work.get("unit", ""))
