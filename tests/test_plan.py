@@ -15,6 +15,7 @@ import torch
 from sweep import MADE, subnetwork, trained
 
 from synthprune import budget, engine, machine, plan, rates, specs, training
+from synthprune.problems import Problem
 
 
 @pytest.fixture
@@ -188,3 +189,35 @@ def test_a_hessian_diagonal_costs_classes_survivors_and_products_for_each_batch(
     found = trained(4)
     like = found.subnetwork.model_copy(update={"search": specs.SameDensities(of=found.subnetwork.search, seed=0)})
     assert plan.seconds(specs.Diagonal(of=found.model_copy(update={"subnetwork": like}), batches=1, batch=20)) == of(4)
+
+
+def test_a_rate_that_proves_wrong_by_half_is_replaced(measured: list[rates.Probe], home: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "works", lambda: False)
+    entry = long(trained(0))
+    of, planned = plan.probe(entry), plan.seconds(entry)  # at 100 images per second
+    rest = planned - plan.visited(entry)[0] / 100
+    for spent in (0.6 * planned, 1.4 * planned, plan.PROOF_SECONDS - 1):
+        plan.learn(entry, spent)
+    assert rates.known(of) == 100.0
+    plan.learn(entry, rest + 2 * (planned - rest))  # it ran beside others when it was measured, or does now
+    assert rates.known(of) == 50.0 and plan.seconds(entry) == pytest.approx(2 * planned, rel=1e-3)
+    plan.learn(entry, planned / 2)
+    assert rates.known(of) == pytest.approx(200.0, rel=1e-3) and len(measured) == 1
+    plan.learn(entry.model_copy(update={"recipe": entry.recipe.model_copy(update={"batch": 7})}), 10**9)
+    assert len(json.loads((home / "rates.json").read_text())) == 1, "of what was never planned nothing is known"
+
+
+def test_a_device_is_one_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.require_device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(Problem, match="device 'cuda:1': this machine has cpu$"):
+        machine.require_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    machine.require_device("cuda:1")
+    with pytest.raises(Problem, match="device 'gpu': this machine has cpu, cuda, cuda:0, cuda:1"):
+        machine.require_device("gpu")
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", "cuda:1")
+    assert (machine.gpus(), machine.device()) == (1, "cuda:1"), "one process, on the one that was named"
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", "cpu")
+    assert machine.gpus() == 0
