@@ -8,15 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from synthprune.chapter import STALE, STORED_ONLY, combined_digest, open_store, uncomputed
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters
-from synthprune.home import sources
+from synthprune.experiments.settings import parameters, read_profile
+from synthprune.home import sources, write_whole
+from synthprune.inputs import of_files, of_page, surroundings
 from synthprune.machine import cores
 from synthprune.pages import REFERENCE, write_pages
 from synthprune.problems import Problem
@@ -114,7 +115,7 @@ def _injected_match(notebook: Path, content: dict[str, Any], record: dict[str, A
 
 
 def build(profile: str, root: Path, report: Report, workers: int | None = None) -> tuple[Path, dict[str, str]]:
-    """Solve every chapter's requests, execute the chapters, and build the book in `root`.
+    """Solve every chapter's requests, execute the chapters whose inputs changed, and build the book in `root`.
 
     Of the profile whose results ship nothing is computed but the LIVE chapters. `root` holds the sources already (the
     checkout), or is made from them. Returns the book's first page, and what is to be said of chapters: why one was not run
@@ -130,13 +131,22 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
                for chapter, entries in asked.items()}
     absent = {chapter: next(iter(reasons.values())) for chapter, reasons in lacking.items()
               if reasons and len(reasons) == len(asked[chapter])}
-    solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() if chapter not in stored_only
-           for name, entry in entries.items() if name not in lacking[chapter]}, store, workers=workers, report=report)
-    with _computing_nothing(stored_only):
-        records = _execute_all([chapter for chapter in CHAPTERS if chapter not in absent], profile, root / "book")
+    around = surroundings()
+
+    def page(chapter: str) -> dict[str, Any]:
+        said = [around, read_profile(profile), lacking[chapter], chapter in stored_only]
+        return _page(root, chapter, profile, of_page(chapter, {"profile": profile}, asked[chapter], said, store))
+
+    with _computing_nothing(stored_only), ThreadPoolExecutor(cores()) as kernels:
+        # Pages of stored results wait for nothing.
+        pages = {chapter: kernels.submit(page, chapter) for chapter in stored_only if chapter not in absent}
+        solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() if chapter not in stored_only
+               for name, entry in entries.items() if name not in lacking[chapter]}, store, workers=workers, report=report)
+        pages |= {chapter: kernels.submit(page, chapter) for chapter in CHAPTERS if chapter not in {*absent, *pages}}
+        records = {chapter: pages[chapter].result() for chapter in CHAPTERS if chapter in pages}
     write_pages(root, profile, records, absent)
     stale = {chapter: reason for chapter, reasons in lacking.items() for reason in reasons.values() if reason.startswith(STALE)}
-    return _compile(root), absent | stale
+    return _compile(root, around), absent | stale
 
 
 @contextlib.contextmanager
@@ -149,19 +159,36 @@ def _computing_nothing(chapters: Iterable[str]) -> Iterator[None]:
         del os.environ[STORED_ONLY]
 
 
-def _execute_all(chapters: Sequence[str], profile: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """Execute chapters side by side, each in a kernel of its own, as many as there are cores; their records."""
-    with ThreadPoolExecutor(cores()) as kernels:
-        made = kernels.map(lambda chapter: execute(chapter, {"profile": profile}, folder / f"{chapter}.ipynb"), chapters)
-        return dict(zip(chapters, made, strict=True))
+def _page(root: Path, chapter: str, profile: str, inputs: str) -> dict[str, Any]:
+    """Put the executed chapter in its place: the one that was kept, if it was made from these `inputs`; its record."""
+    output, folder = root / "book" / f"{chapter}.ipynb", root / "_build" / "executed"
+    kept = folder / f"{chapter}.{inputs}.ipynb"
+    if kept.exists():
+        record = gate(kept, profile)
+        write_whole(output, kept.read_bytes())
+        return record
+    record = execute(chapter, {"profile": profile}, output)
+    for older in folder.glob(f"{chapter}.*.ipynb"):
+        older.unlink()
+    write_whole(kept, output.read_bytes())
+    return record
 
 
-def _compile(root: Path) -> Path:
-    """Build the pages beside those of an earlier build, and put them in their place only if there was no warning."""
-    pages, built = root / "_build" / "html", _sphinx(root, "html")
+def _compile(root: Path, around: str = "") -> Path:
+    """Build the pages beside those of an earlier build, and put them in their place only if there was no warning.
+
+    What was built from the same files, in the same surroundings, stays as it is.
+    """
+    pages, mark = root / "_build" / "html", root / "_build" / "html.sha256"
+    inputs = f"{around} {of_files([*(root / 'book').rglob('*'), root / '_config.yml', root / '_toc.yml'])}"
+    if (pages / "index.html").exists() and mark.exists() and mark.read_text() == inputs:
+        return pages / "index.html"
+    built = _sphinx(root, "html")
+    mark.unlink(missing_ok=True)
     shutil.rmtree(pages, ignore_errors=True)
     built.rename(pages)
     shutil.rmtree(root / "_build" / "next")
+    write_whole(mark, inputs.encode())
     return pages / "index.html"
 
 

@@ -37,6 +37,14 @@ def plan_table(requests: dict[str, Entry], store: Store) -> Table:
                  lacking_words(lacking) if lacking else "")
 
 
+def stored_table(requests: dict[str, Entry], store: Store) -> Table:
+    """One row per kind of result that a page of stored results asks for. Nothing that computes is loaded."""
+    asked = Counter(entry.kind for entry in requests.values())
+    here = Counter(entry.kind for entry in requests.values() if store.has(entry))
+    return Table("What this chapter shows (its page is made of stored results, and computes nothing)",
+                 ("kind", "asked for", "stored"), [(KINDS[kind], str(count), str(here[kind])) for kind, count in asked.items()])
+
+
 def book_plan(asked: dict[str, dict[str, Entry]], store: Store) -> Table:
     """One row per chapter and one for all, in which what chapters share is counted once; minutes on this machine."""
     rows, everything = [], {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import html
 import os
@@ -13,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from synthprune import __version__, claims, specs
-from synthprune.budget import lacking_words, plan_table
+from synthprune.budget import lacking_words, plan_table, stored_table
 from synthprune.chance import flags
 from synthprune.experiments import experiment
 from synthprune.experiments.settings import Settings, decides, overrides, parameters
@@ -112,8 +113,9 @@ class Run:
     absent: dict[str, str] = field(default_factory=dict)
     computed: int = 0
 
-    @property
+    @functools.cached_property
     def requests(self) -> dict[str, Entry]:
+        """What the chapter asks for, by name."""
         return experiment(self.chapter).requests(self.parameters)
 
     def vary(self, **changes: Any) -> Run:
@@ -125,9 +127,14 @@ class Run:
         """What this run is, in words."""
         return Words(experiment(self.chapter).setting(self.parameters))
 
+    @property
+    def stored_only(self) -> bool:
+        """Whether this kernel makes a page of stored results, and computes nothing."""
+        return self.chapter in os.environ.get(STORED_ONLY, "").split(",")
+
     def plan(self) -> Table:
         """What is stored, what must be computed, and how long that takes here."""
-        return plan_table(self.requests, self.store)
+        return stored_table(self.requests, self.store) if self.stored_only else plan_table(self.requests, self.store)
 
     def solve(self) -> dict[str, Result]:
         """The chapter's results, computed where they are missing; progress is one line, gone when it is done.
@@ -137,8 +144,7 @@ class Run:
         """
         from IPython.display import clear_output, display
 
-        stored_only = self.chapter in os.environ.get(STORED_ONLY, "").split(",")
-        self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if stored_only
+        self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if self.stored_only
                        else unobtainable(self.requests, self.store))
         if self.absent:
             display(absent_box(self.absent, len(self.requests)))
@@ -148,7 +154,7 @@ class Run:
         self.computed = len(missing(obtainable, self.store))
         if not self.computed:
             self.results = solve(obtainable, self.store)
-            self._warn(not stored_only)
+            self._warn(not self.stored_only)
             return self.results
         line = display(_Line(f"0 of {self.computed} results"), display_id=True)
 
@@ -160,7 +166,7 @@ class Run:
             self.results = solve(obtainable, self.store, report=report)
         finally:
             clear_output()
-        self._warn(not stored_only)
+        self._warn(not self.stored_only)
         return self.results
 
     def table(self) -> pandas.DataFrame:
