@@ -174,7 +174,7 @@ def _page(root: Path, chapter: str, profile: str, inputs: str) -> dict[str, Any]
     return record
 
 
-def _compile(root: Path, around: str = "") -> Path:
+def _compile(root: Path, around: str) -> Path:
     """Build the pages beside those of an earlier build, and put them in their place only if there was no warning.
 
     What was built from the same files, in the same surroundings, stays as it is.
