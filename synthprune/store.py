@@ -123,15 +123,16 @@ class Store:
         """
         part = self.root / "tmp" / entry.key
         with self.writing(part):
+            self._folder("tmp")
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
+            part.mkdir()
             files = {"spec.json": _json(entry.identity()), "arrays.safetensors": _packed(arrays),
                      "metrics.json": _json(metrics),
                      "provenance.json": _json(provenance | {"digest": digest_of(arrays, metrics)})}
             files["checksums.json"] = _json({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
             for name, data in files.items():
                 _write(part / name, data)
-            self.path(entry).parent.mkdir(parents=True, exist_ok=True)
+            self._folder(entry.kind)
             try:
                 part.rename(self.path(entry))
             except OSError:  # "directory not empty" on some systems, "file exists" on others
@@ -145,7 +146,7 @@ class Store:
         """Hold the right to compute `entry`. Raises Busy where another process holds it; a killed holder's is free."""
         file = self.root / "locks" / f"{entry.key}.lock"
         with self.writing():
-            file.parent.mkdir(parents=True, exist_ok=True)
+            self._folder("locks")
             lock = FileLock(file)
             try:
                 lock.acquire(blocking=False)
@@ -193,9 +194,8 @@ class Store:
     @contextlib.contextmanager
     def marked(self) -> Iterator[Path]:
         """While a run lasts, a file in the store: who sees it shares the store, and where it is gone, so is the store."""
-        mark = self.root / "tmp" / f"{os.getpid()}-{secrets.token_hex(6)}.run"
         with self.writing():
-            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark = self._folder("tmp") / f"{os.getpid()}-{secrets.token_hex(6)}.run"
             mark.touch()
         self.mark = mark
         try:
@@ -208,17 +208,28 @@ class Store:
     @contextlib.contextmanager
     def writing(self, part: Path | None = None) -> Iterator[None]:
         """Turn what a disk can say into a line for people, and leave no `part` (file or folder) behind."""
-        if self.mark and not self.mark.exists():  # to make the folder again would hide what is in it
-            raise StoreProblem(f"the store {self.root} is gone: bring its folder or its disk back; what was finished is in it,"
-                               " and the same command goes on from there")
         try:
+            if self._gone():
+                raise FileNotFoundError
             yield
         except OSError as error:
+            if self._gone():
+                raise StoreProblem(f"the store {self.root} is gone: bring its folder or its disk back; what was finished is in"
+                                   " it, and the same command goes on from there") from None
             if part is not None:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(part) if part.is_dir() else part.unlink()
             raise StoreProblem(f"cannot write to the store {self.root}: {error.strerror or error} (free some space, or set"
                           " SYNTHPRUNE_HOME to a place that can be written)") from None
+
+    def _gone(self) -> bool:
+        return self.mark is not None and not self.mark.exists()
+
+    def _folder(self, name: str) -> Path:
+        """A folder of the store, made where it is not there; the root is not while a run lasts: it was there before."""
+        folder = self.root / name
+        folder.mkdir(parents=self.mark is None, exist_ok=True)
+        return folder
 
     # Checkpoints of long trainings: one file per entry, replaced in one move.
 
@@ -229,7 +240,7 @@ class Store:
         file = self._checkpoint(entry)
         part = file.with_suffix(".part")
         with self.writing(part):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            self._folder("checkpoints")
             _write(part, _packed(arrays | {"step": np.array(step)}))
             part.replace(file)
 
