@@ -15,7 +15,8 @@ from typing import Any
 
 from synthprune.chapter import STALE, STORED_ONLY, combined_digest, open_store, uncomputed
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters, read_profile
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import parameters
 from synthprune.home import sources, write_whole
 from synthprune.inputs import of_files, of_page, surroundings
 from synthprune.machine import cores

@@ -12,12 +12,10 @@ from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Literal
 
-import numpy as np
-
 from synthprune import claims, plain, stats
 from synthprune.data.facts import facts
 from synthprune.experiments import experiment, stability
-from synthprune.experiments.paths import accuracy
+from synthprune.experiments.paths import Paths
 from synthprune.experiments.settings import Settings, decides, parameters
 from synthprune.figures import Figure
 from synthprune.stats import Interval, Measure
@@ -371,8 +369,9 @@ def steps(p: Settings) -> int:
 
 def dense_accuracy(p: stability.Parameters, results: Mapping[str, Result]) -> Interval:
     """Test accuracy of the dense network in percent, over the initialisations of which every path is here."""
-    names = [[stability.name(p, "synthetic", 0, seed, pair) for pair in combinations(p.orders, 2)] for seed in p.seeds]
-    return stats.interval(np.array([accuracy([results[name] for name in each]) for each in names if results.keys() >= set(each)]))
+    names = {str(seed): [stability.name(p, "synthetic", 0, seed, pair) for pair in combinations(p.orders, 2)] for seed in p.seeds}
+    return stats.interval(Paths({seed: [results[name] for name in each] if results.keys() >= set(each) else []
+                                 for seed, each in names.items()}).accuracy)
 
 
 REFERENCE = "laptop"

@@ -17,7 +17,8 @@ import numpy as np
 from synthprune import claims
 from synthprune.chapter import judgements
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters, read_profile
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import parameters
 from synthprune.home import write_whole
 from synthprune.problems import Problem
 from synthprune.solve import Report, solve

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters, read_profile
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import parameters
 from synthprune.problems import Problem, nearest
 from synthprune.solve import FAILED, Report, missing, unobtainable
 from synthprune.specs import Entry, describe, subnetwork_of

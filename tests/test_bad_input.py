@@ -23,7 +23,7 @@ from synthprune.cli import main
 from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10
 from synthprune.data.synthetic import SyntheticSet, keep, published
-from synthprune.experiments.settings import read_profile
+from synthprune.experiments.profiles import read_profile
 from synthprune.problems import Problem
 
 # A run that would be over in a moment, were it not refused.

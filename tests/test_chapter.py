@@ -14,7 +14,7 @@ import pytest
 from synthprune.book import find_record, gate
 from synthprune.chapter import assignments, parameters_cell
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import read_profile
+from synthprune.experiments.profiles import read_profile
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent

@@ -27,7 +27,8 @@ from synthprune.experiments.controls import (
     requests,
     training_error,
 )
-from synthprune.experiments.settings import parameters, read_profile, retrained, search, subnetwork
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import parameters, retrained, search, subnetwork
 from synthprune.figures.controls import alignment, rewinding, source_table, sources
 from synthprune.figures.search_length import question, table, why
 from synthprune.problems import Problem

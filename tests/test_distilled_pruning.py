@@ -32,15 +32,14 @@ from synthprune.experiments.distilled_pruning import (
 from synthprune.experiments.settings import parameters
 from synthprune.figures import DARK, LIGHT
 from synthprune.figures.distilled_pruning import (
-    Line,
     accuracy_against_sparsity,
     accuracy_table,
     algorithm,
     cost_table,
     in_scenes,
-    limits,
     shortfall_table,
 )
+from synthprune.figures.drawings import Line, limits
 from synthprune.problems import Problem
 from synthprune.store import Result
 
@@ -199,7 +198,7 @@ def test_figures_show_the_data() -> None:
 
 def test_bands_are_ranges_of_two_and_intervals_of_more() -> None:
     """Of 1, 2 and 6: mean 3, deviation sqrt(7), Student's factor for two degrees of freedom 4.3027."""
-    two, three = (Line("", lambda style: style.imp, "o", (4,), np.array([values])) for values in ([1.0, 2.0], [1.0, 2.0, 6.0]))
+    two, three = (Line("", lambda style: style.imp, (4,), np.array([values]).T) for values in ([1.0, 2.0], [1.0, 2.0, 6.0]))
     assert [float(bound[0]) for bound in two.band] == [1, 2] and two.mean[0] == 1.5
     assert [float(bound[0]) for bound in three.band] == pytest.approx([3 - 4.3027 * (7 / 3) ** 0.5, 3 + 4.3027 * (7 / 3) ** 0.5],
                                                                       abs=1e-3)

@@ -15,7 +15,6 @@ from synthprune.experiments.hessian import (
     check_zeros,
     diagonal_sum,
     distribution,
-    faults,
     measured,
     measures,
     name,
@@ -26,6 +25,7 @@ from synthprune.experiments.hessian import (
     statistic,
     table,
 )
+from synthprune.experiments.paths import left_out
 from synthprune.experiments.settings import parameters
 from synthprune.figures.hessian import histograms, opinion_table, paper_table, scatter_table
 from synthprune.problems import Problem
@@ -160,7 +160,7 @@ def test_a_diverged_training_is_named_and_kept_out() -> None:
     p, results = made(LAPTOP)
     lost = name(p, Network("imp", 4), 1)
     results[lost] = Result("", {}, {"collapsed": [], "diverged": True}, {})
-    assert faults(results) == [f"{lost}: the training diverged"]
+    assert left_out(results) == [f"{lost}: the training diverged"]
     assert measures(p, results)["diagonal_synthetic_over_imp"].intervals["convnet3-cifar10, level 4, std"].n == 2
     row = next(row for row in table(p, results, "survivors") if row.network == Network("imp", 4))
     assert row.columns["std"].n == 2 and row.columns["std"].mean == pytest.approx(brute(row.network, "std", (0, 2)).mean())

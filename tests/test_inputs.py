@@ -31,8 +31,8 @@ def _put(store: Store, entry: Entry, number: float) -> None:
 
 
 def test_a_page_depends_on_what_it_shows(store: Store) -> None:
-    def page(asked: dict[str, Entry] = requests(), given: object = "demo", said: object = "") -> str:
-        return inputs.of_page(CHAPTER, {"profile": given}, asked, said, store)
+    def page(asked: dict[str, Entry] | None = None, given: object = "demo", said: object = "") -> str:
+        return inputs.of_page(CHAPTER, {"profile": given}, asked or requests(), said, store)
 
     before = page()
     assert page() == before

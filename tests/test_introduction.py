@@ -18,16 +18,17 @@ from synthprune.experiments.introduction import (
     SET,
     Parameters,
     check_barriers,
-    curves,
     largest_layer,
     mask_of,
     name,
+    paths,
     requests,
     setting,
     shares,
     table,
 )
-from synthprune.experiments.settings import decides, parameters, profile_names
+from synthprune.experiments.profiles import profile_names
+from synthprune.experiments.settings import decides, parameters
 from synthprune.figures import DARK, LIGHT
 from synthprune.figures.introduction import (
     at_point,
@@ -101,12 +102,12 @@ def test_networks_differ_in_their_masks_alone() -> None:
 
 def test_both_barriers_are_measured_and_of_demo_data_nothing_is_said() -> None:
     p, results = made()
-    rows = {row.network: row for row in table(p, results)}
-    assert rows["dense"].highest_error.mean == pytest.approx(6.1) and rows["synthetic"].highest_error.mean == pytest.approx(0.5)
+    rows = table(p, results)
+    assert rows["dense"].train_error.mean == pytest.approx(6.1) and rows["synthetic"].train_error.mean == pytest.approx(0.5)
     assert rows["imp"].midpoint_loss.mean == pytest.approx(0) and rows["imp"].accuracy.mean == pytest.approx(70)
     assert {row.verdict for row in rows.values()} == {DEMO}
     told = table(*made(profile="laptop", scene="convnet3-cifar100", level=4, orders=[0, 1], points=11))
-    assert [row.verdict for row in told] == ["unstable", "stable", "unstable"]
+    assert [row.verdict for row in told.values()] == ["unstable", "stable", "unstable"]
     shown = barrier_table(p, results)
     assert [row[0] for row in shown.rows] == ["dense", "synthetic, level 4", "IMP, level 4"]
     assert "0.25 points" in shown.note and shown.rows[0][3].startswith("6.10 [")
@@ -129,16 +130,16 @@ def test_pairs_of_orders_are_averaged() -> None:
         results[name("dense", 0, pair)] = Result("", arrays, METRICS, {})
     for network in ("synthetic", "imp"):
         results |= {name(network, 0, pair): results[name(network, 0, (0, 1))] for pair in [(0, 2), (1, 2)]}
-    assert curves(three, results, "dense", "train_error")[0, 3:6] == pytest.approx([12, 12, 12])
-    assert table(three, results)[0].highest_error.mean == pytest.approx(6)  # of each pair, not of their mean
+    assert paths(three, results, "dense").curves("train_error")[0, 3:6] == pytest.approx([12, 12, 12])
+    assert table(three, results)["dense"].train_error.mean == pytest.approx(6)  # of each pair, not of their mean
 
 
 def test_a_diverged_training_is_named_and_left_out() -> None:
     p, results = made()
     key = name("imp", 1, (0, 1))
     results = lost(results, key)
-    assert np.isnan(curves(p, results, "imp", "train_loss")).all(1).tolist() == [False, True, False]
-    assert table(p, results)[2].highest_error.n == 2
+    assert np.isnan(paths(p, results, "imp").curves("train_loss")).all(1).tolist() == [False, True, False]
+    assert table(p, results)["imp"].train_error.n == 2
     shown = idea(p, results)
     assert f"{key}: the training diverged" in shown.caption and "IMP: loss 0.200" in shown.panels[1].alt
     for seed in p.seeds:

@@ -15,7 +15,6 @@ from synthprune.experiments.loss_landscape import (
     KINDS,
     Parameters,
     check_shortened,
-    faults,
     maps,
     measures,
     of_kind,
@@ -26,6 +25,7 @@ from synthprune.experiments.loss_landscape import (
     setting,
     table,
 )
+from synthprune.experiments.paths import left_out
 from synthprune.experiments.settings import parameters
 from synthprune.figures.loss_landscape import flat, kind_table, network_table, pair_table, surfaces
 from synthprune.problems import Problem
@@ -140,7 +140,7 @@ def test_a_diverged_training_is_named_and_kept_out() -> None:
     results[lost] = Result("", {}, SOUND | {"diverged": True}, {})
     sound = plane_name(p, "dense", 0, p.orders)
     results[sound].arrays["loss"][:4] = np.inf
-    assert faults(results) == [f"{lost}: the training diverged"]
+    assert left_out(results) == [f"{lost}: the training diverged"]
     assert maps(p, results, p.orders).keys() == {"dense", "synthetic"}
     assert np.isnan(pairs(p, results, "imp").error[0]).all() and np.isfinite(pairs(p, results, "imp").error[1:]).all()
     assert measures(p, results)["pair_barrier_imp"].intervals["convnet3-cifar10, level 4"].n == 2

@@ -9,7 +9,8 @@ import pytest
 
 from synthprune.chapter import Run
 from synthprune.experiments import experiment, introduction, method
-from synthprune.experiments.settings import parameters, profile_names
+from synthprune.experiments.profiles import profile_names
+from synthprune.experiments.settings import parameters
 from synthprune.problems import Problem
 from synthprune.store import Store
 

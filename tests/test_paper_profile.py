@@ -24,7 +24,8 @@ from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
 from synthprune.data.synthetic import SyntheticSet, keep, published
 from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters, read_profile
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import parameters
 from synthprune.home import home, write_whole
 from synthprune.models import build, initial_state, prunable
 from synthprune.pruning import remaining

@@ -156,12 +156,14 @@ def test_each_network_is_judged_by_its_own_training_error() -> None:
     p, results = made(LAPTOP)
     found = {one.p.scene: one for one in dense(p, results)}
     assert list(found) == ["lenet300-digits", "convnet3-digits", "convnet3-cifar10"]
-    assert {scene: one.verdict for scene, one in found.items()} == {
+    assert {scene: one.barriers.verdict for scene, one in found.items()} == {
         "lenet300-digits": "stable", "convnet3-digits": "unstable", "convnet3-cifar10": "unstable"}
     one = found["convnet3-cifar10"]
-    assert one.train_error == pytest.approx([8, 9, 10]) and one.midway == pytest.approx([0.2] * 3)
-    assert one.rises["error"][2] == pytest.approx([0] * 5 + [10] + [0] * 5) and one.rises["loss"].max() == pytest.approx(0.2)
-    assert all(one.verdict == "demo data decide nothing" for one in dense(*made({})))
+    assert one.paths.barrier("train_error", "highest") == pytest.approx([8, 9, 10])
+    assert one.paths.barrier("train_loss", "midpoint") == pytest.approx([0.2] * 3)
+    assert one.paths.rises("train_error")[2] == pytest.approx([0] * 5 + [10] + [0] * 5)
+    assert one.paths.rises("train_loss").max() == pytest.approx(0.2)
+    assert all(one.barriers.verdict == "demo data decide nothing" for one in dense(*made({})))
 
 
 def test_pairs_are_averaged_after_their_barriers_are_taken() -> None:
@@ -172,7 +174,8 @@ def test_pairs_are_averaged_after_their_barriers_are_taken() -> None:
         for seed in p.seeds:
             results[path_name(scenes(p)[0], seed, pair)].arrays["train_error"][:] = error
     one, = dense(p, results)
-    assert one.train_error == pytest.approx([30] * 3) and one.rises["error"][0, :4] == pytest.approx([0, 10, 10, 10])
+    assert one.paths.barrier("train_error", "highest") == pytest.approx([30] * 3)
+    assert one.paths.rises("train_error")[0, :4] == pytest.approx([0, 10, 10, 10])
 
 
 def test_the_table_has_both_barriers_with_intervals_and_names_the_stand_in() -> None:
@@ -190,7 +193,8 @@ def test_a_diverged_training_is_named_and_left_out() -> None:
     diverged(results, path_name(lenet, 1, (0, 1)))
     diverged(results, first)
     one = dense(p, results)[0]
-    assert np.isnan(one.train_error).tolist() == [False, True, False] and one.verdict == "cannot be told (2 of 3 initialisations)"
+    assert np.isnan(one.paths.accuracy).tolist() == [False, True, False]
+    assert one.barriers.verdict == "cannot be told (2 of 3 initialisations)"
     assert "lenet300-digits, initialisation 1: the training diverged" in figures.paths(p, results).caption
     assert figures.barrier_table(p, results).rows[0][0].endswith("(1 of 3 left out)")
     worth = worths(p, results)[0]

@@ -161,7 +161,7 @@ def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
     assert len({image.tobytes() for image in found.images}) == stored
     # The laptop profile names this very set.
     if inside == "mtt/ipc10":
-        from synthprune.experiments.settings import read_profile
+        from synthprune.experiments.profiles import read_profile
 
         assert found.name == "0f71478c0686"
         assert read_profile("laptop")["cells"]["mtt-10"]["synthetic"].endswith(f"@{found.name}")

@@ -14,7 +14,8 @@ import yaml
 from synthprune import chapter, compute, plan, specs
 from synthprune.chapter import STALE, STORED_ONLY, Run, judgements, uncomputed
 from synthprune.experiments import experiment
-from synthprune.experiments.settings import parameters, read_profile
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import parameters
 from synthprune.problems import Problem
 from synthprune.shipping import BY_HAND, LIVE, asked, compared, draw, export, recheck, verdicts, wall_seconds
 from synthprune.solve import solve

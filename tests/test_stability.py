@@ -58,10 +58,10 @@ def spread(points: float, seed: int) -> float:
 def test_barriers_are_taken_pair_by_pair_and_then_averaged() -> None:
     p, results = made(LAPTOP | {"orders": [0, 1, 2]}, lambda method, level, seed, k: 0.06)
     of = curves(p, results, "imp")
-    assert of.barrier(4, "train_error", "highest") == pytest.approx([0.06] * 3)
-    assert of.at(4, "train_error").max() == pytest.approx(0.12)  # the mean curve is lower than any of its three
+    assert of[4].barrier("train_error", "highest") == pytest.approx([6] * 3)
+    assert of[4].curves("train_error").max() == pytest.approx(12)  # the mean curve is lower than any of its three
     with pytest.raises(Problem, match="level 7 was not measured"):
-        of.at(7, "train_error")
+        of[7]
 
 
 def test_measures_are_those_the_ledger_asks_for() -> None:
@@ -100,9 +100,9 @@ def test_a_diverged_initialisation_leaves_no_verdict() -> None:
     p, results = made(LAPTOP, lambda method, level, seed, k: spread(0.5, seed))
     lost = name(p, "synthetic", 4, 1, (0, 1))
     results[lost] = Result(lost, results[lost].arrays, {"collapsed": [], "diverged": True}, {})
-    row = next(row for row in table(p, results) if (row.method, row.level) == ("synthetic", 4))
-    assert (row.left_out, row.accuracy.n, row.verdict) == (1, 2, "cannot be told (2 of 3 initialisations)")
-    assert curves(p, results, "synthetic").left_out == ("synthetic, level 4, initialisation 1: the training diverged",)
+    row = table(p, results)["synthetic", 4]
+    assert (row.accuracy.n, row.verdict) == (2, "cannot be told (2 of 3 initialisations)")
+    assert curves(p, results, "synthetic")[4].left_out == ("synthetic, level 4, initialisation 1: the training diverged",)
 
 
 def test_what_was_changed_of_a_profile_is_said() -> None:

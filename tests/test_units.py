@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from synthprune import compute, plan, specs
 from synthprune.cli import app
-from synthprune.experiments.settings import read_profile
+from synthprune.experiments.profiles import read_profile
 from synthprune.problems import Problem
 from synthprune.store import Store, StoreProblem
 from synthprune.units import Log, initialisation, table, to_compute, units

@@ -66,7 +66,7 @@ def _asked_by_profiles() -> list[Any]:
     """Everything that the chapters ask for; where a profile leaves the synthetic set open, with every imported one."""
     from synthprune.data.synthetic import imported
     from synthprune.experiments import CHAPTERS
-    from synthprune.experiments.settings import profile_names, read_profile
+    from synthprune.experiments.profiles import profile_names, read_profile
     from synthprune.specs import closure
 
     asked = []

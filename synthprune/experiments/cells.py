@@ -18,10 +18,10 @@ from pydantic import field_validator, model_validator
 from synthprune import specs
 from synthprune.analysis.barriers import ends
 from synthprune.analysis.masks import by_chance, overlaps, total
-from synthprune.experiments.paths import accuracy, barrier, faults_of
+from synthprune.experiments.paths import Paths
+from synthprune.experiments.profiles import CELL_PARTS
 from synthprune.experiments.settings import (
     CELL_METHODS,
-    CELL_PARTS,
     Settings,
     decoded_images,
     field,
@@ -166,28 +166,16 @@ class Measured:
 def of_cell(cell: Cell, level: int, results: Mapping[str, Result], *, aligned: bool = False) -> Measured:
     """What the results so far say of a cell at a level."""
     of = {seed: [results.get(name) for name in cell.paths(level, seed, aligned=aligned)] for seed in cell.seeds}
-    done = {seed: paths for seed, paths in of.items() if None not in paths}
-    faults = [f"{cell.name}, level {level}, initialisation {seed}: {', '.join(sorted(set(found)))}"
-              for seed, paths in done.items() if (found := [fault for path in paths for fault in faults_of(path)])]
-
-    def each(read: Any) -> np.ndarray:
-        return np.array([read(done[seed]) if seed in done else np.nan for seed in cell.seeds], dtype=np.float64)
+    done = {seed: [path for path in paths if path] for seed, paths in of.items() if None not in paths}
+    paths = Paths({f"{cell.name}, level {level}, initialisation {seed}": done.get(seed, []) for seed in cell.seeds})
 
     def metric(name: str) -> np.ndarray:
-        return each(lambda paths: np.mean([path.metrics.get(name, np.nan) for path in paths]))
+        return np.array([np.mean([path.metrics.get(name, np.nan) for path in pairs] or np.nan) for pairs in paths.of.values()])
 
     return Measured(
-        cell, level, tuple(done), each(accuracy), each(lambda paths: 100 * barrier(paths, "train_error", "highest")),
-        each(lambda paths: 100 * barrier(paths, "test_error", "highest")),
-        each(lambda paths: barrier(paths, "train_loss", "midpoint")), each(_left), metric("moved"), metric("union_density"),
-        next((paths[0].metrics["train_images"] for paths in done.values()), 0), tuple(faults))
-
-
-def _left(paths: list[Result]) -> float:
-    """Training error at the ends, percent; NaN where a path is faulty."""
-    if any(faults_of(path) for path in paths):
-        return float("nan")
-    return float(100 * np.mean([ends(path.arrays["train_error"]) for path in paths]))
+        cell, level, tuple(done), paths.accuracy, paths.barrier("train_error", "highest"), paths.barrier("test_error", "highest"),
+        paths.barrier("train_loss", "midpoint"), 100 * ends(paths.each("train_error")).mean(1), metric("moved"),
+        metric("union_density"), next((pairs[0].metrics["train_images"] for pairs in done.values()), 0), paths.left_out)
 
 
 def above_chance(one: Measured, results: Mapping[str, Result]) -> np.ndarray:

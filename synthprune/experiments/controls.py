@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import ValidationError, field_validator, model_validator
 
 from synthprune import specs, stats
-from synthprune.experiments import settings
 from synthprune.experiments.cells import Cell, Measured, of_cell, partners
-from synthprune.experiments.settings import METHODS, Settings, demo_note, fault_of, field, overrides, read_profile
+from synthprune.experiments.described import described
+from synthprune.experiments.profiles import read_profile
+from synthprune.experiments.settings import METHODS, Settings, fault_of, field, overrides
 from synthprune.own import is_own
 from synthprune.problems import Problem, nearest
 from synthprune.stats import Interval, Measure
@@ -79,9 +80,8 @@ def cells(p: Parameters, *parts: str) -> list[Cell]:
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how the measurement works")
-    return (f"{settings.in_words(p)} These are the values where a cell does not say otherwise; each of the"
-            f" {len(p.cells)} cells has initialisations of its own.{note}")
+    return described(p, f" These are the values where a cell does not say otherwise; each of the {len(p.cells)} cells has"
+                        " initialisations of its own.", "they show how the measurement works")
 
 
 ALIGNED = ("dense", *METHODS)

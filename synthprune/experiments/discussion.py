@@ -15,19 +15,20 @@ from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, t
 from synthprune.costs import Cost, criterion_cost, search_cost
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
-from synthprune.experiments.paths import complete
+from synthprune.experiments.answers import judged
+from synthprune.experiments.described import described, joined, more_scenes
+from synthprune.experiments.paths import complete, gathered
 from synthprune.experiments.settings import (
     METHODS,
     Method,
     Settings,
     decoded_images,
-    demo_note,
     field,
-    joined,
     retrained,
+    sparse_levels,
     subnetwork,
 )
-from synthprune.stats import Interval, Measure
+from synthprune.stats import Measure
 from synthprune.store import Result, Store
 
 
@@ -42,11 +43,7 @@ class Parameters(Settings):
     @field_validator("levels")
     @classmethod
     def _sparse(cls, levels: list[int]) -> list[int]:
-        """Level 0 is the dense network: it has no mask."""
-        sparse = sorted(level for level in levels if level)
-        if not sparse or sparse[-1] > 30:
-            raise ValueError("levels go from 1 to 30 (0.1 % of the weights left)")
-        return sparse
+        return sparse_levels(levels)
 
     @model_validator(mode="after")
     def _searches_differ(self) -> Parameters:
@@ -65,12 +62,10 @@ PAIRS = (("synthetic", "imp"), ("synthetic", "magnitude"), ("imp", "magnitude"),
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
-    note = demo_note(p, "they show how the comparison works")
     again = (f" Up to level {p.second_level} a second search of each method sees its data in order {p.second_seed}."
              if p.second_level else "")
-    return (f"{settings.in_words(p)}{more} Initialisations {joined(p.seeds)}; levels"
-            f" {joined(p.levels)}; searches in order {p.search_seed}.{again}{note}")
+    return described(p, f"{more_scenes(p)} Initialisations {joined(p.seeds)}; levels {joined(p.levels)}; searches in order"
+                        f" {p.search_seed}.{again}", "they show how the comparison works")
 
 
 def name(p: Parameters, method: str, level: int, seed: int) -> str:
@@ -202,15 +197,11 @@ def _joules(entries: list[specs.Entry], store: Store) -> float:
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter."""
-    differences: dict[str, Interval] = {}
-    overlap: dict[str, Interval] = {}
-    for scene in measured_scenes(p, results):
-        for level in scene.levels:
-            label = f"{scene.scene}, level {level}"
-            differences[label] = stats.interval(greatest_difference(scene, results, level)).out_of(len(scene.planned))
-            overlap[label] = stats.interval(likeness(scene, results, *METHODS, level).above_chance).out_of(len(scene.planned))
-    return {"layer_density_difference": Measure(differences, "percentage points", len(p.seeds)),
-            "overlap_above_chance": Measure(overlap, "percentage points", len(p.seeds))}
+    found = ((measure, f"{scene.scene}, level {level}", stats.interval(of(scene, level)).out_of(len(scene.planned)))
+             for measure, of in (("layer_density_difference", lambda p, level: greatest_difference(p, results, level)),
+                                 ("overlap_above_chance", lambda p, level: likeness(p, results, *METHODS, level).above_chance))
+             for scene in measured_scenes(p, results) for level in scene.levels)
+    return gathered(found, "percentage points", len(p.seeds))
 
 
 def largest_layer(p: Parameters, results: Mapping[str, Result]) -> tuple[str, Overlap]:
@@ -228,20 +219,13 @@ def check_chance(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
         return "This run has no masks, so the question has no answer here: try another scene."
     layer, counts = largest_layer(p, results)
     chance, measured = 100 * by_chance([counts])["jaccard"].mean, 100 * counts.jaccard
-    try:
-        given = float(answer)
-    except (TypeError, ValueError):
-        return "Give one number: the expected share in percent."
     product = 100 * counts.first * counts.second / counts.size**2
 
-    def near(right: float) -> bool:
-        return abs(given - right) <= max(0.1, 0.02 * right)
-
-    if near(chance):
-        return (f"Right: chance alone gives {chance:.1f} %. The two masks of {layer} share {measured:.1f} %, so they are"
-                f" {'more' if measured > chance else 'less'} alike than independent ones.")
-    if near(product):
-        return "Nearly: that is the share of all weights that both keep. Divide it by the share that at least one of them keeps."
-    if near(chance / 100) or near(product / 100):
-        return "In percent, please: a hundred times as much."
-    return "Not yet. Say a and b are the two densities: which share of the weights do both keep, and which share does either?"
+    percent = "In percent, please: a hundred times as much."
+    return judged(answer, (
+        (chance, f"Right: chance alone gives {chance:.1f} %. The two masks of {layer} share {measured:.1f} %, so they are"
+                 f" {'more' if measured > chance else 'less'} alike than independent ones."),
+        (product, "Nearly: that is the share of all weights that both keep. Divide it by the share that at least one of them"
+                  " keeps."), (chance / 100, percent), (product / 100, percent)),
+        lambda right: max(0.1, 0.02 * right), "Give one number: the expected share in percent.",
+        "Not yet. Say a and b are the two densities: which share of the weights do both keep, and which share does either?")

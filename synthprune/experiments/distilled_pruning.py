@@ -13,15 +13,15 @@ from synthprune import specs, stats
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
-from synthprune.experiments.paths import complete, faults_of, mean_accuracy
+from synthprune.experiments.answers import judged
+from synthprune.experiments.described import described, joined, more_scenes
+from synthprune.experiments.paths import complete, gathered, left_out, mean_accuracy
 from synthprune.experiments.settings import (
     METHODS,
     Method,
     Settings,
     decoded_images,
-    demo_note,
     field,
-    joined,
     parameters,
     retrained,
     search,
@@ -30,7 +30,7 @@ from synthprune.experiments.settings import (
 )
 from synthprune.own import is_own
 from synthprune.problems import Problem
-from synthprune.stats import Interval, Measure
+from synthprune.stats import Measure
 from synthprune.store import Result
 
 
@@ -75,11 +75,9 @@ LOW, HIGH, EXTREME = 4, 8, 11
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
-    note = demo_note(p, "they show how the comparison works")
-    return (f"{settings.in_words(p)}{more} Initialisations {joined(p.seeds)}; pruning levels {joined(p.sparse)} beside the"
-            f" dense network; each is trained in {len(p.orders)} order{'' if len(p.orders) == 1 else 's'}"
-            f" ({joined(p.orders)}), the searches in order {p.search_seed}.{note}")
+    return described(p, f"{more_scenes(p)} Initialisations {joined(p.seeds)}; pruning levels {joined(p.sparse)} beside the dense"
+                        f" network; each is trained in {len(p.orders)} order{'' if len(p.orders) == 1 else 's'}"
+                        f" ({joined(p.orders)}), the searches in order {p.search_seed}.", "they show how the comparison works")
 
 
 def name(p: Parameters, method: str, level: int, seed: int, order: int) -> str:
@@ -122,10 +120,9 @@ def accuracies(p: Parameters, results: Mapping[str, Result], method: Method, lev
     return np.array([mean_accuracy([results[name(p, method, level, seed, order)] for order in p.orders]) for seed in p.seeds])
 
 
-def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
-    """The results that may not enter a mean, each with its reason."""
-    faulty = {name: faults_of(results[name]) for name in of_scene(p)}
-    return [f"{name.removeprefix(f'{p.scene}: ')}: {', '.join(faults)}" for name, faults in faulty.items() if faults]
+def failed(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    """The results of a scene that may not enter a mean, each with its reason."""
+    return left_out({name: results[name] for name in of_scene(p)}, p.scene)
 
 
 @dataclass(frozen=True)
@@ -190,12 +187,9 @@ def paper_setting() -> Parameters:
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter, over every scene that was measured; see book/claims.yml."""
-    found: dict[str, dict[str, Interval]] = {}
-    for scene in measured_scenes(p, results):
-        for measure, level, values in _measured(scene, results):
-            found.setdefault(measure, {})[f"{scene.scene}, level {level}"] = stats.interval(values).out_of(len(scene.planned))
-    return {measure: Measure(intervals, "ratio" if measure == "stored_point_ratio" else "percentage points", len(p.seeds))
-            for measure, intervals in found.items()}
+    found = ((measure, f"{scene.scene}, level {level}", stats.interval(values).out_of(len(scene.planned)))
+             for scene in measured_scenes(p, results) for measure, level, values in _measured(scene, results))
+    return gathered(found, {"stored_point_ratio": "ratio"}, len(p.seeds))
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, int, np.ndarray]]:
@@ -226,25 +220,15 @@ def check_steps(answer: Any, p: Parameters, results: Mapping[str, Result]) -> st
     first = measured_scenes(p, results)[0]
     images, scene, level = real_images(first, results), first.model_copy(update={"batch": EXERCISE_BATCH}), first.sparse[-1]
     right = ratios(scene, results, level)
-    try:
-        given = float(answer)
-    except (TypeError, ValueError):
-        return "Give one number: the SGD steps of IMP, divided by those of the synthetic search."
-
-    def near(value: float) -> bool:
-        return abs(given - value) <= 0.01 * value
-
-    if near(right["steps"]):
-        of = {method: cost(scene, method, level, images).steps for method in ("imp", "synthetic")}
-        return (f"Right: {of['imp']} steps against {of['synthetic']}, {right['steps']:.3g} times as many. By the paper's count"
-                f" it is {right['training_points']:.3g} times, by image visits {right['visits']:.3g}: name the count before the"
-                " ratio.")
-    wrong = {1 / right["steps"]: "Upside down: divide IMP's steps by the synthetic search's.",
-             right["training_points"]: "That is the paper's count, of stored images. A step takes a batch of the images that the"
-                                       " network is shown.",
-             right["visits"]: "That is the ratio of image visits. The last batch of an epoch may be smaller, and still is a step:"
-                              " round up."}
-    for value, words in wrong.items():
-        if near(value):
-            return words
-    return "Not yet. Steps of an epoch: decoded images divided by the batch size, rounded up. Then times epochs, for each search."
+    imp, synthetic = (cost(scene, method, level, images).steps for method in ("imp", "synthetic"))
+    return judged(answer, (
+        (right["steps"], f"Right: {imp} steps against {synthetic}, {right['steps']:.3g} times as many. By the paper's count it is"
+                         f" {right['training_points']:.3g} times, by image visits {right['visits']:.3g}: name the count before"
+                         " the ratio."),
+        (1 / right["steps"], "Upside down: divide IMP's steps by the synthetic search's."),
+        (right["training_points"], "That is the paper's count, of stored images. A step takes a batch of the images that the"
+                                   " network is shown."),
+        (right["visits"], "That is the ratio of image visits. The last batch of an epoch may be smaller, and still is a step:"
+                          " round up.")), lambda value: 0.01 * value,
+        "Give one number: the SGD steps of IMP, divided by those of the synthetic search.",
+        "Not yet. Steps of an epoch: decoded images divided by the batch size, rounded up. Then times epochs, for each search.")

@@ -11,9 +11,10 @@ from pydantic import field_validator
 from scipy.special import stdtrit
 
 from synthprune import specs, stats
-from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, in_parts
-from synthprune.experiments.settings import METHODS, Settings, demo_note, field, joined, retrained
+from synthprune.experiments.answers import judged
+from synthprune.experiments.described import described, joined
+from synthprune.experiments.paths import faults_of, gathered, in_parts
+from synthprune.experiments.settings import METHODS, Settings, field, retrained, sparse_levels
 from synthprune.experiments.stability import LOW
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -54,20 +55,14 @@ class Parameters(Settings):
     @field_validator("levels")
     @classmethod
     def _sparse(cls, levels: list[int]) -> list[int]:
-        """Level 0 is the dense network, which is measured in any case."""
-        sparse = sorted(level for level in levels if level)
-        if not sparse or sparse[-1] > 30:
-            raise ValueError("levels go from 1 to 30 (0.1 % of the weights left); the dense network is measured in any case")
-        return sparse
+        return sparse_levels(levels)
 
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how the measurement works")
-    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; pruning levels"
-            f" {joined(p.levels)} and the dense network, after training in order {p.order}; the searches in order"
-            f" {p.search_seed}. Hessians on {p.hessian_batches} batches of {p.hessian_batch} training images, not augmented."
-            f"{note}")
+    return described(p, f" Initialisations {joined(p.seeds)}; pruning levels {joined(p.levels)} and the dense network, after"
+                        f" training in order {p.order}; the searches in order {p.search_seed}. Hessians on {p.hessian_batches}"
+                        f" batches of {p.hessian_batch} training images, not augmented.", "they show how the measurement works")
 
 
 @dataclass(frozen=True)
@@ -98,11 +93,6 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, list[Network]]:
     """The initialisations that are here, and the networks that could be measured: those whose data are here."""
     return in_parts(p, networks(p), lambda p, network: [name(p, network, seed) for seed in p.seeds], results)
-
-
-def faults(results: Mapping[str, Result]) -> list[str]:
-    """What may not enter a mean, and why."""
-    return [f"{name}: {', '.join(found)}" for name, result in results.items() if (found := faults_of(result))]
 
 
 def batches(p: Parameters, results: Mapping[str, Result], network: Network, array: str) -> np.ndarray:
@@ -220,10 +210,7 @@ STATISTICS = {"mean": "mean", "std": "std", "mean magnitude": "magnitude", "span
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter, over surviving weights; see book/claims.yml."""
-    found: dict[str, dict[str, Interval]] = {}
-    for measure, label, interval in _measured(p, results):
-        found.setdefault(measure, {})[label] = interval
-    return {measure: Measure(intervals, "ratio", len(p.planned)) for measure, intervals in found.items()}
+    return gathered(_measured(p, results), "ratio", len(p.planned))
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, Interval]]:
@@ -258,19 +245,15 @@ def check_zeros(answer: Any, p: Parameters, results: Mapping[str, Result]) -> st
     p, known = measured(p, results)
     if network not in known:
         return f"There is no IMP subnetwork of level {level} here to compare with."
-    try:
-        given = float(answer)
-    except (TypeError, ValueError):
-        return "Put a number, as answer = 0.01."
     over_all, over_survivors = (stats.interval(statistic(p, results, network, "magnitude", weights)).mean
                                 for weights in ("all", "survivors"))
     published = {row.pruned: row.values["magnitude"] for row in PAPER_TABLE if row.method == "imp"}["90 %"]
     right = published * over_survivors / over_all
     if not np.isfinite(right):
         return f"Every IMP subnetwork of level {level} collapsed or diverged: there is no share of survivors to divide by."
-    if abs(given - right) <= 0.03 * right:
-        return (f"Right, {right:.4f}: at level {level} one weight in {over_survivors / over_all:.1f} survives, and the sum is"
-                f" theirs alone. In our own networks the two ways of counting give {over_all:.4g} and {over_survivors:.4g}: what"
-                " falls as weights are pruned may rise for those that stay.")
-    hint = "The pruned weights add nothing to the sum, but they were counted when it was divided."
-    return f"Not {given:g}. {hint} Which share of the weights survives at level {level}?"
+    return judged(answer, ((right, (
+        f"Right, {right:.4f}: at level {level} one weight in {over_survivors / over_all:.1f} survives, and the sum is"
+        f" theirs alone. In our own networks the two ways of counting give {over_all:.4g} and {over_survivors:.4g}: what falls as"
+        " weights are pruned may rise for those that stay.")),), lambda value: 0.03 * value, "Put a number, as answer = 0.01.",
+        f"Not {answer}. The pruned weights add nothing to the sum, but they were counted when it was divided. Which share of the"
+        f" weights survives at level {level}?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
@@ -14,19 +13,10 @@ from synthprune import specs, stats
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
 from synthprune.analysis.masks import overlaps, total
 from synthprune.experiments import settings
+from synthprune.experiments.described import described, joined
 from synthprune.experiments.discussion import masks
-from synthprune.experiments.paths import accuracy, barrier, faults_of
-from synthprune.experiments.settings import (
-    METHODS,
-    Distilling,
-    decides,
-    demo_note,
-    field,
-    joined,
-    retrained,
-    subnetwork,
-)
-from synthprune.stats import Interval
+from synthprune.experiments.paths import Barriers, Paths
+from synthprune.experiments.settings import METHODS, Distilling, decides, field, retrained, subnetwork
 from synthprune.store import Result
 
 Network = Literal["dense", "synthetic", "imp"]
@@ -49,9 +39,8 @@ class Parameters(Distilling):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how a measurement is made")
-    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; masks of level {p.level}; every network trained in"
-            f" orders {joined(p.orders)}.{note}")
+    return described(p, f" Initialisations {joined(p.seeds)}; masks of level {p.level}; every network trained in orders"
+                        f" {joined(p.orders)}.", "they show how a measurement is made")
 
 
 def mask_of(method: str) -> str:
@@ -77,51 +66,15 @@ def _trained(p: Parameters, network: Network, seed: int, order: int) -> specs.Tr
     return retrained(p, "imp", seed, 0, order) if network == "dense" else retrained(p, network, seed, p.level, order)
 
 
-def _pairs(p: Parameters, results: Mapping[str, Result], network: Network, seed: int) -> list[Result]:
-    return [results[name(network, seed, pair)] for pair in combinations(p.orders, 2)]
+def paths(p: Parameters, results: Mapping[str, Result], network: Network) -> Paths:
+    """The paths of a network between its trainings."""
+    return Paths({f"{network}, initialisation {seed}": [results[name(network, seed, pair)] for pair in combinations(p.orders, 2)]
+                  for seed in p.seeds})
 
 
-def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
-    """What may not enter a mean, and why."""
-    return [f"{key}: {', '.join(faults)}" for key, entry in requests(p).items()
-            if isinstance(entry, specs.Path) and (faults := faults_of(results[key]))]
-
-
-def curves(p: Parameters, results: Mapping[str, Result], network: Network, quantity: str) -> np.ndarray:
-    """(initialisations, points): `quantity` along the path, pairs of orders averaged; NaN where one is faulty.
-
-    Losses ("train_loss", "test_loss") in nats, errors ("train_error", "test_error") in percent.
-    """
-    scale = 100 if "error" in quantity else 1
-    values = np.full((len(p.seeds), p.points), math.nan)
-    for row, seed in enumerate(p.seeds):
-        pairs = _pairs(p, results, network, seed)
-        if not any(faults_of(path) for path in pairs):
-            values[row] = scale * np.mean([path.arrays[quantity] for path in pairs], 0)
-    return values
-
-
-@dataclass(frozen=True)
-class Row:
-    """One network over its initialisations: accuracy in percent, the two barriers in nats and percentage points."""
-
-    network: Network
-    accuracy: Interval
-    midpoint_loss: Interval
-    highest_error: Interval
-    verdict: str
-
-
-def table(p: Parameters, results: Mapping[str, Result]) -> list[Row]:
+def table(p: Parameters, results: Mapping[str, Result]) -> dict[Network, Barriers]:
     """Test accuracy, the paper's barrier and Frankle et al.'s, and what they allow to say, network by network."""
-    rows = []
-    for network in NETWORKS:
-        of = [_pairs(p, results, network, seed) for seed in p.seeds]
-        error = stats.interval(np.array([100 * barrier(pairs, "train_error", "highest") for pairs in of]))
-        rows.append(Row(network, stats.interval(np.array([accuracy(pairs) for pairs in of])),
-                        stats.interval(np.array([barrier(pairs, "train_loss", "midpoint") for pairs in of])), error,
-                        stats.stability(error, decides(p), len(p.seeds))))
-    return rows
+    return {network: paths(p, results, network).barriers(decides(p), len(p.seeds)) for network in NETWORKS}
 
 
 def shares(results: Mapping[str, Result]) -> dict[str, float]:

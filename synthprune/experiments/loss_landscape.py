@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
@@ -11,10 +11,9 @@ import numpy as np
 from pydantic import model_validator
 
 from synthprune import specs, stats
-from synthprune.analysis.barriers import highest_barrier
-from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, in_parts
-from synthprune.experiments.settings import Settings, demo_note, field, joined, retrained
+from synthprune.experiments.described import described, joined
+from synthprune.experiments.paths import BARRIERS, Paths, faults_of, gathered, in_parts
+from synthprune.experiments.settings import Settings, field, retrained
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -43,11 +42,10 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how a map is made")
-    return (f"{settings.in_words(p)} Sparse networks at pruning level {p.level}; each network is trained in the orders"
-            f" {joined(p.orders)}, the searches in order {p.search_seed}. Maps: initialisation {p.seeds[0]},"
-            f" {p.side}&nbsp;×&nbsp;{p.side} points, {p.map_per_class} training images per class. Paths and distances:"
-            f" initialisations {joined(p.seeds)}.{note}")
+    return described(p, f" Sparse networks at pruning level {p.level}; each network is trained in the orders {joined(p.orders)},"
+                        f" the searches in order {p.search_seed}. Maps: initialisation {p.seeds[0]}, {p.side}&nbsp;×&nbsp;"
+                        f"{p.side} points, {p.map_per_class} training images per class. Paths and distances: initialisations"
+                        f" {joined(p.seeds)}.", "they show how a map is made")
 
 
 def plane_name(p: Parameters, kind: Kind, seed: int, orders: list[int]) -> str:
@@ -91,16 +89,6 @@ def of_kind(p: Parameters, kind: Kind) -> dict[str, specs.Entry]:
 def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, list[Kind]]:
     """The initialisations that are here, and the kinds of network that could be measured: those whose data are here."""
     return in_parts(p, KINDS, of_kind, results)
-
-
-def faults(results: Mapping[str, Result]) -> list[str]:
-    """What may not enter a mean or be drawn, and why."""
-    return [f"{name}: {', '.join(found)}" for name, result in results.items() if (found := _faults_of(result))]
-
-
-def _faults_of(result: Result) -> list[str]:
-    """A map is no less sound for points far out whose loss is beyond all numbers: there only the trainings count."""
-    return faults_of(replace(result, arrays={}) if "grid" in result.arrays else result)
 
 
 @dataclass(frozen=True)
@@ -149,7 +137,7 @@ def maps(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> dic
     here, kinds = measured(p, results)
     drawn = here.planned[0]
     found = {kind: results[plane_name(p, kind, drawn, orders)] for kind in kinds if drawn in here.seeds}
-    return {kind: _map(kind, orders, plane) for kind, plane in found.items() if not _faults_of(plane)}
+    return {kind: _map(kind, orders, plane) for kind, plane in found.items() if not faults_of(plane)}
 
 
 def _map(kind: Kind, orders: list[int], plane: Result) -> Map:
@@ -178,15 +166,12 @@ def pairs(p: Parameters, results: Mapping[str, Result], kind: Kind) -> Pairs:
     """Barriers and distances between the four networks of a kind that was measured, pairs as `combinations(p.orders, 2)`; of
     the initialisations that are here."""
     p, _ = measured(p, results)
-    rows = np.full((3, len(p.seeds), 6), np.nan)
-    for column, seed in enumerate(p.seeds):
-        paths = [results[path_name(p, kind, seed, pair)] for pair in combinations(p.orders, 2)]
-        plane = results[plane_name(p, kind, seed, p.orders)]
-        if not any(map(_faults_of, [*paths, plane])):
-            rows[:, column] = ([100 * highest_barrier(path.arrays["train_error"]) for path in paths],
-                               [highest_barrier(path.arrays["train_loss"]) for path in paths],
-                               plane.arrays["distances"][np.triu_indices(4, 1)])
-    return Pairs(*rows)
+    planes = {seed: results[plane_name(p, kind, seed, p.orders)] for seed in p.seeds}
+    of = Paths({str(seed): [results[path_name(p, kind, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds})
+    sound = np.array(of.sound) & [not faults_of(plane) for plane in planes.values()]
+    rows = (100 * BARRIERS["highest"](of.each("train_error")), BARRIERS["highest"](of.each("train_loss")),
+            [plane.arrays["distances"][np.triu_indices(4, 1)] for plane in planes.values()])
+    return Pairs(*(np.where(sound[:, None], row, np.nan) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -215,11 +200,7 @@ def _over_dense(of: Mapping[Kind, Pairs], kind: Kind) -> Interval:
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter; see book/claims.yml."""
-    found: dict[str, dict[str, Interval]] = {}
-    for measure, label, interval in _measured(p, results):
-        found.setdefault(measure, {})[label] = interval
-    return {measure: Measure(intervals, "percentage points" if "barrier" in measure else "ratio", len(p.planned))
-            for measure, intervals in found.items()}
+    return gathered(_measured(p, results), {"distance_over_dense": "ratio"}, len(p.planned))
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, Interval]]:

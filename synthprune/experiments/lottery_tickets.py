@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import specs, stats
-from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, in_parts, mean_accuracy
-from synthprune.experiments.settings import Settings, architecture, dataset, demo_note, field, joined, recipe, search
+from synthprune.experiments.answers import judged
+from synthprune.experiments.described import described, joined
+from synthprune.experiments.paths import in_parts, mean_accuracy
+from synthprune.experiments.settings import Settings, architecture, dataset, field, recipe, search
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -61,10 +62,9 @@ def title(p: Parameters, trial: str) -> str:
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how the comparison works")
-    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; levels 1 to {p.last_level} beside"
-            f" the dense network. The synthetic start is the synthetic subnetwork of level {p.start_level}; k &gt; 0 is k ="
-            f" {p.rewind_epoch}. All trainings are in order {p.search_seed}.{note}")
+    return described(p, f" Initialisations {joined(p.seeds)}; levels 1 to {p.last_level} beside the dense network. The synthetic"
+                        f" start is the synthetic subnetwork of level {p.start_level}; k &gt; 0 is k = {p.rewind_epoch}. All"
+                        f" trainings are in order {p.search_seed}.", "they show how the comparison works")
 
 
 def trial_search(p: Parameters, trial: str) -> specs.Search:
@@ -113,12 +113,6 @@ def accuracies(p: Parameters, results: Mapping[str, Result], trial: str, level: 
 def beside_dense(p: Parameters, results: Mapping[str, Result], trial: str, level: int) -> np.ndarray:
     """(initialisations,): test accuracy less that of the dense network from the same initialisation, points."""
     return accuracies(p, results, trial, level) - accuracies(p, results, trial, 0)
-
-
-def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
-    """The results that may not enter a mean, each with its reason."""
-    return [f"{name.removeprefix(f'{p.scene}: ')}: {', '.join(faults_of(result))}" for name, result in results.items()
-            if faults_of(result)]
 
 
 def ticket_levels(p: Parameters, results: Mapping[str, Result], trial: str, margin: float = MARGIN) -> np.ndarray:
@@ -178,17 +172,10 @@ def check_margin(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
         return "This run has no accuracy on every initialisation there, so the question has no answer: try other levels."
     short = -beside_dense(p, results, "start", level)
     right = max(0.0, float(short.max()))
-    try:
-        given = float(answer)
-    except (TypeError, ValueError):
-        return "Give one number, in points of test accuracy."
-
-    def near(value: float) -> bool:
-        return abs(given - value) <= 0.05
-
-    if near(right):
-        return (f"Right: with a margin of {right:.2f} points level {level} is a ticket on all of {len(p.seeds)} initialisations,"
-                f" with {max(0.0, float(short.min())):.2f} on at least one. A sparsest ticket is a statement about a margin.")
-    if near(float(short.mean())) or near(float(short.min())):
-        return "That is enough on average, or for one of them: every initialisation must reach its own dense network."
-    return f"Not yet. On each initialisation, take the dense network's accuracy less that of level {level}; keep the largest."
+    less = "That is enough on average, or for one of them: every initialisation must reach its own dense network."
+    return judged(answer, (
+        (right, f"Right: with a margin of {right:.2f} points level {level} is a ticket on all of {len(p.seeds)} initialisations,"
+                f" with {max(0.0, float(short.min())):.2f} on at least one. A sparsest ticket is a statement about a margin."),
+        (float(short.mean()), less), (float(short.min()), less)),
+        lambda value: 0.05, "Give one number, in points of test accuracy.",
+        f"Not yet. On each initialisation, take the dense network's accuracy less that of level {level}; keep the largest.")

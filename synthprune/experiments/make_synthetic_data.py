@@ -12,18 +12,9 @@ from synthprune import specs
 from synthprune.costs import Cost, search_cost
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
-from synthprune.experiments.paths import faults_of, in_parts, mean_accuracy
-from synthprune.experiments.settings import (
-    Distilling,
-    Method,
-    decoded_images,
-    demo_note,
-    field,
-    joined,
-    retrained,
-    subnetwork,
-    trained_on,
-)
+from synthprune.experiments.described import described, joined
+from synthprune.experiments.paths import in_parts, mean_accuracy
+from synthprune.experiments.settings import Distilling, Method, decoded_images, field, retrained, subnetwork, trained_on
 from synthprune.store import Result, Store
 
 SETS: tuple[Method, ...] = ("synthetic", "coreset")
@@ -44,9 +35,8 @@ class Parameters(Distilling):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how a set is made and used")
-    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; masks of level {p.level}; retrained in order"
-            f" {p.order}.{note}")
+    return described(p, f" Initialisations {joined(p.seeds)}; masks of level {p.level}; retrained in order {p.order}.",
+                     "they show how a set is made and used")
 
 
 def alone(method: Method, seed: int) -> str:
@@ -86,12 +76,6 @@ def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, 
     """The initialisations that are here, and what could be measured: ("alone" or "pruned", method)."""
     networks = [*(("alone", method) for method in SETS), *(("pruned", method) for method in ("dense", *SOURCES))]
     return in_parts(p, networks, lambda p, network: [NAMES[network[0]](network[1], seed) for seed in p.seeds], results)
-
-
-def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
-    """What may not enter a mean, and why."""
-    return [f"{name}: {', '.join(faults)}" for name, entry in requests(p).items()
-            if name in results and isinstance(entry, specs.Evaluation) and (faults := faults_of(results[name]))]
 
 
 def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:

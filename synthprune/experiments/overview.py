@@ -15,18 +15,9 @@ from pydantic import field_validator, model_validator
 from synthprune import specs, stats
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
-from synthprune.experiments.paths import accuracy, barrier, complete, faults_of
-from synthprune.experiments.settings import (
-    METHODS,
-    Method,
-    Settings,
-    demo_note,
-    field,
-    joined,
-    overrides,
-    parameters,
-    retrained,
-)
+from synthprune.experiments.described import described, joined, more_scenes
+from synthprune.experiments.paths import Paths, complete
+from synthprune.experiments.settings import METHODS, Method, Settings, field, overrides, parameters, retrained
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -65,10 +56,8 @@ class Parameters(Settings):
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
     others = f" Other synthetic sets: {html.escape(', '.join(p.other_sets))}." if p.other_sets else ""
-    more = f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
-    note = demo_note(p, "they show how the comparison works")
-    return (f"{settings.in_words(p)}{others}{more} Initialisations {joined(p.seeds)}; levels {p.low_level} and"
-            f" {p.high_level}; each subnetwork is trained in {len(p.orders)} orders.{note}")
+    return described(p, f"{others}{more_scenes(p)} Initialisations {joined(p.seeds)}; levels {p.low_level} and {p.high_level};"
+                        f" each subnetwork is trained in {len(p.orders)} orders.", "they show how the comparison works")
 
 
 def checked_sets(sets: list[str]) -> list[str]:
@@ -179,19 +168,16 @@ def comparisons(p: Parameters, results: Mapping[str, Result]) -> list[Comparison
 
 
 def _comparison(p: Parameters, level: int, results: Mapping[str, Result]) -> Comparison:
-    pairs = {method: [[results[name(p, method, level, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds]
-             for method in METHODS}
-    faults = [f"{p.scene}: {'IMP' if method == 'imp' else set_words(p)}, level {level}, initialisation {seed}: {fault}"
-              for method in METHODS for seed, of in zip(p.seeds, pairs[method], strict=True)
-              for fault in sorted({fault for path in of for fault in faults_of(path)})]
-    images = pairs["imp"][0][0].metrics["train_images"]
-    return Comparison(p, level, images / (len(facts(p.dataset).classes) * p.synthetic_per_class), _values(pairs["synthetic"]),
-                      _values(pairs["imp"]), tuple(faults))
+    synthetic, imp = (Paths({f"{p.scene}: {'IMP' if method == 'imp' else set_words(p)}, level {level}, initialisation {seed}": [
+        results[name(p, method, level, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds})
+        for method in METHODS)
+    images = next(iter(imp.of.values()))[0].metrics["train_images"]
+    return Comparison(p, level, images / (len(facts(p.dataset).classes) * p.synthetic_per_class), _values(synthetic),
+                      _values(imp), synthetic.left_out + imp.left_out)
 
 
-def _values(pairs: Iterable[list[Result]]) -> dict[str, np.ndarray]:
-    rows = [(accuracy(of), barrier(of, "train_loss", "midpoint"), 100 * barrier(of, "train_error", "highest")) for of in pairs]
-    return dict(zip(("accuracy", "loss", "error"), np.array(rows).T, strict=True))
+def _values(of: Paths) -> dict[str, np.ndarray]:
+    return {"accuracy": of.accuracy, "loss": of.barrier("train_loss", "midpoint"), "error": of.barrier("train_error", "highest")}
 
 
 def not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:

@@ -16,18 +16,11 @@ from synthprune import specs, stats
 from synthprune.data.facts import facts
 from synthprune.data.images import fingerprint
 from synthprune.experiments import settings
+from synthprune.experiments.answers import judged
+from synthprune.experiments.described import described, joined
 from synthprune.experiments.overview import checked_sets, set_words, with_each_set
-from synthprune.experiments.paths import accuracy, barrier, complete, faults_of, mean_accuracy
-from synthprune.experiments.settings import (
-    Settings,
-    decoded_images,
-    demo_note,
-    field,
-    joined,
-    matched_epochs,
-    retrained,
-    trained_on,
-)
+from synthprune.experiments.paths import Barriers, Paths, complete, left_out, mean_accuracy
+from synthprune.experiments.settings import Settings, decoded_images, field, matched_epochs, retrained, trained_on
 from synthprune.home import home
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
@@ -83,10 +76,9 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how sets and stability are measured")
     sets = "; ".join(set_words(one) for one in with_each_set(p))
-    return (f"{settings.in_words(p)} Synthetic sets: {sets}. Stability is tested in {', '.join(p.scenes)}, in"
-            f" {len(p.orders)} orders each. Initialisations {joined(p.seeds)}.{note}")
+    return described(p, f" Synthetic sets: {sets}. Stability is tested in {', '.join(p.scenes)}, in {len(p.orders)} orders each."
+                        f" Initialisations {joined(p.seeds)}.", "they show how sets and stability are measured")
 
 
 # What is asked for.
@@ -147,52 +139,23 @@ def on_random(p: Parameters, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Dense:
-    """One scene's dense network between two trainings of each initialisation; pairs of orders averaged, NaN where one failed.
-
-    `rises`: how far training "loss" (nats) and "error" (points) lie above the mean of the ends, (initialisations, points).
-    `midway`, `highest`: barriers of training loss, nats. `train_error`, `test_error`: highest barriers, percentage points.
-    `accuracy`: of the ends, on test images, percent. All (initialisations,).
-    """
+    """One scene's dense network between two trainings of each initialisation."""
 
     p: Parameters
-    rises: Mapping[str, np.ndarray]
-    midway: np.ndarray
-    highest: np.ndarray
-    train_error: np.ndarray
-    test_error: np.ndarray
-    accuracy: np.ndarray
-    left_out: tuple[str, ...]
+    paths: Paths
 
     @property
-    def verdict(self) -> str:
-        """Of this network on these data: the digits may be said to be stable, though they say nothing about MNIST."""
-        return stats.stability(stats.interval(self.train_error), self.p.profile != "demo", len(self.p.planned))
+    def barriers(self) -> Barriers:
+        """The verdict is on this network on these data: the digits may be said to be stable, though they say nothing of MNIST."""
+        return self.paths.barriers(self.p.profile != "demo", len(self.p.planned))
 
 
 def dense(p: Parameters, results: Mapping[str, Result]) -> list[Dense]:
     """Every scene that was measured, in the order of `scenes`, on the initialisations that are here."""
-    return [_dense(here, results) for scene in settings.scenes(p) if (here := complete(scene, paths, results))]
-
-
-def _dense(p: Parameters, results: Mapping[str, Result]) -> Dense:
-    of = [[results[path_name(p, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds]
-    faults = [f"{p.scene}, initialisation {seed}: {fault}" for seed, pairs in zip(p.seeds, of, strict=True)
-              for fault in sorted({fault for path in pairs for fault in faults_of(path)})]
-
-    def barriers(quantity: str, which: str) -> np.ndarray:
-        return np.array([barrier(pairs, quantity, which) for pairs in of])
-
-    rises = {what: np.array([_rise(pairs, f"train_{what}", p.points) for pairs in of]) for what in ("loss", "error")}
-    return Dense(p, {"loss": rises["loss"], "error": 100 * rises["error"]}, barriers("train_loss", "midpoint"),
-                 barriers("train_loss", "highest"), 100 * barriers("train_error", "highest"),
-                 100 * barriers("test_error", "highest"), np.array([accuracy(pairs) for pairs in of]), tuple(faults))
-
-
-def _rise(pairs: list[Result], quantity: str, points: int) -> np.ndarray:
-    if any(faults_of(path) for path in pairs):
-        return np.full(points, np.nan)
-    mean = np.mean([path.arrays[quantity] for path in pairs], axis=0)
-    return mean - (mean[0] + mean[-1]) / 2
+    return [Dense(here, Paths({f"{here.scene}, initialisation {seed}": [results[path_name(here, seed, pair)]
+                                                                        for pair in combinations(here.orders, 2)]
+                               for seed in here.seeds}))
+            for scene in settings.scenes(p) if (here := complete(scene, paths, results))]
 
 
 # Sets.
@@ -311,10 +274,10 @@ def sets_not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
     return [words for words in map(set_words, with_each_set(p)) if words not in run]
 
 
-def left_out(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+def failed(p: Parameters, results: Mapping[str, Result]) -> list[str]:
     """Trainings on sets that may not enter a mean, and why."""
-    return [f"{name}: {', '.join(faults)}" for name, entry in requests(p).items()
-            if isinstance(entry, specs.Evaluation) and name in results and (faults := faults_of(results[name]))]
+    return left_out({name: results[name] for name, entry in requests(p).items()
+                     if isinstance(entry, specs.Evaluation) and name in results})
 
 
 def kim(p: Parameters, results: Mapping[str, Result]) -> dict[int, Interval]:
@@ -354,13 +317,11 @@ def check_images(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
         return "This run has no accuracy on every initialisation, so the question has no answer here: try another set."
     images = test_images(p, results)
     right = float(case.gain.mean()) / 100 * images
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or not np.isfinite(answer):
-        return "Give a number of images."
-    if abs(answer - right) <= 0.6:
-        return (f"Right: {right:.1f} of {images} images on average; one initialisation gives from"
-                f" {case.gain.min() / 100 * images:.0f} to {case.gain.max() / 100 * images:.0f}.")
-    if abs(answer + right) <= 0.6:
-        return "The number is right and its sign is not: take random from synthetic."
-    if abs(answer - case.gain.mean()) <= 0.06:
-        return f"These are percentage points: how many of {images} images are they?"
-    return "Not yet. Average the differences over the initialisations; a point is a hundredth of the test images."
+    gain = case.gain / 100 * images
+    return judged(answer, (
+        (right, f"Right: {right:.1f} of {images} images on average; one initialisation gives from {gain.min():.0f} to"
+                f" {gain.max():.0f}."),
+        (-right, "The number is right and its sign is not: take random from synthetic."),
+        (case.gain.mean(), f"These are percentage points: how many of {images} images are they?")),
+        lambda value: 0.06 if value == case.gain.mean() else 0.6, "Give a number of images.",
+        "Not yet. Average the differences over the initialisations; a point is a hundredth of the test images.")

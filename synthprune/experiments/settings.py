@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import html
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
@@ -14,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from synthprune import specs
 from synthprune.data.facts import FACTS, facts, full_name
+from synthprune.experiments.profiles import said_by
 from synthprune.home import synthetic_sets
 from synthprune.own import is_own, named
 from synthprune.problems import Problem, nearest
@@ -197,6 +194,14 @@ class Distilling(Settings):
         return pixels
 
 
+def sparse_levels(levels: list[int]) -> list[int]:
+    """Without 0, the dense network, which is no mask's. Raises ValueError where none is left, or one is above 30."""
+    sparse = sorted(level for level in levels if level)
+    if not sparse or sparse[-1] > 30:
+        raise ValueError("levels go from 1 to 30 (0.1 % of the weights left); 0, the dense network, has no mask")
+    return sparse
+
+
 def _list(name: str, value: str | float) -> list[Any]:
     """`[0,1]`, `0,1` or a single item, as a list."""
     try:
@@ -220,7 +225,7 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
             raise Problem(f"unknown parameter '{name}' for {chapter}: {nearest(name, model.model_fields)}")
     chosen = {name: value for name, value in given.items() if value is not None}
     name = str(chosen.get("profile", "demo"))
-    values = _said(name, model, chapter, chosen.get("scene")) | chosen
+    values = said_by(name, model, chapter, chosen.get("scene")) | chosen
     if "dataset" in chosen and str(chosen["dataset"]) not in FACTS and "pixels" not in chosen:
         values["pixels"] = facts(full_name(str(chosen["dataset"]))).pixels  # a profile's are for its own data sets
     if "scene" in chosen and "scenes" in model.model_fields and "scenes" not in chosen:
@@ -228,7 +233,7 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
     try:
         p = model(**values | {"profile": name})
         for scene in getattr(p, "scenes", ()):
-            _said(name, model, chapter, scene)
+            said_by(name, model, chapter, scene)
         return p
     except ValidationError as error:
         first = error.errors()[0]
@@ -244,80 +249,6 @@ def fault_of(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "parameters"
     value = f" = {first['input']!r}" if first["loc"] else ""
     return f"{where}{value}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def _said(profile: str, model: type[Settings], chapter: str, scene: str | None) -> dict[str, Any]:
-    """What a profile says of a chapter in a scene: its own values, then the chapter's, then the scene's."""
-    said = read_profile(profile)
-    plain = {name: value for name, value in said.items() if name not in PARTS}
-    of_chapter = said["chapters"].get(chapter, {})
-    scene = scene or of_chapter.get("scene") or said.get("scene")
-    if scene not in said["scenes"]:
-        raise Problem(f"profile {profile} has no scene '{scene}': {nearest(str(scene), said['scenes'])}")
-    values = plain | {"cells": list(said["cells"])} | of_chapter | said["scenes"][scene] | {"scene": scene}
-    return {name: named(value) if name == "architecture" else value for name, value in values.items()
-            if name in model.model_fields}
-
-
-PARTS = ("scenes", "chapters", "cells")
-"""The parts of a profile that are mappings: values of one scene, of one chapter, and of one cell of chapter 10."""
-
-CELL_PARTS = ("sources", "rewind", "question", "why", "scale")
-"""What a cell of chapter 10 is for: where masks come from; another rewind; the length of the search, crossed with that of the
-retraining; why it matters; and steps towards the paper's scale."""
-
-
-def read_profile(name: str) -> dict[str, Any]:
-    """The fields of a profile, with its scenes and chapters: one that comes with the package, or a YAML file by its path.
-
-    Raises Problem for an unknown name or key, or a file that is no mapping.
-    """
-    shipped = {file.name.removesuffix(".yaml"): file for file in (files("synthprune") / "profiles").iterdir()
-               if file.name.endswith(".yaml")}
-    file = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
-    if file is None:
-        raise Problem(f"unknown profile '{name}': {nearest(name, shipped)}")
-    try:
-        return _read(name, file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
-
-
-@functools.lru_cache(maxsize=8)
-def _read(name: str, text: str) -> dict[str, Any]:
-    from synthprune.experiments import CHAPTERS, experiment
-
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise Problem(f"profile {name} is not a list of 'field: value' lines")
-    values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}}
-    values |= {part: values.get(part) or {} for part in PARTS}
-    values.setdefault("scene", next(iter(values["scenes"])))
-    known = {field for chapter in CHAPTERS for field in experiment(chapter).Parameters.model_fields} - {"profile"}
-    of_cells = set(experiment("10_controls").Cell.model_fields) - {"profile", "scene", "name"}
-    for where, keys, allowed in [("", values.keys() - {*PARTS, "units"}, known),
-                                 *((f" in {part} {title}", inner or {}, of_cells if part == "cells" else known)
-                                   for part in PARTS for title, inner in values[part].items())]:
-        for key in sorted(keys, key=str):
-            if key not in allowed:
-                raise Problem(f"profile {name} has an unknown key '{key}'{where}: {nearest(str(key), allowed)}")
-    for title, cell in values["cells"].items():
-        for key, allowed in (("part", CELL_PARTS), ("method", CELL_METHODS)):
-            said = str((cell or {}).get(key, ""))
-            if said not in allowed and not (key == "method" and is_own(named(said))):
-                raise Problem(f"profile {name} has {key}: '{said}' in cells {title}: {nearest(said, allowed)}")
-    for chapter in values["chapters"]:
-        if chapter not in CHAPTERS:
-            raise Problem(f"profile {name} has an unknown chapter '{chapter}': {nearest(chapter, CHAPTERS)}")
-    return values
-
-
-def profile_names() -> list[str]:
-    return sorted(f.name.removesuffix(".yaml") for f in (files("synthprune") / "profiles").iterdir()
-                  if f.name.endswith(".yaml"))
 
 
 # The specifications that settings stand for.
@@ -425,8 +356,8 @@ def trained_on(p: Settings, method: Method, seed: int) -> specs.Evaluation:
 
 def overrides(p: Settings) -> dict[str, Any]:
     """The parameters that are not what the profile says: a profile's name alone would not tell what was run."""
-    said = _said(p.profile, type(p), p.chapter, p.scene)
-    usual = _said(p.profile, type(p), p.chapter, None)["scene"]
+    said = said_by(p.profile, type(p), p.chapter, p.scene)
+    usual = said_by(p.profile, type(p), p.chapter, None)["scene"]
     own = p.dataset not in FACTS and _other(said.get("dataset"), p.dataset)  # then pixels are never the profile's
     return {name: value for name, value in (p.model_dump() | {"seeds": p.planned}).items()
             if name != "profile" and ((value != usual if name == "scene" else _other(said.get(name), value))
@@ -457,42 +388,6 @@ def in_scene(p: Settings, scene: str) -> Settings:
 def decides(p: Settings) -> bool:
     """Whether results of these settings may speak for or against the paper: the digits never do."""
     return p.profile != "demo" and p.dataset != "digits"
-
-
-def demo_note(p: Settings, instead: str) -> str:
-    """What to say, in HTML, of data that decide nothing: that they do, and what they show `instead`; else nothing."""
-    return "" if decides(p) else f" <strong>Demonstration data decide nothing about the paper:</strong> {instead}."
-
-
-def joined(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
-def in_words(p: Settings) -> str:
-    """Profile, data, network, training, synthetic set and rewind, as HTML sentences made from the values."""
-    changed = ", ".join(f"{name}={value}" for name, value in overrides(p).items())
-    count = f"{p.train_per_class} training images per class of " if p.train_per_class else "all training images of "
-    stored = f"{p.synthetic_per_class} stored images per class, decoded by factor {p.synthetic_factor}, made here by"
-    made = {"distilled": f"{stored} distribution matching in {p.distillation_steps} steps",
-            "condensed": f"{stored} gradient matching in {p.distillation_steps} steps",
-            "coreset": f"{p.synthetic_per_class} random real images per class, decoded by factor {p.synthetic_factor}"}
-    rewind = {"full": "every parameter returns to initialisation",
-              "weights": "only the prunable weights return to initialisation"}
-    profile = html.escape(f"Profile {p.profile}, with {changed}" if changed else f"Profile {p.profile}")
-    return (f"<strong>{profile}.</strong> Data: {count}{facts(p.dataset).title} at {p.pixels} pixels. Network:"
-            f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
-            f" learning rate {p.lr:g}, weight decay {p.weight_decay:g}.{_search_in_words(p)} Synthetic set:"
-            f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"
-            f" {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")
-
-
-def _search_in_words(p: Settings) -> str:
-    """How a search is trained where that is not how a subnetwork is retrained; else nothing."""
-    usual, own = recipe(p, p.epochs), search_recipe(p, p.round_epochs)
-    said = [f"{own.epochs} epochs a round on real data"] if own.epochs != usual.epochs else []
-    said += [f"{words} {getattr(own, name):g}" for name, words in (("lr", "learning rate"), ("weight_decay", "weight decay"))
-             if getattr(own, name) != getattr(usual, name)]
-    return f" Mask searches: {', '.join(said)}." if said else ""
 
 
 def narrowed(p: AnySettings, seeds: Sequence[int]) -> AnySettings:

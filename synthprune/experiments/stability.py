@@ -14,8 +14,9 @@ from pydantic import field_validator
 from synthprune import specs, stats
 from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
-from synthprune.experiments.paths import BARRIERS, complete, faults_of
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, demo_note, field, joined, retrained
+from synthprune.experiments.described import described, joined
+from synthprune.experiments.paths import Barriers, Paths, complete, gathered
+from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, retrained
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -39,9 +40,9 @@ class Parameters(Settings):
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    note = demo_note(p, "they show how the measurement works")
-    return (f"{settings.in_words(p)} Initialisations {joined(p.seeds)}; pruning levels {joined(p.levels)}; each subnetwork is"
-            f" trained in {len(p.orders)} orders ({joined(p.orders)}), the searches in order {p.search_seed}.{note}")
+    return described(p, f" Initialisations {joined(p.seeds)}; pruning levels {joined(p.levels)}; each subnetwork is trained in"
+                        f" {len(p.orders)} orders ({joined(p.orders)}), the searches in order {p.search_seed}.",
+                     "they show how the measurement works")
 
 
 def name(p: Parameters, method: Method, level: int, seed: int, pair: tuple[int, int], batch_norm: str = "interpolated") -> str:
@@ -79,89 +80,27 @@ def batch_norm_statistics(p: Parameters) -> tuple[str, ...]:
 LOW = 4
 """The paper's low sparsity, "when synthetic subnetworks first achieve general stability" (section 4.3)."""
 
-QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
+class Levels(dict[int, Paths]):
+    """One method's paths by level."""
+
+    def __missing__(self, level: int) -> Paths:
+        raise Problem(f"level {level} was not measured: levels={list(self)}")
 
 
-@dataclass(frozen=True)
-class Curves:
-    """One method's measured paths: per quantity an array (levels, initialisations, pairs of orders, points).
+def curves(p: Parameters, results: Mapping[str, Result], method: Method, batch_norm: str = "interpolated") -> Levels:
+    """The measured paths of one method, level by level."""
+    def of(level: int, seed: int) -> list[Result]:
+        return [results[name(p, method, level, seed, pair, batch_norm)] for pair in combinations(p.orders, 2)]
 
-    Losses in nats, errors in [0, 1]. A collapsed or diverged subnetwork is NaN, and named in `left_out`.
-    """
-
-    levels: tuple[int, ...]
-    paths: Mapping[str, np.ndarray]
-    left_out: tuple[str, ...]
-
-    @property
-    def beta(self) -> np.ndarray:
-        return np.linspace(0, 1, self.paths["train_loss"].shape[-1])
-
-    def at(self, level: int, quantity: str) -> np.ndarray:
-        """(initialisations, points) of one level, pairs averaged. Raises Problem for a level that was not measured."""
-        return self._level(level, quantity).mean(1)
-
-    def barrier(self, level: int, quantity: str, which: str) -> np.ndarray:
-        """(initialisations,): the "midpoint" or "highest" barrier of each pair, then averaged over pairs.
-
-        In this order: the highest point of a mean curve is lower than the mean of the highest points.
-        """
-        return BARRIERS[which](self._level(level, quantity)).mean(1)
-
-    def _level(self, level: int, quantity: str) -> np.ndarray:
-        if level not in self.levels:
-            raise Problem(f"level {level} was not measured: levels={list(self.levels)}")
-        return self.paths[quantity][self.levels.index(level)]
+    return Levels({level: Paths({f"{method if level else 'dense'}, level {level}, initialisation {seed}": of(level, seed)
+                                 for seed in p.seeds}) for level in p.levels})
 
 
-def curves(p: Parameters, results: Mapping[str, Result], method: Method, batch_norm: str = "interpolated") -> Curves:
-    """The measured paths of one method as arrays."""
-    pairs, left_out = list(combinations(p.orders, 2)), []
-    values = {quantity: np.empty((len(p.levels), len(p.seeds), len(pairs), p.points)) for quantity in QUANTITIES}
-    for row, level in enumerate(p.levels):
-        for column, seed in enumerate(p.seeds):
-            paths = [results[name(p, method, level, seed, pair, batch_norm)] for pair in pairs]
-            faults = {fault for path in paths for fault in faults_of(path)}
-            if faults:
-                which = f"{method if level else 'dense'}, level {level}, initialisation {seed}"
-                left_out.append(f"{which}: {', '.join(sorted(faults))}")
-            for quantity in QUANTITIES:
-                values[quantity][row, column] = np.nan if faults else [path.arrays[quantity] for path in paths]
-    return Curves(tuple(p.levels), values, tuple(left_out))
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table of barriers: losses in nats, errors and accuracies in percent, over initialisations."""
-
-    method: str
-    level: int
-    accuracy: Interval
-    midpoint_loss: Interval
-    highest_loss: Interval
-    train_error: Interval
-    test_error: Interval
-    left_out: int
-    """Initialisations that collapsed or diverged: where there are any, stability cannot be told from the others."""
-    verdict: str
-
-
-def table(p: Parameters, results: Mapping[str, Result], batch_norm: str = "interpolated") -> list[Row]:
-    """Accuracy, barriers and stability, level by level; the dense network once."""
-    rows = []
-    for method in METHODS:
-        of = curves(p, results, method, batch_norm)
-        for level in p.levels:
-            if level == 0 and method != METHODS[0]:
-                continue
-            train_error = stats.interval(100 * of.barrier(level, "train_error", "highest"))
-            rows.append(Row(
-                method if level else "dense", level, stats.interval(100 * (1 - ends(of.at(level, "test_error")))),
-                stats.interval(of.barrier(level, "train_loss", "midpoint")),
-                stats.interval(of.barrier(level, "train_loss", "highest")), train_error,
-                stats.interval(100 * of.barrier(level, "test_error", "highest")), len(p.seeds) - train_error.n,
-                stats.stability(train_error, decides(p), len(p.planned))))
-    return rows
+def table(p: Parameters, results: Mapping[str, Result], batch_norm: str = "interpolated") -> dict[tuple[str, int], Barriers]:
+    """Accuracy, barriers and stability by method and level; the dense network once."""
+    return {(method if level else "dense", level): of.barriers(decides(p), len(p.planned))
+            for method in METHODS for level, of in curves(p, results, method, batch_norm).items()
+            if level or method == METHODS[0]}
 
 
 @dataclass(frozen=True)
@@ -186,21 +125,17 @@ def differences(p: Parameters, results: Mapping[str, Result]) -> list[Difference
         for label, method, other in (("IMP minus synthetic", "imp", level), ("dense minus synthetic", "synthetic", 0)):
             if other not in p.levels:
                 continue
-            loss, error = (stats.interval(scale * (of[method].barrier(other, quantity, which)
-                                                   - of["synthetic"].barrier(level, quantity, which)))
-                           for quantity, which, scale in (("train_loss", "midpoint", 1), ("train_error", "highest", 100)))
+            loss, error = (stats.interval(of[method][other].barrier(*which) - of["synthetic"][level].barrier(*which))
+                           for which in (("train_loss", "midpoint"), ("train_error", "highest")))
             rows.append(Difference(label, level, loss, error, stats.direction(error, decides(p), len(p.planned))))
     return rows
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter, over every scene that was measured; see book/claims.yml."""
-    found: dict[str, dict[str, Interval]] = {}
-    for scene in measured_scenes(p, results):
-        for measure, label, values in _measured(scene, results):
-            found.setdefault(measure, {})[label] = stats.interval(values).out_of(len(scene.planned))
-    return {measure: Measure(intervals, "nats" if "loss" in measure else "percentage points", len(p.seeds))
-            for measure, intervals in found.items()}
+    found = ((measure, label, stats.interval(values).out_of(len(scene.planned)))
+             for scene in measured_scenes(p, results) for measure, label, values in _measured(scene, results))
+    return gathered(found, {"loss_barrier_synthetic": "nats", "train_loss_change_synthetic": "nats"}, len(p.seeds))
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -208,7 +143,7 @@ def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[st
     of = {method: curves(p, results, method) for method in METHODS}
 
     def error(method: Method, level: int) -> np.ndarray:
-        return 100 * of[method].barrier(level, "train_error", "highest")
+        return of[method][level].barrier("train_error", "highest")
 
     if 0 in p.levels:
         yield "error_barrier_dense", p.scene, error("synthetic", 0)
@@ -218,11 +153,11 @@ def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[st
         yield "error_barrier_synthetic", label, error("synthetic", level)
         yield "error_barrier_imp", label, error("imp", level)
         yield "error_barrier_imp_minus_synthetic", label, error("imp", level) - error("synthetic", level)
-        yield "loss_barrier_synthetic", label, of["synthetic"].barrier(level, "train_loss", "midpoint")
+        yield "loss_barrier_synthetic", label, of["synthetic"][level].barrier("train_loss", "midpoint")
     if LOW in sparse and len(sparse) > 1:
         low, high = LOW, sparse[-1]
         yield "error_barrier_change_synthetic", p.scene, error("synthetic", high) - error("synthetic", low)
-        loss = {level: ends(of["synthetic"].at(level, "train_loss")) for level in (low, high)}
+        loss = {level: ends(of["synthetic"][level].curves("train_loss")) for level in (low, high)}
         yield "train_loss_change_synthetic", p.scene, loss[high] - loss[low]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from synthprune.experiments.cells import Cell, Measured
 from synthprune.experiments.controls import Parameters, measured, not_run
 from synthprune.experiments.settings import search_recipe
 from synthprune.figures import LABELS
+from synthprune.figures.words import absences
 from synthprune.store import Result
 
 BARS = (" Bars: 95\N{NO-BREAK SPACE}% intervals of the mean over initialisations; of two, their range; a dot without a bar is a"
@@ -50,10 +50,5 @@ def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:
     """Which cells are not complete, which were not run, and what was left out, in HTML; nothing where that is none."""
     of = measured(p, results, *parts)
     partly = [f"{one.cell.name}: {done_words(one)}" for one in of.values() if len(one.done) < len(one.cell.seeds)]
-    words = [("Incomplete", list(dict.fromkeys(partly))), ("Not run yet", not_run(p, results, *parts)),
-             ("Left out", left_out(of.values()))]
-    return "".join(f" {heading}: {html.escape('; '.join(said))}." for heading, said in words if said)
-
-
-def left_out(of: Iterable[Measured]) -> list[str]:
-    return list(dict.fromkeys(line for one in of for line in one.left_out))
+    return absences(incomplete=partly, not_run_yet=not_run(p, results, *parts),
+                    left_out=[line for one in of.values() for line in one.left_out])

@@ -24,8 +24,8 @@ from synthprune.experiments.discussion import (
 )
 from synthprune.experiments.settings import METHODS
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
-from synthprune.figures.drawings import in_each
-from synthprune.figures.words import count, interval_words, level_words, minus, setting, sparsity
+from synthprune.figures.drawings import in_each, in_rows
+from synthprune.figures.words import count, interval_words, level_words, minus, setting, sparsity, titled, whole
 from synthprune.store import Result, Store
 
 SIZE = (3.6, 3.7)
@@ -88,7 +88,7 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
     for level in p.levels:
         costs = {method: cost(p, results, method, level) for method in SHOWN[:-1]}
         for method, of in costs.items():
-            rows.append((f"{LABELS[method]}, level {level}", _whole(of.steps), _whole(of.visits), _whole(of.training_points),
+            rows.append((titled(method, level, pruned=False), whole(of.steps), whole(of.visits), whole(of.training_points),
                          "not counted" if math.isnan(of.flops) else f"{of.flops / 1e12:.3g}",
                          stats.interval(energy(p, store, method, level) / 1000).text(2)))
         times = costs["imp"].times(costs["synthetic"])
@@ -102,10 +102,6 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
                  " follow from the settings; pruned weights are multiplied like any other, so operations go as visits do. Energy"
                  f" is that of the whole machine while the search ran, {interval_words(p)}; not measured where no counter could"
                  " be read or its record is not here.")
-
-
-def _whole(number: int) -> str:
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _span(values: np.ndarray) -> str:
@@ -174,12 +170,10 @@ def _rows(p: Parameters, results: Mapping[str, Result], found: Sequence[Likeness
     rows: list[tuple] = [("what", "of", "level", "initialisation", "percent", "percent_by_chance")]
     for level in p.levels:
         for method in SHOWN:
-            rows += [("weights kept", f"{method} {layer}", level, seed, f"{value:.6f}", "")
-                     for layer, values in density(p, results, method, level).items()
-                     for seed, value in zip(p.seeds, values, strict=True)]
+            rows += [("weights kept", f"{method} {layer}", level, *row, "")
+                     for layer, values in density(p, results, method, level).items() for row in in_rows(p.seeds, values)]
     for one in found:
         for measure, values, chance in (("jaccard", one.jaccard, one.chance_jaccard),
                                         ("hamming", one.hamming, one.chance_hamming)):
-            rows += [(measure, f"{one.first} and {one.second}", one.level, seed, f"{value:.6f}", f"{null:.6f}")
-                     for seed, value, null in zip(p.seeds, values, chance, strict=True)]
+            rows += [(measure, f"{one.first} and {one.second}", one.level, *row) for row in in_rows(p.seeds, values, chance)]
     return rows

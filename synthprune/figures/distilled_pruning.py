@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +19,7 @@ from synthprune.experiments.distilled_pruning import (
     Parameters,
     accuracies,
     cost,
-    left_out,
+    failed,
     measured_scenes,
     paper_setting,
     ratios,
@@ -30,8 +28,20 @@ from synthprune.experiments.distilled_pruning import (
 )
 from synthprune.experiments.settings import METHODS, Method, Settings, decoded_images, search
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Stack, Style, Table
-from synthprune.figures.drawings import in_each
-from synthprune.figures.words import count, interval_words, minus, scene_title, setting, sparsity
+from synthprune.figures.drawings import Line, in_each, in_rows, limits
+from synthprune.figures.words import (
+    count,
+    interval_words,
+    left_out_words,
+    line_words,
+    mean_text,
+    minus,
+    scene_title,
+    setting,
+    sparsity,
+    titled,
+    whole,
+)
 from synthprune.store import Result
 
 SIZE = (3.6, 4.0)
@@ -40,7 +50,7 @@ TRAINED, UNTRAINED = SHOWN[:3], ("synthetic", *SHOWN[3:])
 DASHES = {"training_points": "-", "visits": (0, (4, 2)), "steps": (0, (1, 1.2))}
 START = "\N{GREEK SMALL LETTER THETA}\N{SUBSCRIPT ZERO}"
 NOTHING = "no value: every one collapsed or diverged"
-TICKS, NAMED = 6, 6
+TICKS = 6
 
 in_scenes = in_each(measured_scenes)
 
@@ -103,55 +113,28 @@ _ON = {"light": "#ffffff", "dark": "#111111"}
 # Accuracy against sparsity.
 
 
-@dataclass(frozen=True)
-class Line:
-    """One method over pruning levels: `values` (levels, initialisations), NaN where one collapsed or diverged."""
-
-    label: str
-    colour: Callable[[Style], str]
-    marker: str
-    levels: Sequence[int]
-    values: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        return np.array([stats.interval(row).mean for row in self.values])
-
-    @property
-    def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is shaded: the interval level by level; of two initialisations, whose interval says nothing, the range."""
-        if self.values.shape[1] < 3:
-            return self.values.min(1), self.values.max(1)
-        each = [stats.interval(row) for row in self.values]
-        return np.array([one.low for one in each]), np.array([one.high for one in each])
-
-    def draw(self, axes: Axes, style: Style) -> None:
-        colour = self.colour(style)
-        axes.fill_between(self.levels, *self.band, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(self.levels, self.mean, color=colour, marker=self.marker, label=self.label)
-
-    def alt(self) -> str:
-        means = dict(zip(self.levels, self.mean, strict=True))
-        said = ", ".join(f"level {level} {minus(means[level], 1)}" for level in some(self.levels) if np.isfinite(means[level]))
-        return f"{self.label}: {said or NOTHING}"
+def line_alt(line: Line) -> str:
+    """A line over levels, in words."""
+    means = dict(zip(line.x, line.mean, strict=True))
+    said = ", ".join(f"level {level} {minus(means[level], 1)}" for level in some(line.x) if np.isfinite(means[level]))
+    return f"{line.label}: {said or NOTHING}"
 
 
 def of_method(p: Parameters, results: Mapping[str, Result], method: Method) -> Line:
-    return Line(LABELS[method], lambda style: style.colour(method), MARKERS[method], p.sparse,
-                np.array([accuracies(p, results, method, level) for level in p.sparse]))
+    return Line(LABELS[method], lambda style: style.colour(method), p.sparse,
+                np.transpose([accuracies(p, results, method, level) for level in p.sparse]), MARKERS[method])
 
 
 def draw_dense(axes: Axes, style: Style, values: np.ndarray) -> None:
     """The dense network's accuracy, (initialisations,), as a line across all levels, with its band."""
-    dense = Line("dense", lambda style: style.dense, "", (0,), values[None])
+    dense = Line("dense", lambda style: style.dense, (0,), values[:, None])
     low, high = dense.band
     axes.axhspan(low[0], high[0], color=style.dense, alpha=0.15, linewidth=0)
     axes.axhline(dense.mean[0], color=style.dense, linewidth=1.4, linestyle=(0, (4, 2)), label="dense")
 
 
 def dense_alt(values: np.ndarray) -> str:
-    mean = stats.interval(values).mean
-    return f"dense: {minus(mean, 1) if np.isfinite(mean) else NOTHING}"
+    return f"dense: {mean_text(values, 1, NOTHING)}"
 
 
 def some(levels: Sequence[int]) -> list[int]:
@@ -171,28 +154,6 @@ def _percent(level: int) -> str:
     return f"{pruned:.{0 if pruned < 90 else 1 if pruned < 99.9 else 2}f}"
 
 
-def limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """From what was measured, not from the bands: of few initialisations a band may be many times as wide."""
-    finite = np.concatenate([value[np.isfinite(value)] for value in values])
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    pad = 0.08 * (high - low) or 0.5
-    return low - pad, high + pad
-
-
-def band_words(seeds: Sequence[int]) -> str:
-    """What lines and bands are."""
-    few = {1: "One initialisation: no band can be drawn.",
-           2: "Lines: mean over 2 initialisations; shaded: their range (an interval of two says little: see the table)."}
-    return few.get(len(seeds), f"Lines: mean over {count(len(seeds), 'initialisation')}; shaded: 95\N{NO-BREAK SPACE}% intervals,"
-                               " cut off at the frame.")
-
-
-def left_out_words(faults: Sequence[str]) -> str:
-    """What may not enter a mean, the first few by name: the table counts them all."""
-    more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-    return f" Left out: {html.escape('; '.join(faults[:NAMED]))}{more}." if faults else ""
-
-
 def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 2: its methods, then masks found without training, then what the search of a mask takes."""
     lines = {method: of_method(p, results, method) for method in p.methods}
@@ -200,17 +161,17 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
     frame = limits([dense, *(line.values for line in lines.values())])
     panels = [Panel(lambda style, title=title, those=those: _accuracies(style, title, those, dense, frame),
                     f"Lines of test accuracy in percent over pruning levels, {title}. {dense_alt(dense)};"
-                    f" {'; '.join(line.alt() for line in those)}.")
+                    f" {'; '.join(map(line_alt, those))}.")
               for title, those in _compared(lines)]
     panels.append(Panel(lambda style: _counts(style, p, results), _counts_alt(p, results)))
-    caption = (f"{setting(p)} Test accuracy after training on the real images. {band_words(p.seeds)}"
+    caption = (f"{setting(p)} Test accuracy after training on the real images. {line_words(p.seeds)}"
                " Last: what finding a mask takes, on a logarithmic scale, by three counts; IMP's images are shown as they are"
-               f" stored, so its training points and visits are one line.{left_out_words(left_out(p, results))} The synthetic"
+               f" stored, so its training points and visits are one line.{left_out_words(failed(p, results))} The synthetic"
                f" search needs {ratios(p, results, p.sparse[-1])['training_points']:.3g} times fewer training points.")
     rows = [("method", "level", "initialisation", "test_accuracy"),
-            *(("dense", 0, seed, f"{value:.4f}") for seed, value in zip(p.seeds, dense, strict=True)),
-            *((method, level, seed, f"{value:.4f}") for method, line in lines.items()
-              for level, row in zip(p.sparse, line.values, strict=True) for seed, value in zip(p.seeds, row, strict=True))]
+            *(("dense", 0, *row) for row in in_rows(p.seeds, dense, digits=4)),
+            *((method, level, *row) for method, line in lines.items() for n, level in enumerate(p.sparse)
+              for row in in_rows(p.seeds, line.values[:, n], digits=4))]
     return Figure(panels, caption, rows, "03_distilled_pruning",
                   Play("level", "level", {"test_accuracy": "test accuracy (%)"}, "method", {}, "initialisation"))
 
@@ -230,7 +191,7 @@ def _accuracies(style: Style, title: str, lines: Sequence[Line], dense: np.ndarr
     for line in lines:
         line.draw(axes, style)
     axes.set(title=title, ylabel="test accuracy (%)", ylim=frame)
-    level_axis(axes, lines[0].levels)
+    level_axis(axes, lines[0].x)
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
     return canvas
 
@@ -258,11 +219,6 @@ def _counts_alt(p: Parameters, results: Mapping[str, Result]) -> str:
     return f"Lines, on a logarithmic axis, of what finding a mask takes, by level. At level {level}: {', '.join(said)}."
 
 
-def whole(number: float) -> str:
-    """A whole number with its thousands apart."""
-    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
 # Tables.
 
 
@@ -275,7 +231,7 @@ def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         for method in p.methods:
             of = accuracies(p, results, method, level)
             lost = f" ({np.isnan(of).sum()} of {len(p.seeds)} left out)" if np.isnan(of).any() else ""
-            rows.append((f"{LABELS[method]}, level {level} ({sparsity(level)}){lost}", stats.interval(of).text(1),
+            rows.append((f"{titled(method, level)}{lost}", stats.interval(of).text(1),
                          "" if method == "imp" else stats.interval(of - imp).text(1), stats.interval(of - dense).text(1)))
     return Table(f"Test accuracy after training on the real images: {interval_words(p)}",
                  ("subnetwork (pruned)", "test accuracy, %", "less IMP, points", "less dense, points"), rows,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
@@ -33,6 +34,69 @@ def in_each(measured: Callable[[Any, Results], Sequence[Settings]]) -> Callable[
                       for scene in shown])
 
     return in_scenes
+
+
+@dataclass(frozen=True)
+class Line:
+    """A mean over `x` with its band: `values` (initialisations, points), NaN where one collapsed or diverged."""
+
+    label: str
+    colour: Callable[[Style], str]
+    x: Sequence[float]
+    values: np.ndarray
+    marker: str = ""
+    dash: Any = "-"
+
+    @property
+    def mean(self) -> np.ndarray:
+        return stats.band(self.values)[0]
+
+    @property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is shaded: the interval, point by point; of two initialisations, whose interval says nothing, the range."""
+        if len(self.values) < 3:
+            return np.fmin.reduce(self.values), np.fmax.reduce(self.values)
+        return stats.band(self.values)[1:]
+
+    def draw(self, axes: Axes, style: Style, *, every: int | None = None, thin: bool = False) -> None:
+        """With a marker at `every` so many points; `thin`: each initialisation too, where there are more than two."""
+        colour = self.colour(style)
+        axes.fill_between(self.x, *self.band, color=colour, alpha=0.15, linewidth=0)
+        for values in self.values if thin and len(self.values) > 2 else ():
+            axes.plot(self.x, values, color=colour, linestyle=self.dash, linewidth=0.7, alpha=0.5)
+        axes.plot(self.x, self.mean, color=colour, linestyle=self.dash, marker=self.marker, markevery=every, label=self.label)
+
+
+def limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """From what was measured, not from the bands: of few initialisations a band may be many times as wide."""
+    finite = np.concatenate([value[np.isfinite(value)] for value in values])
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    pad = 0.08 * (high - low) or 0.5
+    return low - pad, high + pad
+
+
+def line_of_stability(axes: Axes, style: Style, words: str = "") -> None:
+    """Zero, and the two points of error below which a network is called stable."""
+    axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
+    axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
+    axes.text(0, stats.STABLE_BELOW, words, va="bottom", fontsize=9)
+
+
+def along_path(style: Style, lines: Sequence[Line], size: tuple[float, float], place: tuple[float, ...], title: str, what: str,
+               frame: tuple[float, float], columns: int = 2) -> Axes:
+    """Lines over the position on the path, with a legend below; the picture is the `figure` of what is returned."""
+    axes = Canvas(figsize=size).add_axes(place)
+    for line in lines:
+        line.draw(axes, style, every=2, thin=True)
+    axes.set(xlabel=r"position on the path $\beta$", xticks=(0, 0.25, 0.5, 0.75, 1), title=title, ylabel=what, ylim=frame)
+    if lines:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=columns, columnspacing=1)
+    return axes
+
+
+def in_rows(seeds: Sequence[int], *values: np.ndarray, digits: int = 6) -> list[tuple[Any, ...]]:
+    """Rows for a figure's data: each initialisation with its number in each of `values` (initialisations,)."""
+    return [(seed, *(f"{value:.{digits}f}" for value in row)) for seed, *row in zip(seeds, *values, strict=True)]
 
 
 @dataclass(frozen=True)

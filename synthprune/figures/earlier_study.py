@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from synthprune.figures import MARKERS, Figure, Panel, Style
-from synthprune.figures.distilled_pruning import Line, level_axis, limits
+from synthprune.figures.distilled_pruning import level_axis, line_alt
+from synthprune.figures.drawings import Line, limits
 
 METHODS = {"synthetic, 10 per class": "synthetic", "synthetic, 50 per class": "synthetic", "IMP, k = 0": "imp",
            "IMP, k = 1": "magnitude", "random": "random"}
@@ -21,7 +22,7 @@ CHANCE = 10.0
 
 
 def logged() -> dict[str, list[Line]]:
-    """By network, one line for each method: test accuracy in percent (levels, seeds), NaN where a seed was not logged.
+    """By network, one line for each method: test accuracy in percent (seeds, levels), NaN where a seed was not logged.
 
     A line ends before the first level at which a seed has collapsed to chance.
     """
@@ -30,12 +31,12 @@ def logged() -> dict[str, list[Line]]:
     for network, method in dict.fromkeys((row["network"], row["method"]) for row in rows):
         of = [row for row in rows if (row["network"], row["method"]) == (network, method)]
         collapsed = min((int(row["level"]) for row in of if float(row["test_accuracy_percent"]) <= CHANCE), default=99)
-        values = np.full((min(collapsed - 1, LEVELS), 1 + max(int(row["seed"]) for row in of)), np.nan)
+        values = np.full((1 + max(int(row["seed"]) for row in of), min(collapsed - 1, LEVELS)), np.nan)
         for row in of:
-            if int(row["level"]) <= len(values):
-                values[int(row["level"]) - 1, int(row["seed"])] = float(row["test_accuracy_percent"])
+            if int(row["level"]) <= values.shape[1]:
+                values[int(row["seed"]), int(row["level"]) - 1] = float(row["test_accuracy_percent"])
         found.setdefault(network, []).append(Line(method, lambda style, m=METHODS[method]: style.colour(m),
-                                                  MARKERS[METHODS[method]], range(1, len(values) + 1), values))
+                                                  range(1, values.shape[1] + 1), values, MARKERS[METHODS[method]]))
     return found
 
 
@@ -43,9 +44,9 @@ def curves() -> Figure:
     """Accuracy against sparsity, AlexNet and ConvNet-3 on CIFAR-10."""
     found = logged()
     panels = [Panel(lambda style, network=network, lines=lines: _draw(style, network, lines),
-                    f"Lines, {network}: mean test accuracy in percent over pruning levels. {'; '.join(map(Line.alt, lines))}.")
+                    f"Lines, {network}: mean test accuracy in percent over pruning levels. {'; '.join(map(line_alt, lines))}.")
               for network, lines in found.items()]
-    seeds = "; ".join(f"{network}, {line.label}: {int(np.isfinite(line.values[0]).sum())}"
+    seeds = "; ".join(f"{network}, {line.label}: {int(np.isfinite(line.values[:, 0]).sum())}"
                       for network, lines in found.items() for line in lines)
     caption = ("<strong>Not this paper's experiment and not this book's.</strong> CIFAR-10, as the authors logged it for an"
                " earlier study: AlexNet and a ConvNet-3 of width 128, trained by Adam without augmentation; sets by trajectory"
@@ -55,7 +56,7 @@ def curves() -> Figure:
     rows = [("network", "method", "level", "seeds", "mean_test_accuracy_percent")]
     rows += [(network, f'"{line.label}"', level, int(np.isfinite(values).sum()), f"{mean:.4f}")
              for network, lines in found.items() for line in lines
-             for level, values, mean in zip(line.levels, line.values, line.mean, strict=True)]
+             for level, values, mean in zip(line.x, line.values.T, line.mean, strict=True)]
     return Figure(panels, caption, rows, "03_earlier_study")
 
 
@@ -65,7 +66,7 @@ def _draw(style: Style, network: str, lines: Sequence[Line]) -> Canvas:
     for line in lines:
         line.draw(axes, style)
     level_axis(axes, range(1, LEVELS + 1))
-    low, high = limits([line.values[:12] for line in lines if line.label != "random"])
+    low, high = limits([line.values[:, :12] for line in lines if line.label != "random"])
     axes.set(title=network, ylabel="test accuracy, %", ylim=(low - 5, high))
     canvas.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=2)
     return canvas

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,14 +15,14 @@ from synthprune.experiments.hessian import (
     Parameters,
     Weights,
     distribution,
-    faults,
     measured,
     networks,
     second_opinions,
     table,
 )
+from synthprune.experiments.paths import left_out
 from synthprune.figures import LABELS, Figure, Panel, Play, Style, Table
-from synthprune.figures.words import interval_words, level_words, listed, minus, setting, sparsity
+from synthprune.figures.words import absences, interval_words, level_words, minus, setting, sparsity, titled
 from synthprune.store import Result
 
 SIZE = (3.6, 3.7)
@@ -87,8 +86,7 @@ def opinion_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 
 def title(network: Network) -> str:
-    """'IMP, level 4 (59.0 %)'."""
-    return f"{LABELS[network.method]}, level {network.level} ({sparsity(network.level)})" if network.level else LABELS["dense"]
+    return titled(network.method, network.level)
 
 
 def _number(of: object) -> str:
@@ -112,9 +110,7 @@ def _percent(share: float) -> str:
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
     _, known = measured(p, results)
     absent = [title(network) for network in networks(p) if network not in known]
-    said = [f"Not run: {listed(absent)}."] if absent else []
-    said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
-    return "".join(f" {html.escape(text)}" for text in said)
+    return absences(not_run=absent, left_out=left_out(results))
 
 
 def _bins(found: Mapping[Network, Distribution | None]) -> str:

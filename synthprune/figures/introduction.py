@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,21 +15,23 @@ from synthprune import claims, stats
 from synthprune.analysis.barriers import ends
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
-from synthprune.experiments.introduction import (
-    NETWORKS,
-    SET,
-    Network,
-    Parameters,
-    curves,
-    largest_layer,
-    left_out,
-    name,
-    shares,
-    table,
-)
+from synthprune.experiments.introduction import NETWORKS, SET, Network, Parameters, largest_layer, name, paths, shares, table
+from synthprune.experiments.paths import left_out
 from synthprune.experiments.settings import decides
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
-from synthprune.figures.words import count, interval_words, level_words, minus, setting
+from synthprune.figures.drawings import Line, line_of_stability
+from synthprune.figures.words import (
+    BARRIERS,
+    absences,
+    count,
+    interval_words,
+    level_words,
+    line_words,
+    mean_text,
+    minus,
+    setting,
+    titled,
+)
 from synthprune.store import Result
 
 SIZE = (4.3, 5.9)
@@ -37,6 +39,8 @@ SHOWN, FILTERS = 10, 16
 """Classes and images of each on the contact sheet; channels of a layer, in and out, whose weights are drawn."""
 ZOOM = 6
 """Drawn pixels per weight or pixel: a browser would blur an image that is enlarged on the page."""
+SHOWN_BARRIERS = (0, 1, 3, 5)
+"""Of all that is measured of a network: accuracy, the paper's barrier, Frankle et al.'s, the verdict."""
 QUANTITIES = {"train_loss": "training loss (nats)", "train_error": "training error above\nthe mean of its ends (points)"}
 
 
@@ -45,26 +49,18 @@ def idea(p: Parameters, results: Mapping[str, Result]) -> Figure:
     panels = [Panel(lambda style: _search(style, p, results), _search_alt(p, results)),
               Panel(lambda style: _paths(style, p, results), _paths_alt(p, results))]
     several = " mean over all pairs of orders," if len(p.orders) > 2 else ""
-    faulty = left_out(p, results)
-    out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
     cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
     tiles = f", each cut into its {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
     part = f" (first {FILTERS} channels, in and out)" if max(largest_layer(results)[1].shape[:2]) > FILTERS else ""
     caption = (f"{setting(p)} 1: the stored images, a column for each class{tiles}. 2: the layer with most weights{part}, a dot"
                f" for each weight; shares are of all prunable weights, masks of initialisation {p.seeds[0]}. 3 and 4: along the"
                f" straight line between the two trainings,{several} the loss itself, and how far the error lies above its ends."
-               f" {level_words([p.level])} {_band_words(p)}{out}")
+               f" {level_words([p.level])} {line_words(p.seeds, cut='')}{absences(left_out=left_out(results))}")
     rows = [("network", "initialisation", "beta", "train_loss_nats", "train_error_percent")]
     rows += [(network, seed, f"{beta:.3f}", *(f"{value:.6f}" for value in values)) for network in NETWORKS
-             for seed, *of in zip(p.seeds, *(curves(p, results, network, quantity) for quantity in QUANTITIES), strict=True)
+             for seed, *of in zip(p.seeds, *map(paths(p, results, network).curves, QUANTITIES), strict=True)
              for beta, *values in zip(_beta(p), *of, strict=True)]
     return Figure(panels, caption, rows, "01_introduction")
-
-
-def _band_words(p: Parameters) -> str:
-    few = {1: "One initialisation: no band can be drawn.", 2: "Lines: mean over 2 initialisations; shaded: their range."}
-    return few.get(len(p.seeds), f"Lines: mean over {count(len(p.seeds), 'initialisation')}; shaded: 95\N{NO-BREAK SPACE}%"
-                                 " intervals.")
 
 
 def _beta(p: Parameters) -> np.ndarray:
@@ -105,7 +101,7 @@ def _title(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", pad=16 if title.startswith("1") else 6)
 
 
-def _arrow(canvas: Canvas, start: tuple[float, float], end: tuple[float, float], look: dict) -> object:
+def _arrow(canvas: Canvas, start: tuple[float, float], end: tuple[float, float], look: dict[str, Any]) -> object:
     return FancyArrowPatch(start, end, transform=canvas.transFigure, **look)
 
 
@@ -173,43 +169,32 @@ def _paths(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas
     for (quantity, label), place in zip(QUANTITIES.items(), ((0.17, 0.6, 0.8, 0.33), (0.17, 0.17, 0.8, 0.3)), strict=True):
         axes = canvas.add_axes(place)
         axes.set_title(titles[quantity], loc="left")
-        for network in NETWORKS:
-            _line(axes, style, network, _risen(curves(p, results, network, quantity), quantity))
+        for line in (_line(p, results, network, quantity) for network in NETWORKS):
+            if np.isfinite(line.mean).all():
+                line.draw(axes, style, every=2)
         axes.set(ylabel=label, xlim=(-0.03, 1.03))
         axes.set_xticks([0, 0.5, 1], ["first\ntraining", r"$\beta = 0.5$", "second\ntraining"])
         if quantity == "train_loss":
             axes.set_ylim(0, None)
             continue
-        axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
-        axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
-        axes.text(0, stats.STABLE_BELOW, "line of stability", va="bottom", fontsize=9)
+        line_of_stability(axes, style, "line of stability")
         axes.set_ylim(top=max(axes.get_ylim()[1], 1.3 * stats.STABLE_BELOW))
         handles, names = axes.get_legend_handles_labels()
         canvas.legend(handles, names, loc="lower center", bbox_to_anchor=(0.55, 0), ncols=3)
     return canvas
 
 
-def _risen(values: np.ndarray, quantity: str) -> np.ndarray:
+def _line(p: Parameters, results: Mapping[str, Result], network: Network, quantity: str) -> Line:
     """Losses as they are, errors above the mean of their ends."""
-    return values - ends(values)[:, None] if "error" in quantity else values
-
-
-def _line(axes: Axes, style: Style, network: Network, values: np.ndarray) -> None:
-    """The mean of curves (initialisations, points), and a band: their interval, or the range where there are only two."""
-    finite = values[np.isfinite(values).all(1)]
-    if not len(finite):
-        return
-    beta, colour = np.linspace(0, 1, values.shape[1]), style.colour(network)
-    low, high = (finite.min(0), finite.max(0)) if len(finite) < 3 else stats.band(finite)[1:]
-    axes.fill_between(beta, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(beta, finite.mean(0), color=colour, marker=MARKERS[network], markevery=2, label=LABELS[network])
+    of = paths(p, results, network)
+    values = of.rises(quantity) if "error" in quantity else of.curves(quantity)
+    return Line(LABELS[network], lambda style: style.colour(network), _beta(p), values, MARKERS[network])
 
 
 def _paths_alt(p: Parameters, results: Mapping[str, Result]) -> str:
     said = []
     for network in NETWORKS:
-        loss, error = (_risen(curves(p, results, network, quantity), quantity) for quantity in QUANTITIES)
-        at, top = stats.band(loss)[0], stats.band(error)[0]
+        at, top = (_line(p, results, network, quantity).mean for quantity in QUANTITIES)
         words = (f"loss {at[0]:.3f} and {at[-1]:.3f} at the ends, {at[p.points // 2]:.3f} midway; error at most"
                  f" {minus(top.max(), 2)} points above its ends") if np.isfinite(at).all() else "no value"
         said.append(f"{LABELS[network]}: {words}")
@@ -222,11 +207,9 @@ def _paths_alt(p: Parameters, results: Mapping[str, Result]) -> str:
 
 def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Each network's accuracy, its barrier by the paper's measure and by Frankle et al.'s, and what that allows to say."""
-    rows = [(_called(row.network, p), row.accuracy.text(1), row.midpoint_loss.text(3), row.highest_error.text(2), row.verdict)
-            for row in table(p, results)]
-    header = ("network", "test accuracy, %", "loss barrier midway (paper), nats", "highest training-error barrier, points",
-              "stable to SGD noise?")
-    return Table(f"Three networks, each trained in {len(p.orders)} orders: {interval_words(p)}", header, rows,
+    rows = [(_called(network, p), *(of.cells[n] for n in SHOWN_BARRIERS)) for network, of in table(p, results).items()]
+    return Table(f"Three networks, each trained in {len(p.orders)} orders: {interval_words(p)}",
+                 ("network", *(BARRIERS[n] for n in SHOWN_BARRIERS)), rows,
                  f"One training image is worth {100 / _real_images(p, results):.2g} points of error.")
 
 
@@ -235,7 +218,7 @@ def _real_images(p: Parameters, results: Mapping[str, Result]) -> int:
 
 
 def _called(network: Network, p: Parameters) -> str:
-    return LABELS[network] if network == "dense" else f"{LABELS[network]}, level {p.level}"
+    return titled(network, 0 if network == "dense" else p.level, pruned=False)
 
 
 def at_point(p: Parameters, results: Mapping[str, Result], point: int) -> Table:
@@ -244,22 +227,17 @@ def at_point(p: Parameters, results: Mapping[str, Result], point: int) -> Table:
     for network in NETWORKS:
         cells = []
         for quantity, digits in (("train_loss", 3), ("train_error", 2)):
-            values = curves(p, results, network, quantity)
-            cells += [_mean(values[:, point], digits), _mean(values[:, point] - ends(values), digits)]
+            values = paths(p, results, network).curves(quantity)
+            cells += [mean_text(values[:, point], digits), mean_text(values[:, point] - ends(values), digits)]
         rows.append((_called(network, p), *cells))
     return Table(f"At \N{GREEK SMALL LETTER BETA} = {_beta(p)[point]:.2f} of the path: means over"
                  f" {count(len(p.seeds), 'initialisation')}",
                  ("network", "training loss, nats", "above its ends", "training error, %", "above its ends, points"), rows)
 
 
-def _mean(values: np.ndarray, digits: int) -> str:
-    mean = stats.interval(values).mean
-    return minus(mean, digits) if np.isfinite(mean) else "no value"
-
-
 def conclusion(p: Parameters, results: Mapping[str, Result]) -> Verdict:
     """What this run allows to say of the claim: on demonstration data nothing, on others too little."""
-    rises = "; ".join(f"{LABELS[row.network]} {row.highest_error.text(2)}" for row in table(p, results))
+    rises = "; ".join(f"{LABELS[network]} {of.train_error.text(2)}" for network, of in table(p, results).items())
     measured = f"Highest rise of training error between two trainings, points, {interval_words(p)}: {rises}."
     if decides(p):
         return Verdict("open", "One level of one network",

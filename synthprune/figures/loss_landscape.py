@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -19,14 +18,14 @@ from synthprune.experiments.loss_landscape import (
     Kind,
     Map,
     Parameters,
-    faults,
     maps,
     measured,
     pairs,
     table,
 )
-from synthprune.figures import LABELS, Figure, Panel, Play, Style, Table
-from synthprune.figures.words import count, interval_words, level_words, listed, setting
+from synthprune.experiments.paths import left_out
+from synthprune.figures import Figure, Panel, Play, Style, Table
+from synthprune.figures.words import absences, count, interval_words, level_words, listed, setting, titled
 from synthprune.store import Result
 
 SIZE = (3.6, 3.7)
@@ -112,7 +111,7 @@ def kind_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 
 def _title(p: Parameters, kind: Kind) -> str:
-    return LABELS[kind] if kind == "dense" else f"{LABELS[kind]}, level {p.level}"
+    return titled(kind, 0 if kind == "dense" else p.level, pruned=False)
 
 
 def _begin(p: Parameters) -> str:
@@ -135,11 +134,9 @@ def _errors(shown: Mapping[Kind, Map]) -> str:
 
 def _left_out(p: Parameters, results: Mapping[str, Result]) -> str:
     absent = [_title(p, kind) for kind in KINDS if kind not in measured(p, results)[1]]
-    said = [f"Not run: {listed(absent)}."] if absent else []
-    if not absent and p.planned[0] not in measured(p, results)[0].seeds:
-        said.append(f"Not run: initialisation {p.planned[0]}, the one that is drawn.")
-    said += [f"Left out: {'; '.join(faults(results))}."] if faults(results) else []
-    return "".join(f" {html.escape(text)}" for text in said)
+    late = p.planned[0] not in measured(p, results)[0].seeds and not absent
+    drawn = [f"initialisation {p.planned[0]}, the one that is drawn"] if late else []
+    return absences(not_run=[*absent, *drawn], left_out=left_out(results))
 
 
 def _scale(shown: Mapping[Kind, Map]) -> LogNorm:

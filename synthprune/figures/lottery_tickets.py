@@ -15,15 +15,16 @@ from synthprune.experiments.lottery_tickets import (
     accuracies,
     beside_dense,
     later_than_imp,
-    left_out,
     measured,
     surest_ticket,
     ticket_levels,
     title,
 )
+from synthprune.experiments.paths import left_out
 from synthprune.figures import Figure, Panel, Style, Table
-from synthprune.figures.distilled_pruning import Line, band_words, dense_alt, draw_dense, left_out_words, level_axis, limits
-from synthprune.figures.words import interval_words, listed, minus, setting, sparsity
+from synthprune.figures.distilled_pruning import dense_alt, draw_dense, level_axis, line_alt
+from synthprune.figures.drawings import Line, in_rows, limits
+from synthprune.figures.words import interval_words, left_out_words, line_words, listed, minus, setting, sparsity
 from synthprune.store import Result
 
 SIZE = (3.6, 4.0)
@@ -48,23 +49,21 @@ def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
               "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
               f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
     caption = (f"{setting(p)} Test accuracy after training on the real images; then the same less that of the dense network from"
-               f" the same initialisation. {band_words(p.seeds)} Upright line: level {p.start_level}, up to which the masks of"
+               f" the same initialisation. {line_words(p.seeds)} Upright line: level {p.start_level}, up to which the masks of"
                " the synthetic start are found on the synthetic set. Levels count all pruning."
-               f"{_cut(beside)}"
-               f"{left_out_words(left_out(p, results))}")
+               f"{_cut(beside)}{left_out_words(left_out(results, p.scene))}")
     rows = [("trial", "level", "initialisation", "test_accuracy", "less_dense"),
-            *((f'"{one.label}"', level, seed, f"{value:.4f}", f"{less:.4f}") for one, two in zip(lines, beside, strict=True)
-              for level, *of in zip(p.levels, one.values, two.values, strict=True)
-              for seed, value, less in zip(p.seeds, *of, strict=True))]
+            *((f'"{one.label}"', level, *row) for one, two in zip(lines, beside, strict=True) for n, level in enumerate(p.levels)
+              for row in in_rows(p.seeds, one.values[:, n], two.values[:, n], digits=4))]
     return Figure(panels, caption, rows, "08_lottery_tickets")
 
 
 def _line(p: Parameters, trial: str, values: Sequence[np.ndarray]) -> Line:
-    return Line(title(p, trial), COLOURS[trial], MARKS[trial], p.levels, np.array(values))
+    return Line(title(p, trial), COLOURS[trial], p.levels, np.transpose(values), MARKS[trial])
 
 
 def _said(lines: Sequence[Line]) -> str:
-    return "; ".join(line.alt() for line in lines) or "nothing was run"
+    return "; ".join(map(line_alt, lines)) or "nothing was run"
 
 
 def _lines(style: Style, p: Parameters, lines: Sequence[Line], what: str, reference: Callable[[Axes], None],

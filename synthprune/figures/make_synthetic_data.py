@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import html
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,17 +15,17 @@ from synthprune.experiments.make_synthetic_data import (
     START,
     Parameters,
     accuracies,
-    left_out,
     making_visits,
     mask_cost,
     measured,
     moved,
     seconds,
 )
+from synthprune.experiments.paths import left_out
 from synthprune.experiments.settings import decoded_images
 from synthprune.figures import LABELS, Figure, Panel, Table
-from synthprune.figures.drawings import ON_A_SHEET, Dot, dots, sheet
-from synthprune.figures.words import band_words, initialisations, interval_words, level_words, minus, setting
+from synthprune.figures.drawings import ON_A_SHEET, Dot, dots, in_rows, sheet
+from synthprune.figures.words import absences, band_words, initialisations, interval_words, level_words, minus, setting, whole
 from synthprune.store import Result, Store
 
 WHAT = {"alone": "trained on the set alone", "pruned": "mask from the set, trained on real data"}
@@ -73,14 +72,12 @@ def worth(p: Parameters, results: Mapping[str, Result]) -> Figure:
         rows = [(LABELS[method], [Dot(values, method)]) for method, values in of.items()]
         drawing = functools.partial(dots, rows=rows, title=f"test accuracy, %\n{WHAT[what]}")
         panels.append(Panel(drawing, _worth_alt(of, WHAT[what])))
-    faulty = left_out(p, results)
-    out = f" Left out: {html.escape('; '.join(faulty))}." if faulty else ""
     caption = (f"{setting(p)} First: the dense network, trained on {decoded_images(p)} decoded images and nothing else. Second:"
                " masks found on the same images, or on all real ones (IMP), then trained on all real ones."
-               f" {level_words([p.level])}{band_words(p.seeds)}{out}")
+               f" {level_words([p.level])}{band_words(p.seeds)}{absences(left_out=left_out(results))}")
     rows = [("what", "method", "initialisation", "test_accuracy_percent")]
-    rows += [(what, method, seed, f"{value:.6f}") for what, of in found.items() for method, values in of.items()
-             for seed, value in zip(p.seeds, values, strict=True)]
+    rows += [(what, method, *row) for what, of in found.items() for method, values in of.items()
+             for row in in_rows(p.seeds, values)]
     return Figure(panels, caption, rows, "11_worth")
 
 
@@ -111,11 +108,11 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
     rows = []
     if END in results:
         made = results[END].provenance["seconds"]
-        rows.append(("making the set", "", f"{p.distillation_steps}", _whole(making_visits(p)), f"{made:.1f}"))
+        rows.append(("making the set", "", f"{p.distillation_steps}", whole(making_visits(p)), f"{made:.1f}"))
     p, networks = measured(p, results)
     for method in SOURCES if ("pruned", "dense") in networks else ():
         cost = mask_cost(p, results, method)
-        rows.append((f"one mask, {LABELS[method]}", _whole(cost.stored_images), _whole(cost.steps), _whole(cost.visits),
+        rows.append((f"one mask, {LABELS[method]}", whole(cost.stored_images), whole(cost.steps), whole(cost.visits),
                      _mean(seconds(p, store, method))))
     return Table(f"What it cost, to level {p.level}", ("what", "stored images", "steps", "images passed", "core-seconds"), rows,
                  f"Images passed are not all alike: while the set is made, {PASSED[p.synthetic]}, through another network."
@@ -125,7 +122,3 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
 
 def _mean(values: np.ndarray) -> str:
     return "not measured" if np.isnan(values).any() else f"{values.mean():.1f}"
-
-
-def _whole(number: int) -> str:
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

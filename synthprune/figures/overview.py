@@ -15,6 +15,7 @@ from synthprune.experiments.overview import Comparison, Parameters, comparisons,
 from synthprune.experiments.settings import decides
 from synthprune.figures import MARKERS, Figure, Panel, Style, Table
 from synthprune.figures.words import (
+    absences,
     count,
     incomplete,
     initialisations,
@@ -48,8 +49,7 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
                " compression ratio (real images per stored image). Left of the IMP marker the synthetic subnetwork has the lower"
                " barrier; on grey stand points whose ratio of barriers is not defined, or does not order them because IMP's"
                " barrier is below zero; there the place from left to right means nothing."
-               f" {_bar_words(found)}{_incomplete(found)}"
-               f"{_absent(p, results, found)}")
+               f" {_bar_words(found)}{_absent(p, results, found)}")
     return Figure(panels, caption, _rows(found), "07_overview")
 
 
@@ -96,20 +96,14 @@ def _bar_words(found: Sequence[Comparison]) -> str:
     return f"Bars: {'; '.join(words)}." if words else ""
 
 
-def _incomplete(found: Sequence[Comparison]) -> str:
-    """Which comparisons wait for more initialisations."""
-    waiting = dict.fromkeys(f"{c.p.scene}, {set_words(c.p)}: {initialisations(c.p)}" for c in found if incomplete(c.p))
-    return f" Incomplete: {html.escape('; '.join(waiting))}." if waiting else ""
-
-
 def _blank_rows(p: Parameters, results: Mapping[str, Result], columns: int) -> list[tuple[str, ...]]:
     return [(what, *["not run"] * columns) for what in not_run(p, results)]
 
 
 def _absent(p: Parameters, results: Mapping[str, Result], found: Sequence[Comparison]) -> str:
-    """What could not be shown, and why."""
-    named = {"Left out": dict.fromkeys(fault for c in found for fault in c.left_out), "Not run": not_run(p, results)}
-    return "".join(f" {what}: {html.escape('; '.join(those))}." for what, those in named.items() if those)
+    """Which comparisons wait for more initialisations, and what could not be shown, and why."""
+    waiting = [f"{c.p.scene}, {set_words(c.p)}: {initialisations(c.p)}" for c in found if incomplete(c.p)]
+    return absences(incomplete=waiting, left_out=[fault for c in found for fault in c.left_out], not_run=not_run(p, results))
 
 
 @dataclass(frozen=True)

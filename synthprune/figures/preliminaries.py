@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
@@ -24,9 +24,9 @@ from synthprune.experiments.preliminaries import (
     asked_of_kim,
     decode_alone,
     dense,
+    failed,
     how_to_import,
     kim,
-    left_out,
     other_decode,
     scenes_not_run,
     sets_not_run,
@@ -35,12 +35,16 @@ from synthprune.experiments.preliminaries import (
 )
 from synthprune.experiments.settings import ARCHITECTURES
 from synthprune.figures import Figure, Panel, Stack, Style, Table, Verdict
-from synthprune.figures.drawings import ON_A_SHEET, Dot, dots, sheet
+from synthprune.figures.drawings import ON_A_SHEET, Dot, Line, along_path, dots, in_rows, limits, line_of_stability, sheet
 from synthprune.figures.words import (
+    BARRIERS,
+    absences,
     band_words,
     incomplete,
     initialisations,
     interval_words,
+    line_words,
+    mean_text,
     minus,
     scene_titles,
     setting,
@@ -93,26 +97,6 @@ def _matrices(style: Style, weights: np.ndarray, left: Mapping[str, np.ndarray])
 # Stability.
 
 
-@dataclass(frozen=True)
-class Line:
-    """One scene's rise along the path: curves (initialisations, points)."""
-
-    label: str
-    curves: np.ndarray
-    place: int
-
-    @property
-    def mean(self) -> np.ndarray:
-        return stats.band(self.curves)[0]
-
-    @property
-    def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """The interval point by point; of two curves, whose interval says nothing, the range."""
-        if len(self.curves) < 3:
-            return np.nanmin(self.curves, 0), np.nanmax(self.curves, 0)
-        return stats.band(self.curves)[1:]
-
-
 def stability(p: Parameters, results: Mapping[str, Result]) -> Stack:
     """The paths of every dense network that was measured, and their barriers."""
     if not dense(p, results):
@@ -125,17 +109,20 @@ def paths(p: Parameters, results: Mapping[str, Result]) -> Figure:
     found, panels = dense(p, results), []
     titles = scene_titles([one.p for one in found])
     for what, unit in (("loss", "nats"), ("error", "points")):
-        lines = [Line(titles[one.p.scene], one.rises[what], n) for n, one in enumerate(found)
-                 if np.isfinite(one.rises[what]).any()]
+        rises = [one.paths.rises(f"train_{what}") for one in found]
+        looks = itertools.cycle(enumerate(zip(MARKS, DASHES, strict=True)))
+        lines = [Line(titles[one.p.scene], lambda style, n=n: style.others[n], np.linspace(0, 1, one.p.points), rise, *look)
+                 for one, rise, (n, look) in zip(found, rises, looks, strict=False) if np.isfinite(rise).any()]
         panels.append(Panel(lambda style, lines=lines, what=what: _paths(style, lines, what), _paths_alt(lines, what, unit)))
-    out = _missing([fault for one in found for fault in one.left_out], scenes_not_run(p, results))
+    out = absences(left_out=[fault for one in found for fault in one.paths.left_out], not_run=scenes_not_run(p, results))
     caption = (f"{_settings(found)} Rise above the mean of the two ends, along the straight line between two trainings from one"
                " initialisation in different orders; pairs of orders averaged. The two ends differ, so a line need not begin at"
                f" zero. {_band_words(found)} Dotted: two points of error, below which a network is called stable."
                f"{_stand_in(found)}{out}")
     rows = [("scene", "initialisation", "beta", "loss_rise_nats", "error_rise_points")]
-    rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", *(f"{one.rises[what][i, n]:.6f}" for what in ("loss", "error")))
-             for one in found for i, seed in enumerate(one.p.seeds) for n in range(one.p.points)]
+    rows += [(one.p.scene, seed, f"{n / (one.p.points - 1):.3f}", f"{loss[n]:.6f}", f"{error[n]:.6f}") for one in found
+             for seed, loss, error in zip(one.p.seeds, *map(one.paths.rises, ("train_loss", "train_error")), strict=True)
+             for n in range(one.p.points)]
     return Figure(panels, caption, rows, "02_dense_paths")
 
 
@@ -149,20 +136,11 @@ def _settings(found: Sequence[Dense]) -> str:
 
 def _band_words(found: Sequence[Dense]) -> str:
     counts = {len(one.p.seeds) for one in found}
-    if counts == {1}:
-        return "One initialisation: no band can be drawn."
-    if counts == {2}:
-        return "Thick: mean over 2 initialisations; shaded: their range."
-    over = f"{counts.pop()} initialisations" if len(counts) == 1 else "each network's initialisations"
+    if len(counts) == 1:
+        return line_words(found[0].p.seeds, thin=True, cut=", cut off where they leave the frame")
     two = " (of two their range)" if 2 in counts else ""
-    return (f"Thick: mean over {over}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for"
+    return ("Thick: mean over each network's initialisations; thin: each of them; shaded: 95\N{NO-BREAK SPACE}% intervals for"
             f" the mean{two}, cut off where they leave the frame.")
-
-
-def _missing(faults: Sequence[str], absent: Sequence[str]) -> str:
-    """What a caption says of results that may not enter a mean, and of those that are not there."""
-    parts = [f" {word}: {html.escape('; '.join(of))}." for word, of in (("Left out", faults), ("Not run", absent)) if of]
-    return "".join(parts)
 
 
 def _stand_in(found: Sequence[Dense]) -> str:
@@ -171,32 +149,13 @@ def _stand_in(found: Sequence[Dense]) -> str:
 
 
 def _paths(style: Style, lines: Sequence[Line], what: str) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.18, 0.36, 0.78, 0.56))
-    for line in lines:
-        beta, look = np.linspace(0, 1, len(line.mean)), line.place % len(MARKS)
-        colour = style.others[look]
-        axes.fill_between(beta, *line.band, color=colour, alpha=0.15, linewidth=0)
-        if len(line.curves) > 2:
-            axes.plot(beta, line.curves.T, color=colour, linestyle=DASHES[look], linewidth=0.7, alpha=0.5)
-        axes.plot(beta, line.mean, color=colour, linestyle=DASHES[look], marker=MARKS[look], markevery=2, label=line.label)
+    frame = limits([np.array([0.0, stats.STABLE_BELOW if what == "error" else 0.0]), *(line.values for line in lines)])
+    axes = along_path(style, lines, SIZE, (0.18, 0.36, 0.78, 0.56), f"training {what}",
+                      f"rise above the mean\nof the ends ({'nats' if what == 'loss' else 'points'})", frame, 1)
     axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
-    axes.set(xlabel=r"position on the path $\beta$", xticks=(0, 0.25, 0.5, 0.75, 1), title=f"training {what}")
-    axes.set_ylabel(f"rise above the mean\nof the ends ({'nats' if what == 'loss' else 'points'})")
-    axes.set_ylim(*_limits(lines, at_least=stats.STABLE_BELOW if what == "error" else 0.0))
     if what == "error":
-        axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
-    if lines:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22))
-    return canvas
-
-
-def _limits(lines: Sequence[Line], at_least: float) -> tuple[float, float]:
-    """From the measured curves, not from the bands: of few initialisations a band may be many times as wide."""
-    values = np.concatenate([[0.0, at_least], *(line.curves[np.isfinite(line.curves)] for line in lines)])
-    low, high = float(values.min()), float(values.max())
-    pad = 0.08 * (high - low) or 0.1
-    return low - pad, high + pad
+        line_of_stability(axes, style)
+    return axes.figure
 
 
 def _paths_alt(lines: Sequence[Line], what: str, unit: str) -> str:
@@ -212,14 +171,13 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     found = dense(p, results)
     titles = scene_titles([one.p for one in found])
     for one in found:
-        missing = len(one.p.seeds) - int(np.isfinite(one.train_error).sum())
+        of = one.barriers
+        missing = len(one.p.seeds) - of.train_error.n
         label = f"{titles[one.p.scene]}{_few(one.p)}" + (f" ({missing} of {len(one.p.seeds)} left out)" if missing else "")
-        values = ((one.accuracy, 1), (one.midway, 3), (one.highest, 3), (one.train_error, 2), (one.test_error, 2))
-        rows.append((label, *(stats.interval(of).text(digits) for of, digits in values), one.verdict))
+        rows.append((label, *of.cells))
     batch = any(row.p.norm == "batch" and row.p.architecture != "lenet300" for row in found)
     return Table(f"Barriers between two trainings of dense networks: {interval_words(*(one.p for one in found))}",
-                 ("network", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
-                  "training-error barrier, points", "test-error barrier, points", "stable to SGD noise?"), rows,
+                 ("network", *BARRIERS), rows,
                  f"The last column judges the training error of this network on these data.{_stand_in(found)}"
                  + (" Statistics of batch norm are interpolated like weights; chapter 4 also recomputes them." if batch else ""))
 
@@ -289,39 +247,32 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
     both = [(set_words(one.p), [Dot(one.on_set, "synthetic"), Dot(one.on_random, "coreset", filled=False)])
             for one in found]
     gains = [(set_words(one.p), [Dot(one.gain, "synthetic")]) for one in found]
-    few = dict.fromkeys(f"{set_words(one.p)}: {initialisations(one.p)}" for one in found if incomplete(one.p))
-    waiting = f" Incomplete: {html.escape('; '.join(few))}." if few else ""
+    waiting = [f"{set_words(one.p)}: {initialisations(one.p)}" for one in found if incomplete(one.p)]
     if decode:
         gains.append((f"{p.synthetic_per_class} per class,\ndecode alone", [Dot(decode.gain, "coreset")]))
     titles = ("test accuracy, %", "difference, points")
     panels = [Panel(lambda style: dots(style, both, titles[0]), _worth_alt(found)),
               Panel(lambda style: dots(style, gains, titles[1], zero=True), _gain_alt(gains))]
-    out = _missing(left_out(p, results), sets_not_run(p, results))
+    out = absences(incomplete=waiting, left_out=failed(p, results), not_run=sets_not_run(p, results))
     what = (f" The last row has no synthetic image in it: random real images decoded by factor {decode.factor}, less as many"
             " stored ones left whole." if decode else "")
     caption = (f"{setting(p)} The dense network, trained on a set and on nothing else. First panel: on the synthetic set (filled)"
                " and on as many random real images (hollow), with the same decode and as many steps. Second panel: filled less"
                f" hollow, on the same initialisations.{what}{band_words(max((one.p.seeds for one in found), key=len))}"
-               f"{waiting}{out}")
+               f"{out}")
     rows = [("trained_on", "initialisation", "test_accuracy_percent")]
-    rows += [(f'"{words}"', seed, f"{value:.6f}") for words, seeds, values in _columns(p, results)
-             for seed, value in zip(seeds, values, strict=True)]
+    rows += [(f'"{words}"', *row) for words, seeds, values in _columns(p, results) for row in in_rows(seeds, values)]
     return Figure(panels, caption, rows, "02_worth_of_sets")
 
 
 def _worth_alt(found: Sequence[Worth]) -> str:
-    said = [f"{set_words(one.p)}: {_mean(one.on_set)}, random real images {_mean(one.on_random)}" for one in found]
+    said = [f"{set_words(one.p)}: {mean_text(one.on_set, 1)}, random real images {mean_text(one.on_random, 1)}" for one in found]
     return f"Dots: mean test accuracy in percent after training on a set alone. {'; '.join(said)}."
 
 
 def _gain_alt(rows: Sequence[tuple[str, Sequence[Dot]]]) -> str:
-    said = [f"{' '.join(label.split())}: {_mean(row[0].values)}" for label, row in rows]
+    said = [f"{' '.join(label.split())}: {mean_text(row[0].values, 1)}" for label, row in rows]
     return f"Dots: mean paired difference of test accuracy in points. {'; '.join(said)}."
-
-
-def _mean(values: np.ndarray) -> str:
-    mean = stats.interval(values).mean
-    return minus(mean, 1) if np.isfinite(mean) else "no value"
 
 
 def _columns(p: Parameters, results: Mapping[str, Result]) -> list[tuple[str, list[int], np.ndarray]]:

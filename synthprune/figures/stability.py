@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
-from synthprune.analysis.barriers import ends, midpoint_barrier
+from synthprune.analysis.barriers import midpoint_barrier
 from synthprune.experiments.settings import METHODS, Method
 from synthprune.experiments.stability import (
-    QUANTITIES,
-    Curves,
+    Levels,
     Parameters,
     batch_norm_statistics,
     curves,
@@ -25,8 +23,8 @@ from synthprune.experiments.stability import (
     table,
 )
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Style, Table, Verdict
-from synthprune.figures.drawings import in_each
-from synthprune.figures.words import count, interval_words, level_words, listed, minus, setting, sparsity
+from synthprune.figures.drawings import Line, along_path, in_each, limits, line_of_stability
+from synthprune.figures.words import BARRIERS, absences, interval_words, level_words, line_words, listed, minus, setting, titled
 from synthprune.store import Result
 
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
@@ -44,8 +42,8 @@ in_scenes = in_each(measured_scenes)
 def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """Loss against level and position on the path for both methods, beside the levels the paper combines."""
     measured = _measured(p, results)
-    limits = _common_limits(measured)
-    panels = [Panel(lambda style, m=m: _surface(style, m, measured[m], limits, p), _surface_alt(m, measured[m])) for m in METHODS]
+    frame = _common_limits(measured)
+    panels = [Panel(lambda style, m=m: _surface(style, m, measured[m], frame, p), _surface_alt(m, measured[m])) for m in METHODS]
     lines = _lines_of(p, measured, combined_levels(p), "train_loss", "dense and sparse together")
     panels.append(lines.panel(SIZE))
     one = len(p.levels) == 1
@@ -90,16 +88,13 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = []
     for statistics in batch_norm_statistics(p):
         suffix = "" if len(batch_norm_statistics(p)) == 1 else f", batch norm {statistics}"
-        for row in table(p, results, statistics):
-            missing = f" ({row.left_out} of {len(p.seeds)} left out)" if row.left_out else ""
-            pruned = f" ({sparsity(row.level)})" if row.level else ""
-            rows.append((f"{LABELS[row.method]}, level {row.level}{pruned}{suffix}{missing}", row.accuracy.text(1),
-                         row.midpoint_loss.text(3), row.highest_loss.text(3), row.train_error.text(2), row.test_error.text(2),
-                         row.verdict))
+        for (method, level), of in table(p, results, statistics).items():
+            lost = len(p.seeds) - of.train_error.n
+            missing = f" ({lost} of {len(p.seeds)} left out)" if lost else ""
+            rows.append((f"{titled(method, level) if level else 'dense, level 0'}{suffix}{missing}", *of.cells))
     return Table(
         f"Barriers between two trainings: {interval_words(p)}",
-        ("subnetwork (pruned)", "test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
-         "training error barrier, points", "test error barrier, points", "stable to SGD noise?"), rows,
+        ("subnetwork (pruned)", *BARRIERS), rows,
         _worth(results[next(iter(paths(p)))]))
 
 
@@ -120,102 +115,53 @@ def combined_levels(p: Parameters) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Line:
-    """One method at one level: curves (initialisations, points) in the unit of the plot, and how they look."""
-
-    method: str
-    level: int
-    curve: np.ndarray
-    dash: Any
-
-    @property
-    def label(self) -> str:
-        return LABELS[self.method] if self.level == 0 else f"{LABELS[self.method]}, level {self.level}"
-
-    @property
-    def mean(self) -> np.ndarray:
-        return stats.band(self.curve)[0]
-
-    @property
-    def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is shaded: the interval point by point; of two curves, whose interval says nothing, the range."""
-        if len(self.curve) < 3:
-            return self.curve.min(0), self.curve.max(0)
-        return stats.band(self.curve)[1:]
-
-    @property
-    def drawable(self) -> bool:
-        return bool(np.isfinite(self.mean).all())
-
-
-@dataclass(frozen=True)
 class _Lines:
-    """A plot of lines along the path."""
+    """A plot of lines along the path, by method and level, in the unit of the plot."""
 
-    lines: Sequence[_Line]
+    lines: Mapping[tuple[str, int], Line]
     quantity: str
     title: str
 
     @property
-    def drawn(self) -> list[_Line]:
-        return [line for line in self.lines if line.drawable]
+    def drawn(self) -> dict[tuple[str, int], Line]:
+        return {of: line for of, line in self.lines.items() if np.isfinite(line.mean).all()}
 
     @property
     def limits(self) -> tuple[float, float]:
-        """From the measured curves, not from the bands: of few initialisations a band may be many times as wide."""
-        values = np.concatenate([line.curve[np.isfinite(line.curve)] for line in self.drawn])
-        low, high = float(values.min()), float(values.max())
+        low, high = limits([line.values for line in self.drawn.values()])
         if "loss" in self.quantity:
-            return 0.0, 1.08 * high or 1.0
-        pad = 0.08 * (high - low)
-        return min(-0.5, low - pad), max(2.5, high + pad)
+            values = np.concatenate([line.values[np.isfinite(line.values)] for line in self.drawn.values()])
+            return 0.0, 1.08 * float(values.max()) or 1.0
+        return min(-0.5, low), max(2.5, high)
 
     @property
     def clipped(self) -> bool:
         """Whether a band reaches out of the frame."""
-        bands = [line.band for line in self.drawn]
+        bands = [line.band for line in self.drawn.values()]
         return any((low < self.limits[0]).any() or (high > self.limits[1]).any() for low, high in bands)
 
     def words(self, p: Parameters) -> str:
-        if len(p.seeds) < 2:
-            return "One initialisation: no band can be drawn."
-        if len(p.seeds) == 2:
-            return "Thick: mean over 2 initialisations; shaded: their range (an interval of two says little: see the table)."
-        cut = ", cut off at the frame" if self.clipped else ""
-        return (f"Thick: mean over {count(len(p.seeds), 'initialisation')}; thin: each of them; shaded: 95\N{NO-BREAK SPACE}%"
-                f" intervals for the mean{cut}.")
+        return line_words(p.seeds, thin=True, cut=", cut off at the frame" if len(p.seeds) > 2 and self.clipped else "")
 
     def panel(self, size: tuple[float, float]) -> Panel:
         return Panel(lambda style: self.draw(style, size), self.alt()) if self.drawn else _nothing(size, self.title)
 
     def draw(self, style: Style, size: tuple[float, float]) -> Canvas:
         wide = size == WIDE
-        canvas = Canvas(figsize=size)
-        axes = canvas.add_axes((0.12, 0.32, 0.86, 0.65) if wide else (0.18, 0.36, 0.78, 0.56))
-        for line in self.drawn:
-            mean, (low, high) = line.mean, line.band
-            beta, colour = np.linspace(0, 1, len(mean)), style.colour(line.method)
-            axes.fill_between(beta, low, high, color=colour, alpha=0.15, linewidth=0)
-            if len(line.curve) > 2:
-                for each in line.curve:
-                    axes.plot(beta, each, color=colour, linestyle=line.dash, linewidth=0.7, alpha=0.5)
-            axes.plot(beta, mean, color=colour, linestyle=line.dash, marker=MARKERS[line.method], markevery=2, label=line.label)
-        axes.set(xlabel=r"position on the path $\beta$", xticks=(0, 0.25, 0.5, 0.75, 1), title=self.title, ylim=self.limits)
-        if "loss" in self.quantity:
-            axes.set_ylabel(f"{NAMES[self.quantity]} (nats)")
-        else:
-            axes.set_ylabel(f"rise of {NAMES[self.quantity]} above\nthe mean of its ends (points)")
-            axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
-            axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
-            axes.text(0, stats.STABLE_BELOW, "line of stability", va="bottom", fontsize=9)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=3 if wide else 2, columnspacing=1)
-        return canvas
+        place = (0.12, 0.32, 0.86, 0.65) if wide else (0.18, 0.36, 0.78, 0.56)
+        loss, name = "loss" in self.quantity, NAMES[self.quantity]
+        what = f"{name} (nats)" if loss else f"rise of {name} above\nthe mean of its ends (points)"
+        axes = along_path(style, list(self.drawn.values()), size, place, self.title, what, self.limits, 3 if wide else 2)
+        if not loss:
+            line_of_stability(axes, style, "line of stability")
+        return axes.figure
 
     def alt(self) -> str:
-        said = [f"{line.label}: {self._shape(line.mean) if line.drawable else 'no value'}" for line in self.lines]
+        drawn = self.drawn
+        said = [f"{line.label}: {self._shape(line.mean) if of in drawn else 'no value'}" for of, line in self.lines.items()]
         rise = "" if "loss" in self.quantity else "rise of "
         return (f"Lines of {rise}{NAMES[self.quantity]} along the path between two trainings. {'; '.join(said)}."
-                + "".join(self._lower(level) for level in dict.fromkeys(line.level for line in self.lines if line.level)))
+                + "".join(self._lower(level) for level in dict.fromkeys(level for _, level in self.lines if level)))
 
     def _shape(self, mean: np.ndarray) -> str:
         if "loss" not in self.quantity:
@@ -227,7 +173,7 @@ class _Lines:
         return f"{'rises' if barrier > 0 else 'falls'} by {abs(barrier):.3f} nats midway"
 
     def _lower(self, level: int) -> str:
-        means = {line.method: float(line.mean.mean()) for line in self.lines if line.level == level and line.drawable}
+        means = {method: float(line.mean.mean()) for (method, of), line in self.drawn.items() if of == level}
         if len(means) < 2:
             return ""
         if abs(means["synthetic"] - means["imp"]) < UNCHANGED:
@@ -236,16 +182,16 @@ class _Lines:
         return f" At level {level} {LABELS[lower]} lies lower, on average over the path."
 
 
-def _lines_of(p: Parameters, measured: Mapping[str, Curves], levels: Sequence[int], quantity: str, title: str) -> _Lines:
+def _lines_of(p: Parameters, measured: Mapping[Method, Levels], levels: Sequence[int], quantity: str, title: str) -> _Lines:
     """Losses as they are, errors as percentage points above the mean of the ends; the dense network once."""
-    def of(method: Method, level: int) -> _Line:
-        curve = measured[method].at(level, quantity)
-        if "error" in quantity:
-            curve = 100 * (curve - ends(curve)[:, None])
-        return _Line(method if level else "dense", level, curve, _dash(p, level))
-
-    dense = [of(METHODS[0], 0)] if 0 in levels else []
-    return _Lines([*dense, *(of(m, level) for m in METHODS for level in levels if level)], quantity, title)
+    lines = {}
+    for method, level in [*((METHODS[0], 0) for level in levels if level == 0),
+                          *((method, level) for method in METHODS for level in levels if level)]:
+        of, kind = measured[method][level], method if level else "dense"
+        values = of.rises(quantity) if "error" in quantity else of.curves(quantity)
+        lines[kind, level] = Line(titled(method, level, pruned=False), lambda style, kind=kind: style.colour(kind),
+                                  np.linspace(0, 1, p.points), values, MARKERS[kind], _dash(p, level))
+    return _Lines(lines, quantity, title)
 
 
 def _dash(p: Parameters, level: int) -> Any:
@@ -254,18 +200,18 @@ def _dash(p: Parameters, level: int) -> Any:
     return DASHES[known.index(level) % len(DASHES) if level in known else OTHER_DASH]
 
 
-def _surface(style: Style, method: Method, c: Curves, limits: tuple[float, float], p: Parameters) -> Canvas:
+def _surface(style: Style, method: Method, c: Levels, frame: tuple[float, float], p: Parameters) -> Canvas:
     """Strips and lines from the back (the highest level) to the front, so that the front hides what is behind it."""
     from mpl_toolkits.mplot3d import proj3d
 
     title = f"{LABELS[method]} subnetworks"
-    means = _means(c)
+    means, levels, points = _means(c), list(c), np.linspace(0, 1, p.points)
     if not np.isfinite(means).any():
         return _blank(style, SIZE, title)
     canvas = Canvas(figsize=SIZE)
     axes = canvas.add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
-    axes.set(xlim=(0, 1), zlim=limits, title=title, yticks=c.levels, xticks=(0, 0.5, 1), ylabel="pruning level")
-    axes.set_ylim(*((c.levels[0], c.levels[-1]) if len(c.levels) > 1 else (c.levels[0] - 1, c.levels[0] + 1)))
+    axes.set(xlim=(0, 1), zlim=frame, title=title, yticks=levels, xticks=(0, 0.5, 1), ylabel="pruning level")
+    axes.set_ylim(*((levels[0], levels[-1]) if len(levels) > 1 else (levels[0] - 1, levels[0] + 1)))
     axes.set_xlabel(r"position on the path $\beta$")
     axes.set_zlabel("training loss (nats)", labelpad=4)
     axes.tick_params(labelsize=9, pad=1)
@@ -275,29 +221,29 @@ def _surface(style: Style, method: Method, c: Curves, limits: tuple[float, float
 
     def seen(i: int) -> np.ndarray:
         """The loss of level i, NaN where the level before it stands in the way."""
-        x, y, _ = proj3d.proj_transform(c.beta, np.full_like(c.beta, c.levels[i]), means[i], view)
-        front_x, front_y, _ = proj3d.proj_transform(c.beta, np.full_like(c.beta, c.levels[i - 1]), means[i - 1], view)
+        x, y, _ = proj3d.proj_transform(points, np.full_like(points, levels[i]), means[i], view)
+        front_x, front_y, _ = proj3d.proj_transform(points, np.full_like(points, levels[i - 1]), means[i - 1], view)
         return np.where(y < np.interp(x, front_x, front_y, left=-np.inf, right=-np.inf), np.nan, means[i])
 
-    for order, i in enumerate(reversed(range(len(c.levels)))):
+    for order, i in enumerate(reversed(range(len(levels)))):
         sheet = i > 0 and bool(np.isfinite(means[i - 1 : i + 1]).all())
         if sheet:
-            beta, levels = np.meshgrid(c.beta, c.levels[i - 1 : i + 1])
-            axes.plot_surface(beta, levels, means[i - 1 : i + 1], cmap="cividis", vmin=limits[0], vmax=limits[1], rstride=1,
-                              cstride=1, edgecolor=style.grid, linewidth=0.2, zorder=10 + 2 * order)
-        level, kind = c.levels[i], method if c.levels[i] else "dense"
-        axes.plot(c.beta, np.full_like(c.beta, level), seen(i) if sheet else means[i], color=style.colour(kind),
+            axes.plot_surface(*np.meshgrid(points, levels[i - 1 : i + 1]), means[i - 1 : i + 1], cmap="cividis",
+                              vmin=frame[0], vmax=frame[1], rstride=1, cstride=1, edgecolor=style.grid, linewidth=0.2,
+                              zorder=10 + 2 * order)
+        level, kind = levels[i], method if levels[i] else "dense"
+        axes.plot(points, np.full_like(points, level), seen(i) if sheet else means[i], color=style.colour(kind),
                   linestyle=_dash(p, level), marker=MARKERS[kind], markevery=2, markeredgecolor="white", markeredgewidth=0.5,
                   linewidth=1.8 if level in combined_levels(p) else 1, zorder=11 + 2 * order)
     return canvas
 
 
-def _means(c: Curves) -> np.ndarray:
+def _means(c: Levels) -> np.ndarray:
     """(levels, points): mean training loss, NaN for a level without a value."""
-    return np.array([stats.band(c.at(level, "train_loss"))[0] for level in c.levels])
+    return np.array([stats.band(of.curves("train_loss"))[0] for of in c.values()])
 
 
-def _common_limits(measured: Mapping[str, Curves]) -> tuple[float, float]:
+def _common_limits(measured: Mapping[Method, Levels]) -> tuple[float, float]:
     values = np.concatenate([_means(c).ravel() for c in measured.values()])
     values = values[np.isfinite(values)]
     if not len(values):
@@ -306,13 +252,13 @@ def _common_limits(measured: Mapping[str, Curves]) -> tuple[float, float]:
     return (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
 
 
-def _surface_alt(method: Method, c: Curves) -> str:
+def _surface_alt(method: Method, c: Levels) -> str:
     title = f"{LABELS[method]} subnetworks"
     means = _means(c)
     if not np.isfinite(means).any():
         return f"{title}. {NOTHING}"
     parts = [f"level {level}: {row[0]:.3f} and {row[-1]:.3f} at the ends, {row[len(row) // 2]:.3f} midway"
-             if np.isfinite(row).all() else f"level {level}: no value" for level, row in zip(c.levels, means, strict=True)]
+             if np.isfinite(row).all() else f"level {level}: no value" for level, row in zip(c, means, strict=True)]
     return f"Surface of training loss over pruning level and path position, {title}. {'; '.join(parts)}."
 
 
@@ -329,19 +275,18 @@ def _blank(style: Style, size: tuple[float, float], title: str) -> Canvas:
     return canvas
 
 
-def _measured(p: Parameters, results: Mapping[str, Result]) -> dict[Method, Curves]:
+def _measured(p: Parameters, results: Mapping[str, Result]) -> dict[Method, Levels]:
     return {method: curves(p, results, method) for method in METHODS}
 
 
-def _rows(p: Parameters, measured: Mapping[Method, Curves]) -> list[tuple]:
+def _rows(p: Parameters, measured: Mapping[Method, Levels]) -> list[tuple]:
     rows: list[tuple] = [("method", "level", "initialisation", "beta", *NAMES, *RISES)]
-    for method, c in measured.items():
-        for level in (level for level in c.levels if level or method == METHODS[0]):
-            curve = {quantity: c.at(level, quantity) for quantity in QUANTITIES}
-            errors = [curve[name.removesuffix("_rise")] for name in RISES]
-            values = np.stack([*curve.values(), *(100 * (error - ends(error)[:, None]) for error in errors)], axis=-1)
-            rows += [(method if level else "dense", level, seed, f"{beta:.3f}", *(f"{value:.6f}" for value in values[j, k]))
-                     for j, seed in enumerate(p.seeds) for k, beta in enumerate(c.beta)]
+    for method, level in ((method, level) for method, of in measured.items() for level in of if level or method == METHODS[0]):
+        of = measured[method][level]
+        values = np.stack([*(of.each(quantity).mean(1) for quantity in NAMES),
+                           *(of.rises(name.removesuffix("_rise")) for name in RISES)], axis=-1)
+        rows += [(method if level else "dense", level, seed, f"{beta:.3f}", *(f"{value:.6f}" for value in values[j, k]))
+                 for j, seed in enumerate(p.seeds) for k, beta in enumerate(np.linspace(0, 1, p.points))]
     return rows
 
 
@@ -352,6 +297,5 @@ def _worth(path: Result) -> str:
     return f"One image is worth {' and '.join(parts)}." if parts else ""
 
 
-def _left_out(measured: Mapping[Method, Curves]) -> str:
-    named = list(dict.fromkeys(line for c in measured.values() for line in c.left_out))
-    return f" Left out: {html.escape('; '.join(named))}." if named else ""
+def _left_out(measured: Mapping[Method, Levels]) -> str:
+    return absences(left_out=[line for of in measured.values() for paths in of.values() for line in paths.left_out])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from synthprune import stats
 from synthprune.data.facts import facts
 from synthprune.experiments.settings import ARCHITECTURES, Settings, decides, overrides
+from synthprune.figures import LABELS
 
 
 def sparsity(level: int) -> str:
@@ -70,6 +74,53 @@ def band_words(seeds: Sequence[int]) -> str:
         return ""
     shade = "the range of the two initialisations" if len(seeds) == 2 else "the 95\N{NO-BREAK SPACE}% interval of the mean"
     return f" Bars: {shade}."
+
+
+BARRIERS = ("test accuracy, %", "loss barrier midway (paper), nats", "highest loss barrier, nats",
+            "training-error barrier, points", "test-error barrier, points", "stable to SGD noise?")
+"""What heads the cells of `experiments.paths.Barriers`."""
+
+
+def line_words(seeds: Sequence[int], *, thin: bool = False, cut: str = ", cut off at the frame") -> str:
+    """What lines and their bands are; `thin`: whether each initialisation is drawn too; `cut`: whether bands are cut off."""
+    lines = "Thick" if thin else "Lines"
+    few = {1: "One initialisation: no band can be drawn.",
+           2: f"{lines}: mean over 2 initialisations; shaded: their range (an interval of two says little: see the table)."}
+    each, of = (" thin: each of them;", " for the mean") if thin else ("", "")
+    return few.get(len(seeds), f"{lines}: mean over {count(len(seeds), 'initialisation')};{each} shaded: 95\N{NO-BREAK SPACE}%"
+                               f" intervals{of}{cut}.")
+
+
+def absences(**named: Iterable[str]) -> str:
+    """HTML: ' Left out: a; b. Not run: c.' of `left_out` and `not_run`, each thing once; nothing for what is empty."""
+    each = {name.replace("_", " ").capitalize(): dict.fromkeys(those) for name, those in named.items()}
+    return "".join(f" {words}: {html.escape('; '.join(those))}." for words, those in each.items() if those)
+
+
+def left_out_words(faults: Sequence[str]) -> str:
+    """What may not enter a mean, the first few by name: a table counts them all."""
+    more = [f"and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
+    return absences(left_out=[*faults[:NAMED], *more])
+
+
+NAMED = 6
+
+
+def titled(method: str, level: int, *, pruned: bool = True) -> str:
+    """'IMP, level 4 (59.0 %)', or without what is `pruned`; 'dense' at level 0."""
+    words = f"{LABELS[method]}, level {level}{f' ({sparsity(level)})' if pruned else ''}"
+    return words if level else LABELS["dense"]
+
+
+def mean_text(values: np.ndarray, digits: int, nothing: str = "no value") -> str:
+    """The mean of what is finite among `values`."""
+    mean = stats.interval(values).mean
+    return minus(mean, digits) if np.isfinite(mean) else nothing
+
+
+def whole(number: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def minus(value: float, digits: int) -> str:
