@@ -12,13 +12,11 @@ from nets import SMALL
 from synthprune import specs
 from synthprune.chapter import assignments, given_parameters, parameters_cell
 from synthprune.experiments import CHAPTERS, experiment
+from synthprune.experiments.profiles import PARTS, profile_names, read_profile
 from synthprune.experiments.settings import (
     METHODS,
-    PARTS,
     overrides,
     parameters,
-    profile_names,
-    read_profile,
     scenes,
     synthetic_data,
 )
