@@ -100,8 +100,8 @@ class Paths:
 
     def rises(self, quantity: str) -> np.ndarray:
         """The same above the mean of the ends."""
-        curves = self.curves(quantity)
-        return curves - ends(curves)[:, None]
+        curves = self.each(quantity).mean(1)
+        return _scale(quantity) * (curves - ends(curves)[:, None])
 
     def barrier(self, quantity: str, which: str) -> np.ndarray:
         """(initialisations,): the "midpoint" or "highest" barrier of each pair, nats or percentage points, then averaged.

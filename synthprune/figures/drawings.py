@@ -55,7 +55,7 @@ class Line:
     def band(self) -> tuple[np.ndarray, np.ndarray]:
         """What is shaded: the interval, point by point; of two initialisations, whose interval says nothing, the range."""
         if len(self.values) < 3:
-            return np.fmin.reduce(self.values), np.fmax.reduce(self.values)
+            return self.values.min(0), self.values.max(0)
         return stats.band(self.values)[1:]
 
     def draw(self, axes: Axes, style: Style, *, every: int | None = None, thin: bool = False) -> None:

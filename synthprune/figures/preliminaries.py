@@ -152,9 +152,10 @@ def _paths(style: Style, lines: Sequence[Line], what: str) -> Canvas:
     frame = limits([np.array([0.0, stats.STABLE_BELOW if what == "error" else 0.0]), *(line.values for line in lines)])
     axes = along_path(style, lines, SIZE, (0.18, 0.36, 0.78, 0.56), f"training {what}",
                       f"rise above the mean\nof the ends ({'nats' if what == 'loss' else 'points'})", frame, 1)
-    axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
     if what == "error":
         line_of_stability(axes, style)
+    else:
+        axes.axhline(0, color=style.text, linewidth=0.8, zorder=1)
     return axes.figure
 
 
