@@ -313,7 +313,8 @@ def stored_table(requests: dict[str, Entry], store: Store) -> Table:
     """One row per kind of result that a page of stored results asks for. Nothing that computes is loaded."""
     asked = Counter(entry.kind for entry in requests.values())
     here = Counter(entry.kind for entry in requests.values() if store.has(entry))
-    return Table("What this chapter shows (its page is made of stored results, and computes nothing)", ("kind", "asked for", "stored"),
+    return Table("What this chapter shows (its page is made of stored results, and computes nothing)",
+                 ("kind", "asked for", "stored"),
                  [(KINDS[kind], str(count), str(here[kind])) for kind, count in asked.items()])
 
 

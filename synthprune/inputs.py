@@ -29,8 +29,8 @@ def surroundings() -> str:
     code = [file for file in PACKAGE.rglob("*") if not {"__pycache__", "_book"} & set(file.relative_to(PACKAGE).parts)]
     installed = sorted(f"{one.name} {one.version}" for one in distributions())
     sets = [*data_folder().rglob("*"), *sources().glob("results/*/synthetic/*")]  # large, so not by content
-    return _sha([of_files([*code, sources() / "book" / "claims.yml"]), installed, sys.executable, platform.python_version(), cpu(),
-                 sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sets)])
+    return _sha([of_files([*code, sources() / "book" / "claims.yml"]), installed, sys.executable, platform.python_version(),
+                 cpu(), sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sets)])
 
 
 def of_page(chapter: str, given: Mapping[str, Any], requests: Mapping[str, Entry], said: Any, store: Store) -> str:
