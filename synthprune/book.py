@@ -138,16 +138,17 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
         said = [around, read_profile(profile), lacking[chapter], chapter in stored_only]
         return _page(root, chapter, profile, of_page(chapter, {"profile": profile}, asked[chapter], said, store))
 
-    with _computing_nothing(stored_only), ThreadPoolExecutor(cores()) as kernels:
-        # Pages of stored results wait for nothing.
+    with _computing_nothing(stored_only), _kernels() as kernels:
+        # Pages of stored results wait for nothing; beside them the little that is live needs no cluster.
         pages = {chapter: kernels.submit(page, chapter) for chapter in stored_only if chapter not in absent}
         solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() if chapter not in stored_only
-               for name, entry in entries.items() if name not in lacking[chapter]}, store, workers=workers, report=report)
+               for name, entry in entries.items() if name not in lacking[chapter]}, store,
+              workers=workers or (1 if stored_only else None), report=report)
         pages |= {chapter: kernels.submit(page, chapter) for chapter in CHAPTERS if chapter not in {*absent, *pages}}
         records = {chapter: pages[chapter].result() for chapter in CHAPTERS if chapter in pages}
     write_pages(root, profile, records, absent)
     stale = {chapter: reason for chapter, reasons in lacking.items() for reason in reasons.values() if reason.startswith(STALE)}
-    return _compile(root, around), absent | stale
+    return _compile(root), absent | stale
 
 
 @contextlib.contextmanager
@@ -158,6 +159,17 @@ def _computing_nothing(chapters: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         del os.environ[STORED_ONLY]
+
+
+@contextlib.contextmanager
+def _kernels() -> Iterator[ThreadPoolExecutor]:
+    """Threads that each wait for one kernel, as many as there are cores; after a failure no other kernel is started."""
+    with ThreadPoolExecutor(cores()) as kernels:
+        try:
+            yield kernels
+        except BaseException:
+            kernels.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _page(root: Path, chapter: str, profile: str, inputs: str) -> dict[str, Any]:
@@ -175,13 +187,13 @@ def _page(root: Path, chapter: str, profile: str, inputs: str) -> dict[str, Any]
     return record
 
 
-def _compile(root: Path, around: str) -> Path:
+def _compile(root: Path) -> Path:
     """Build the pages beside those of an earlier build, and put them in their place only if there was no warning.
 
     What was built from the same files, in the same surroundings, stays as it is.
     """
     pages, mark = root / "_build" / "html", root / "_build" / "html.sha256"
-    inputs = f"{around} {of_files([*(root / 'book').rglob('*'), root / '_config.yml', root / '_toc.yml'])}"
+    inputs = f"{surroundings()} {of_files([*(root / 'book').rglob('*'), root / '_config.yml', root / '_toc.yml'])}"
     if (pages / "index.html").exists() and mark.exists() and mark.read_text() == inputs:
         return pages / "index.html"
     built = _sphinx(root, "html")

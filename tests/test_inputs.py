@@ -1,49 +1,104 @@
-"""A page is made again when anything that it is made from has changed, and only then."""
+"""A page is made again when something that it was made from has changed, and only then."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sweep import requests
 
-from synthprune import book, inputs
-from synthprune.specs import Entry
-from synthprune.store import Store
+from synthprune import inputs
+from synthprune.book import find_record
+from synthprune.store import Shelf, digest_of
 
-CHAPTER = "04_stability"
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    """Two of three results are here, with made-up numbers."""
-    store = Store(home / "store")
-    for number, entry in enumerate(list(requests().values())[:2]):
-        _put(store, entry, number)
-    return store
-
-
-def _put(store: Store, entry: Entry, number: float) -> None:
-    store.put(entry, {"train_loss": np.array([number], np.float32)}, {}, {"seconds": 1.0})
+ROOT = Path(__file__).parent.parent
+BUILD = """
+from pathlib import Path
+from synthprune import book
+book.CHAPTERS = {"04_stability": "stability"}
+book._sphinx = lambda root, builder: (root / "compiled").touch() or (root / "_build" / "next" / builder)
+Path("_build/next/html").mkdir(parents=True)
+Path("_build/next/html/index.html").touch()
+book.build("laptop", Path.cwd(), lambda *_: None)
+"""
 
 
-def test_a_page_depends_on_what_it_shows(store: Store) -> None:
-    def page(asked: dict[str, Entry] | None = None, given: object = "demo", said: object = "") -> str:
-        return inputs.of_page(CHAPTER, {"profile": given}, asked or requests(), said, store)
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout."""
+    folder = tmp_path_factory.mktemp("copy")
+    for part in ("synthprune", "notebooks", "book", "results", "benchmarks"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb_checkpoints"))
+    for part in ("_config.yml", "_toc.yml"):
+        shutil.copy2(ROOT / part, folder / part)
+    for made in (folder / "book").glob("*.ipynb"):
+        made.unlink()
+    return folder
 
-    before = page()
-    assert page() == before
-    assert len({before, page(given="laptop"), page(said="another reason"), page(requests(levels=(0, 1)))}) == 4
-    _put(store, list(requests().values())[2], 2)
-    more = page()
-    assert more != before, "a result more"
-    first = next(iter(requests().values()))
-    shutil.rmtree(store.path(first))
-    _put(store, first, 7)
-    assert page() not in (before, more), "a result of the same name that holds another number"
+
+def built(copy: Path) -> tuple[str, bool]:
+    """The executed chapter in the book of the copy, and whether the book was compiled."""
+    shutil.rmtree(copy / "_build" / "next", ignore_errors=True)
+    (copy / "compiled").unlink(missing_ok=True)
+    env = os.environ | {"PYTHONPATH": str(copy), "SYNTHPRUNE_HOME": str(copy / "home")}
+    done = subprocess.run([sys.executable, "-c", BUILD], cwd=copy, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (copy / "book" / "04_stability.ipynb").read_text(), (copy / "compiled").exists()
+
+
+def test_a_page_follows_what_it_was_made_from_and_else_stays(copy: Path) -> None:
+    """papermill writes the time into what it executes: the same bytes were not executed again."""
+    first, compiled = built(copy)
+    assert compiled
+    assert built(copy) == (first, False)
+
+    (copy / "book" / "04_stability.ipynb").write_text(first.replace("training error", "what somebody typed"))
+    assert built(copy) == (first, False)
+
+    shelf = Shelf(copy / "results" / "laptop" / "04_stability.json")
+    content = json.loads(shelf.file.read_bytes())
+    key = next(key for key in content["results"] if key in find_record(json.loads(first))["results"])
+    changed = content["results"][key]
+    changed["metrics"]["diverged"] = True
+    changed["digest"] = digest_of(shelf.get(key).arrays, changed["metrics"])
+    shelf.file.write_text(json.dumps(content))
+    second, compiled = built(copy)
+    assert compiled and find_record(json.loads(second))["results"][key] == changed["digest"]
+
+    source = copy / "synthprune" / "budget.py"
+    source.write_text(source.read_text().replace("What this chapter shows", "What is shown here"))
+    third, compiled = built(copy)
+    assert compiled and "What is shown here" in third and "What is shown here" not in second
+    assert built(copy) == (third, False)
+
+
+def test_a_changed_result_changes_what_a_page_is_made_from(tmp_path: Path) -> None:
+    """Notebook, parameters, results and their origin each count, and the order of looking does not."""
+    from synthprune.experiments import experiment
+    from synthprune.experiments.settings import parameters
+    from synthprune.inputs import of_page
+    from synthprune.store import Store
+
+    room = experiment("04_stability")
+    asked = dict(list(room.requests(parameters(room.Parameters, "04_stability", {"profile": "demo"})).items())[:2])
+    store, other = Store(tmp_path / "a"), Store(tmp_path / "b")
+    seen = [of_page("04_stability", {"profile": "demo"}, asked, "", store)]
+    for place, value, seconds in ((store, 1.0, 2), (other, 1.5, 2)):
+        for entry in asked.values():
+            with place.lock(entry):
+                place.put(entry, {"train_loss": np.full(3, value)}, {}, {"seconds": seconds})
+        seen.append(of_page("04_stability", {"profile": "demo"}, asked, "", place))
+    seen.append(of_page("04_stability", {"profile": "demo"}, asked, "other", store))
+    seen.append(of_page("04_stability", {"profile": "demo", "epochs": 1}, asked, "", store))
+    seen.append(of_page("05_loss_landscape", {"profile": "demo"}, asked, "", store))
+    assert len(set(seen)) == len(seen)
+    assert of_page("04_stability", {"profile": "demo"}, asked, "", store) == seen[1]
 
 
 @pytest.mark.parametrize("change", [
@@ -67,43 +122,3 @@ def test_versions_are_part_of_every_page(monkeypatch: pytest.MonkeyPatch) -> Non
     before = inputs.surroundings()
     monkeypatch.setattr(inputs, "cpu", lambda: "another processor")
     assert inputs.surroundings() != before
-
-
-def test_a_page_is_executed_once_for_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-
-    def execute(chapter: str, given: dict[str, str], output: Path) -> dict[str, str]:
-        made.append(chapter)
-        output.parent.mkdir(exist_ok=True)
-        output.write_text(f"{chapter}, time {len(made)}")
-        return {}
-
-    monkeypatch.setattr(book, "execute", execute)
-    monkeypatch.setattr(book, "gate", lambda path, profile: {})
-    page = tmp_path / "book" / f"{CHAPTER}.ipynb"
-    for given in ("a", "a", "b", "b", "a"):  # what was kept for "a" goes when "b" comes: a folder does not fill up
-        page.unlink(missing_ok=True)
-        book._page(tmp_path, CHAPTER, "demo", given)
-        assert page.read_text() == f"{CHAPTER}, time {len(made)}"
-    assert len(made) == 3 and len(list((tmp_path / "_build" / "executed").iterdir())) == 1
-
-
-def test_a_book_of_the_same_files_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[str] = []
-
-    def sphinx(root: Path, builder: str) -> Path:
-        pages = root / "_build" / "next" / builder
-        pages.mkdir(parents=True)
-        (pages / "index.html").write_text(f"time {len(built)}")
-        built.append(builder)
-        return pages
-
-    monkeypatch.setattr(book, "_sphinx", sphinx)
-    (tmp_path / "book").mkdir()
-    for name in ("_config.yml", "_toc.yml", "book/index.md"):
-        (tmp_path / name).write_text("before")
-    for file, text, around, times in (("book/index.md", "before", "", 1), ("book/index.md", "before", "", 1),
-                                      ("book/index.md", "after", "", 2), ("_toc.yml", "after", "", 3),
-                                      ("_toc.yml", "after", "another version", 4)):
-        (tmp_path / file).write_text(text)
-        assert book._compile(tmp_path, around).read_text() == f"time {times - 1}" and len(built) == times
