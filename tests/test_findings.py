@@ -18,6 +18,7 @@ import pytest
 
 from synthprune import claims, findings, pages
 from synthprune.experiments import experiment, stability
+from synthprune.experiments.paths import QUANTITIES
 from synthprune.experiments.settings import Settings, parameters
 from synthprune.findings import QUESTIONS, Ask, Chapter, answer, find
 from synthprune.stats import Interval, Measure
@@ -262,7 +263,7 @@ def dense_results(errors: list[float]) -> dict[str, Result]:
     """Paths of the dense network, all of one height, of as many initialisations as there are errors."""
     p = parameters(stability.Parameters, "04_stability", {"profile": "laptop"})
     return {stability.name(p, "synthetic", 0, seed, tuple(p.orders)): Result(
-        "x", {name: np.full(p.points, error) for name in stability.QUANTITIES}, {"collapsed": [], "diverged": False}, {})
+        "x", {name: np.full(p.points, error) for name in QUANTITIES}, {"collapsed": [], "diverged": False}, {})
         for seed, error in zip(p.seeds, errors, strict=False)}
 
 
@@ -315,7 +316,7 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     assert findings.figure(of) == Figure(panels[:1], "10_controls", [], "")
     assert findings.figure(chapters({})) is None
     p = of["04_stability"].p
-    results = {name: Result("x", {n: np.full(p.points, 0.5) for n in stability.QUANTITIES},
+    results = {name: Result("x", {n: np.full(p.points, 0.5) for n in QUANTITIES},
                             {"collapsed": [], "diverged": False}, {}) for name in stability.paths(p)}
     drawn = findings.figure(chapters({}) | {"04_stability": replace(of["04_stability"], results=results, measures={})})
     assert drawn.caption == hero(p, results).caption
@@ -335,7 +336,7 @@ def test_stored_results_are_read_from_the_shelf_or_the_store(home: Path) -> None
     p = parameters(stability.Parameters, "04_stability", {"profile": "demo"})
     store, (name, entry) = Store(), next(iter(stability.requests(p).items()))
     with store.lock(entry):
-        store.put(entry, dict.fromkeys(stability.QUANTITIES, np.zeros(p.points)),
+        store.put(entry, dict.fromkeys(QUANTITIES, np.zeros(p.points)),
                   {"diverged": False, "collapsed": [], "train_images": 9}, {})
     found = findings.stored("demo", Store())["04_stability"]
     assert found.results.keys() == {name} and found.asked > 1 and not found.settled

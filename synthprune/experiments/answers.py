@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 
 def judged(answer: Any, says: Sequence[tuple[float, str]], near: Callable[[float], float], ask: str, otherwise: str) -> str:
     """The words of the first value that `answer` is `near` to, the right one and what is easily taken for it.
@@ -14,9 +12,7 @@ def judged(answer: Any, says: Sequence[tuple[float, str]], near: Callable[[float
     `near(value)`: how far off still counts. `ask`: what to say where the answer is no number; `otherwise`: to any other.
     """
     try:
-        given = float("nan") if isinstance(answer, bool) else float(answer)
+        given = float(answer)
     except (TypeError, ValueError):
-        given = float("nan")
-    if not np.isfinite(given):
         return ask
     return next((words for value, words in says if abs(given - value) <= near(value)), otherwise)

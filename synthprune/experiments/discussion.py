@@ -17,7 +17,7 @@ from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined, more_scenes
-from synthprune.experiments.paths import complete, gathered
+from synthprune.experiments.paths import complete
 from synthprune.experiments.settings import (
     METHODS,
     Method,
@@ -197,11 +197,12 @@ def _joules(entries: list[specs.Entry], store: Store) -> float:
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
     """What the claim ledger asks of this chapter."""
-    found = ((measure, f"{scene.scene}, level {level}", stats.interval(of(scene, level)).out_of(len(scene.planned)))
-             for measure, of in (("layer_density_difference", lambda p, level: greatest_difference(p, results, level)),
-                                 ("overlap_above_chance", lambda p, level: likeness(p, results, *METHODS, level).above_chance))
-             for scene in measured_scenes(p, results) for level in scene.levels)
-    return gathered(found, "percentage points", len(p.seeds))
+    of = {"layer_density_difference": lambda p, level: greatest_difference(p, results, level),
+          "overlap_above_chance": lambda p, level: likeness(p, results, *METHODS, level).above_chance}
+    scenes = measured_scenes(p, results)
+    return {measure: Measure({f"{scene.scene}, level {level}": stats.interval(read(scene, level)).out_of(len(scene.planned))
+                              for scene in scenes for level in scene.levels}, "percentage points", len(p.seeds))
+            for measure, read in of.items()}
 
 
 def largest_layer(p: Parameters, results: Mapping[str, Result]) -> tuple[str, Overlap]:

@@ -226,9 +226,9 @@ def check_steps(answer: Any, p: Parameters, results: Mapping[str, Result]) -> st
                          f" {right['training_points']:.3g} times, by image visits {right['visits']:.3g}: name the count before"
                          " the ratio."),
         (1 / right["steps"], "Upside down: divide IMP's steps by the synthetic search's."),
-        (right["training_points"], "That is the paper's count, of stored images. A step takes a batch of the images that the"
-                                   " network is shown."),
         (right["visits"], "That is the ratio of image visits. The last batch of an epoch may be smaller, and still is a step:"
-                          " round up.")), lambda value: 0.01 * value,
+                          " round up."),
+        (right["training_points"], "That is the paper's count, of stored images. A step takes a batch of the images that the"
+                                   " network is shown.")), lambda value: 0.01 * value,
         "Give one number: the SGD steps of IMP, divided by those of the synthetic search.",
         "Not yet. Steps of an epoch: decoded images divided by the batch size, rounded up. Then times epochs, for each search.")

@@ -168,9 +168,10 @@ def pairs(p: Parameters, results: Mapping[str, Result], kind: Kind) -> Pairs:
     p, _ = measured(p, results)
     planes = {seed: results[plane_name(p, kind, seed, p.orders)] for seed in p.seeds}
     of = Paths({str(seed): [results[path_name(p, kind, seed, pair)] for pair in combinations(p.orders, 2)] for seed in p.seeds})
-    sound = np.array(of.sound) & [not faults_of(plane) for plane in planes.values()]
+    sound = np.array(of.sound) & np.array([not faults_of(plane) for plane in planes.values()])
     rows = (100 * BARRIERS["highest"](of.each("train_error")), BARRIERS["highest"](of.each("train_loss")),
-            [plane.arrays["distances"][np.triu_indices(4, 1)] for plane in planes.values()])
+            [np.full(6, np.nan) if faults_of(plane) else plane.arrays["distances"][np.triu_indices(4, 1)]
+             for plane in planes.values()])
     return Pairs(*(np.where(sound[:, None], row, np.nan) for row in rows))
 
 

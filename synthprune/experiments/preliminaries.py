@@ -318,7 +318,8 @@ def check_images(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
     images = test_images(p, results)
     right = float(case.gain.mean()) / 100 * images
     gain = case.gain / 100 * images
-    return judged(answer, (
+    number = isinstance(answer, int | float) and not isinstance(answer, bool) and np.isfinite(answer)
+    return judged(answer if number else None, (
         (right, f"Right: {right:.1f} of {images} images on average; one initialisation gives from {gain.min():.0f} to"
                 f" {gain.max():.0f}."),
         (-right, "The number is right and its sign is not: take random from synthetic."),
