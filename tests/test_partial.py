@@ -106,7 +106,7 @@ def test_the_initialisation_that_is_drawn_is_the_first_one_planned(tmp_path: Pat
     shown = loss_landscape.flat(p, without(everything(p), 10), p.orders)
     assert not shown.panels and "Not run: initialisation 10, the one that is drawn." in shown.caption
     assert "initialisations 11 and 12 (2 of 3 planned" in loss_landscape.kind_table(p, without(everything(p), 10)).caption
-    assert len(loss_landscape.flat(p, without(everything(p), 11), p.orders).panels) == 3
+    assert len(loss_landscape.flat(p, without(everything(p), 11), p.orders).panels) == 4, "three maps and their colour bar"
 
 
 def test_a_level_of_another_scene_is_not_drawn(tmp_path: Path) -> None:
