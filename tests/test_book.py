@@ -126,7 +126,7 @@ def test_collapsed_and_diverged_subnetworks_are_named_and_left_out() -> None:
         if "imp, level 4, initialisation 0" in name:
             results[name] = Result(result.key, {n: np.full(11, np.nan) for n in names},
                                    {"collapsed": [], "diverged": True}, {})
-    rows = {(row.method, row.level): row for row in table(p, results)}
+    rows = table(p, results)
     assert (rows["synthetic", 9].accuracy.n, rows["synthetic", 9].accuracy.mean, rows["imp", 4].accuracy.n) == (1, 50.0, 1)
     caption = surfaces(p, results).caption
     assert "layer classifier has no weight left" in caption and "the training diverged" in caption
