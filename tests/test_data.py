@@ -493,3 +493,10 @@ def test_the_real_data_are_imported_by_their_fingerprints_and_refused_without(
 def test_order_by_content_forgets_the_order_of_reading() -> None:
     images = EXPECTED["train"][:TRAIN]
     assert np.array_equal(by_content(images[::-1]), images)
+
+
+def test_a_set_is_filed_as_it_is_also_where_memory_lies_otherwise(home: Path) -> None:
+    images = np.random.default_rng(0).random((10, 32, 32, 3), np.float32).transpose(0, 3, 1, 2)
+    assert not images.flags["C_CONTIGUOUS"]
+    back = published(keep(SyntheticSet(images, np.arange(10)[::-1], 1), "turned"), "cifar10")
+    assert np.array_equal(back.images, images) and np.array_equal(back.labels, np.arange(10)[::-1])

@@ -15,6 +15,7 @@ from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.profiles import PARTS, profile_names, read_profile
 from synthprune.experiments.settings import (
     METHODS,
+    decides,
     overrides,
     parameters,
     scenes,
@@ -229,3 +230,9 @@ def test_papermill_tells_each_type() -> None:
         plain = info.annotation in (int, float, str)
         expected = info.annotation.__name__ if plain else str(info.annotation) if "list" in str(info.annotation) else "str"
         assert found[name] == (expected, info.description)
+
+
+def test_no_claim_is_judged_on_data_of_ones_own() -> None:
+    p = read(profile="laptop")
+    mine = p.model_copy(update={"dataset": "birds@0123456789ab"})
+    assert decides(p) and not decides(mine) and not decides(p.model_copy(update={"profile": "demo"}))
