@@ -6,7 +6,7 @@ measured of them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -185,9 +185,11 @@ class Trained(Entry):
 class Measured(Entry):
     """What is measured of trainings of one subnetwork."""
 
-    @property
-    def trainings(self) -> tuple[Trained, ...]:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # a field of each kind, or a property over one
+
+        @property
+        def trainings(self) -> tuple[Trained, ...]:
+            """The trainings that it is measured of."""
 
     @property
     def subnetwork(self) -> Subnetwork:
