@@ -14,18 +14,18 @@ import pytest
 import torch
 from sweep import MADE, subnetwork, trained
 
-from synthprune import budget, engine, machine, plan, specs, training
+from synthprune import budget, engine, machine, plan, rates, specs, training
 
 
 @pytest.fixture
-def measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[plan.Probe]:
+def measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[rates.Probe]:
     """What was measured, in order; nothing really is, and every rate is the same."""
-    probes: list[plan.Probe] = []
-    monkeypatch.setattr(plan, "_measured", lambda of: probes.append(of) or 100.0)
-    for kept in (plan.rate, plan._announce):
+    probes: list[rates.Probe] = []
+    monkeypatch.setattr(rates, "_measured", lambda of: probes.append(of) or 100.0)
+    for kept in (rates.rate, rates._announce):
         kept.cache_clear()
     yield probes
-    plan.rate.cache_clear()
+    rates.rate.cache_clear()
 
 
 def long(entry: specs.Trained) -> specs.Trained:
@@ -60,12 +60,12 @@ def test_rates_differ_by_what_they_depend_on_alone() -> None:
     assert plan.probe(pair) == plan.probe(specs.Evaluation(of=trained(0)))
 
 
-def test_a_rate_is_kept_until_versions_or_processor_change(measured: list[plan.Probe], home: Path,
+def test_a_rate_is_kept_until_versions_or_processor_change(measured: list[rates.Probe], home: Path,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     of = plan.probe(trained(0))
 
     def again() -> int:
-        plan.rate.cache_clear()  # as in another process
+        rates.rate.cache_clear()  # as in another process
         assert plan.rate(of) == 100.0
         return len(measured)
 
@@ -76,19 +76,19 @@ def test_a_rate_is_kept_until_versions_or_processor_change(measured: list[plan.P
     assert (again(), again()) == (2, 2)
     monkeypatch.setattr(machine, "cpu", lambda: "another processor")
     assert (again(), again()) == (3, 3)
-    monkeypatch.setattr(plan, "__version__", "99")
+    monkeypatch.setattr(rates, "__version__", "99")
     assert (again(), again()) == (4, 4)
     (home / "rates.json").write_text("{damaged")
     assert (again(), again()) == (5, 5)
 
 
-def test_one_line_says_that_rates_are_measured(measured: list[plan.Probe], capsys: pytest.CaptureFixture[str],
+def test_one_line_says_that_rates_are_measured(measured: list[rates.Probe], capsys: pytest.CaptureFixture[str],
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     for entry in (trained(0), specs.Evaluation(of=trained(0))):
         plan.seconds(entry)
     assert len(measured) == 2 and capsys.readouterr().err.count("\n") == 1
-    plan.rate.cache_clear()
-    plan._announce.cache_clear()
+    rates.rate.cache_clear()
+    rates._announce.cache_clear()
     plan.seconds(trained(0))  # known by now
     assert capsys.readouterr().err == ""
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None))
@@ -98,7 +98,7 @@ def test_one_line_says_that_rates_are_measured(measured: list[plan.Probe], capsy
 
 
 def test_what_others_do_with_the_processor_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(look: plan.Look) -> None:
+    def work(look: rates.Look) -> None:
         for count in itertools.count(1):
             end = time.process_time() + 0.01
             while time.process_time() < end:
@@ -106,20 +106,20 @@ def test_what_others_do_with_the_processor_is_not_counted(monkeypatch: pytest.Mo
             time.sleep(0.03)
             look(count * 200)
 
-    monkeypatch.setattr(plan, "_work", lambda of: work)
-    assert plan._measured(plan.probe(trained(0))) == pytest.approx(20_000, rel=0.5)
+    monkeypatch.setattr(rates, "_work", lambda of: work)
+    assert rates._measured(plan.probe(trained(0))) == pytest.approx(20_000, rel=0.5)
 
 
 def test_what_is_compiled_early_or_late_is_not_counted() -> None:
     now = [0.0]
 
-    def work(look: plan.Look) -> None:
+    def work(look: rates.Look) -> None:
         now[0] += 3
         for count in itertools.count(1):
             now[0] += 1 if count in (2, 9, 30) else 0.01
             look(count * 10)
 
-    assert plan._timed(work, 20, lambda: now[0]) == pytest.approx(1000)
+    assert rates._timed(work, 20, lambda: now[0]) == pytest.approx(1000)
 
 
 def test_the_images_it_says_pass_by_the_engine_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,14 +135,14 @@ def test_the_images_it_says_pass_by_the_engine_it_says(monkeypatch: pytest.Monke
     def look(count: float) -> None:
         if count >= 3 * probe.images and count % probe.images == 0:
             assert count == sum(passed)
-            raise plan._Enough
+            raise rates._Enough
 
-    monkeypatch.setattr(plan, "TURN_SECONDS", 0)  # look at every step
+    monkeypatch.setattr(rates, "TURN_SECONDS", 0)  # look at every step
     for entry in (trained(0), trained(0).model_copy(update={"data": MADE}), specs.Evaluation(of=trained(0))):
         for name in ("eager", "compiled"):
             probe = replace(plan.probe(entry), engine=name)
-            with pytest.raises(plan._Enough):
-                plan._work(probe)(look)
+            with pytest.raises(rates._Enough):
+                rates._work(probe)(look)
             assert bool(compiled) == (name == "compiled")
             passed.clear(), compiled.clear()
 

@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from synthprune.cli.data import app as data_app
-from synthprune.cli.options import PROGRESS, Bars, Device, Given, Profile, Scheduler, Workers, chosen, open_store, requested, writer
+from synthprune.cli.options import (
+    Bars,
+    Device,
+    Given,
+    Profile,
+    Scheduler,
+    Workers,
+    be_quiet,
+    chosen,
+    open_store,
+    requested,
+    writer,
+)
 from synthprune.cli.store import app as store_app
 from synthprune.problems import Problem
 
@@ -33,7 +45,7 @@ def options(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no p
             version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
                                                   help="Say which version this is.")] = False) -> None:
     """Before any command."""
-    PROGRESS["shown"] = not quiet
+    be_quiet(quiet)
 
 
 def main() -> None:
