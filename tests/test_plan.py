@@ -14,7 +14,8 @@ import pytest
 import torch
 from sweep import MADE, subnetwork, trained
 
-from synthprune import budget, engine, machine, plan, rates, specs, training
+from synthprune import budget, compute, engine, machine, plan, rates, specs, training
+from synthprune.store import Store
 
 
 @pytest.fixture
@@ -80,6 +81,40 @@ def test_a_rate_is_kept_until_versions_or_processor_change(measured: list[rates.
     assert (again(), again()) == (4, 4)
     (home / "rates.json").write_text("{damaged")
     assert (again(), again()) == (5, 5)
+
+
+def test_a_rate_that_proves_wrong_by_half_is_replaced(measured: list[rates.Probe], home: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = trained(0, epochs=1000)
+    planned = plan.seconds(entry)
+    visits, apart = plan.visited(entry)[0], plan.FIXED[specs.Trained]
+    assert planned == pytest.approx(apart + visits / 100) and planned > plan.PROOF_SECONDS
+
+    def after(seconds: float) -> float:
+        plan.learn(entry, seconds)
+        return rates.rate(plan.probe(entry))
+
+    assert [after(planned * share) for share in (0.6, 1, 1.4)] == [100] * 3  # off, but not by half
+    slow = after(planned * 2)
+    assert slow == pytest.approx(50, rel=0.01) and plan.seconds(entry) == pytest.approx(2 * planned, rel=0.01)
+    assert after(planned * 2 / 3) == pytest.approx(150, rel=0.01) and len(measured) == 1
+    monkeypatch.setattr(plan, "PROOF_SECONDS", 10 * planned)
+    assert after(9 * planned) == pytest.approx(150, rel=0.01)  # too short to prove anything
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_what_an_entry_shows_is_counted_by_the_processor_from_its_beginning(
+        home: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool) -> None:
+    learnt: list[float] = []
+    now = iter([1000.0, 1700.0])
+    entry, kept = trained(0, epochs=2), Store(home / "store")
+    monkeypatch.setattr(compute, "_made", lambda entry, store, look=None: ({}, {}))
+    monkeypatch.setattr(compute, "computing_seconds", lambda: next(now))
+    monkeypatch.setattr(compute, "learn", lambda entry, spent: learnt.append(spent))
+    if resumed:
+        kept.save_checkpoint(entry, {}, 3)
+    compute.compute(entry, kept, alone=True)
+    assert learnt == [] if resumed else [700.0]
 
 
 def test_one_line_says_that_rates_are_measured(measured: list[rates.Probe], capsys: pytest.CaptureFixture[str],
