@@ -151,7 +151,7 @@ def table(chapter: str, profile: Profile = "demo", parameter: Given = [],  # noq
     if len(run.results) < len(asked):
         typer.echo(f"{len(run.results)} of {len(asked)} results are stored", err=True)
     if parquet is None:
-        run.table().to_csv(sys.stdout, index=False)
+        run.table().to_csv(sys.stdout, index=False, lineterminator="\n")
         return
     try:
         run.table().to_parquet(parquet, index=False)
