@@ -39,6 +39,7 @@ from synthprune.pruning import apply_masks, collapsed, dense_masks, random_like,
 from synthprune.rates import built, shape_of
 from synthprune.search import one_round
 from synthprune.seeds import generator
+from synthprune.sets import Synthetic
 from synthprune.specs import Entry, describe, origin
 from synthprune.store import Arrays, Metrics, Result, Store, StoreProblem, digest_of
 from synthprune.tracing import training_flops
@@ -116,9 +117,8 @@ def _distilled(entry: specs.Distilled, store: Store, look: Look | None = None) -
 def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
     saved = store.load_checkpoint(entry)
     resume = None if saved is None else Condensing(
-        saved[0], *_part(saved[1], "images/").values(), *_part(saved[1], "pixel_momentum/").values(),
+        saved[0], _part(saved[1], "images/")["all"], _part(saved[1], "pixel_momentum/")["all"],
         _part(saved[1], "state/"), _part(saved[1], "momentum/"))
-
     progress = _Progress(entry, store, entry.steps, "steps")
 
     def keep(now: Condensing) -> None:
@@ -154,23 +154,22 @@ class _Progress:
 
 def _subnetwork(entry: specs.Subnetwork, store: Store) -> tuple[Arrays, Metrics]:
     kept: State = {}
-    match entry.search:
-        case specs.Search():
-            trained = _tensors(store.get(entry.round).arrays)
+    match entry.search, entry.round:
+        case specs.Search() as search, specs.Trained() as last:
             below = _masks(entry.at(entry.level - 1), store)
-            masks, kept = one_round(trained, below, entry.search.fraction, entry.search.rewind)
-        case specs.AtInitialisation():
-            masks = pruned_at_initialisation(entry)
-        case specs.SameDensities():
-            masks = random_like(_masks(entry.parents[0], store), entry.search.seed)
+            masks, kept = one_round(_tensors(store.get(last).arrays), below, search.fraction, search.rewind)
+        case specs.AtInitialisation() as search, _:
+            masks = pruned_at_initialisation(entry, search)
+        case specs.SameDensities(of=of, seed=seed), _:
+            masks = random_like(_masks(entry.model_copy(update={"search": of}), store), seed)
     arrays = {f"mask/{name}": mask.numpy() for name, mask in masks.items()}
     arrays |= {f"kept/{name}": value.numpy() for name, value in kept.items()}
     return arrays, {"sparsity": sparsity(masks), "collapsed": collapsed(masks),
                     "survivors": {name: int(mask.sum()) for name, mask in masks.items()}}
 
 
-def pruned_at_initialisation(entry: specs.Subnetwork) -> Masks:
-    split, search, network = split_of(entry.dataset), entry.search, network_of(entry)
+def pruned_at_initialisation(entry: specs.Subnetwork, search: specs.AtInitialisation) -> Masks:
+    split, network = split_of(entry.dataset), network_of(entry)
     data = _resident(split.train_images, split.train_labels, split)
     index = torch.from_numpy(_drawn(split.train_labels, search.per_class, search.seed))
     initial = first_state(entry.init_seed, **shape_of(entry.architecture, entry.dataset))
@@ -210,7 +209,7 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
 def _evaluation(entry: specs.Evaluation, store: Store) -> tuple[Arrays, Metrics]:
     trained, split = store.get(entry.of), split_of(entry.dataset)
     model = network_with(network_of(entry.subnetwork), _tensors(trained.arrays), device())
-    values = {}
+    values: Arrays = {}
     for part in ("train", "test"):
         images, labels = (getattr(split, f"{part}_{what}") for what in ("images", "labels"))
         loss, error = evaluate(model, _resident(images, labels, split))
@@ -279,7 +278,7 @@ def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
         drawn = generator(entry.seed, "hessian/batch", number).choice(len(data), min(entry.batch, len(data)), replace=False)
         images, labels = data.batch(torch.from_numpy(drawn)), data.labels[torch.from_numpy(drawn)]
         diagonal = hessian_diagonal(*known, images, labels)
-        found = {f"{weights}/{layer}/{column}": value for weights, layers in summary(diagonal, known[2]).items()
+        found: dict[str, Any] = {f"{weights}/{layer}/{column}": value for weights, layers in summary(diagonal, known[2]).items()
                  for layer, columns in layers.items() for column, value in columns.items()}
         found |= {f"histogram/{name}": counts for name, counts in histogram(diagonal, known[2]).items()}
         found["eigenvalue"] = leading_eigenvalue(*known, images, labels, seed=entry.seed)
@@ -290,7 +289,7 @@ def _diagonal(entry: specs.Diagonal, store: Store) -> tuple[Arrays, Metrics]:
     return arrays, _standing(entry, store, trained) | {"trace_probes": TRACE_PROBES}
 
 
-def _standing(entry: specs.Evaluation | specs.Path | specs.Plane | specs.Diagonal, store: Store, *trained: Result) -> Metrics:
+def _standing(entry: specs.Measured, store: Store, *trained: Result) -> Metrics:
     """Whether what was measured may enter a mean, and over how many images it was."""
     masks, split = _masks(entry.subnetwork, store), split_of(entry.dataset)
     dead = collapsed(masks) if severed(network_of(entry.subnetwork), masks, split.train_images.shape[1:]) else []
@@ -324,7 +323,7 @@ def _masks(subnetwork: specs.Subnetwork, store: Store) -> Masks:
 def _start(subnetwork: specs.Subnetwork, store: Store) -> State:
     """The state a subnetwork is trained from."""
     initial = first_state(subnetwork.init_seed, **shape_of(subnetwork.architecture, subnetwork.dataset))
-    if subnetwork.level == 0:
+    if subnetwork.search is None:
         return initial
     if subnetwork.rewind_point is not None:
         initial = _tensors(store.get(subnetwork.rewind_point).arrays)
@@ -342,7 +341,7 @@ def _training_data(entry: specs.Trained, store: Store) -> Resident:
     return _resident(images, labels, split)
 
 
-def _synthetic(data: specs.PruningData, split: Split, dataset: specs.Dataset, store: Store) -> SyntheticSet:
+def _synthetic(data: Synthetic, split: Split, dataset: specs.Dataset, store: Store) -> SyntheticSet:
     match data:
         case specs.Published() | specs.Awaited():
             return published(data.name, dataset.name, dataset.whitened, dataset.pixels)
@@ -350,8 +349,9 @@ def _synthetic(data: specs.PruningData, split: Split, dataset: specs.Dataset, st
             return noise(split.facts, data.ipc, data.factor, data.seed)
         case specs.Coreset():
             return random_real(split, data.ipc, data.factor, data.seed)
-    made = store.get(data)
-    return SyntheticSet(made.arrays["images"], made.arrays["labels"], made.metrics["factor"])
+        case specs.Distilled() | specs.Condensed():
+            made = store.get(data)
+            return SyntheticSet(made.arrays["images"], made.arrays["labels"], made.metrics["factor"])
 
 
 def _resident(images: np.ndarray, labels: np.ndarray, split: Split) -> Resident:

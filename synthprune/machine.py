@@ -108,9 +108,12 @@ def revision() -> str:
 def cpu() -> str:
     """The processor's model name: results are the same bits only on the same."""
     try:
+        if platform.system() == "Darwin":
+            asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+    except (OSError, StopIteration, subprocess.SubprocessError):
         return platform.processor() or platform.machine()
 
 

@@ -116,8 +116,8 @@ def _passed(entry: Entry) -> float:
     match entry:
         case specs.Subnetwork(search=specs.AtInitialisation(criterion="synflow")):
             count = 3 * SYNFLOW_ROUNDS
-        case specs.Subnetwork(search=specs.AtInitialisation(criterion=criterion)) if criterion == "snip" or is_own(criterion):
-            count = 3 * entry.search.per_class * classes
+        case specs.Subnetwork(search=specs.AtInitialisation(criterion=name, per_class=few)) if name == "snip" or is_own(name):
+            count = 3 * few * classes
         case specs.Evaluation():
             count = train + test
         case specs.Path():
@@ -155,8 +155,10 @@ def _taylor(subnetwork: specs.Subnetwork) -> float:
     """
     if subnetwork.architecture.norm != "instance" or subnetwork.architecture.name != "convnet3":
         return 0
-    search = getattr(subnetwork.search, "of", subnetwork.search)  # random masks keep as many as those they are like
-    kept = (1 - search.fraction) ** subnetwork.level if subnetwork.level else 1
+    search = subnetwork.search
+    if isinstance(search, specs.SameDensities):  # random masks keep as many as those they are like
+        search = search.of
+    kept = (1 - search.fraction) ** subnetwork.level if search else 1
     return TAYLOR_PASSES * (facts(subnetwork.dataset.name).channels + 1) * kept**0.5
 
 
@@ -208,7 +210,7 @@ def makespan(entries: Iterable[Entry], workers: int) -> float:
         for parent in parents:
             feeds[parent].append(child)
     ready = [n for n, parents in enumerate(needs) if not parents]  # a heap already: what comes first begins first
-    now, running = 0.0, []
+    now, running = 0.0, list[tuple[float, int]]()
     while ready or running:
         while ready and len(running) < workers:
             n = heapq.heappop(ready)
@@ -224,7 +226,9 @@ def makespan(entries: Iterable[Entry], workers: int) -> float:
 def _architecture(entry: Entry) -> specs.Architecture:
     if isinstance(entry, specs.Made):
         return specs.Architecture(name="convnet3", width=entry.width, norm="instance")
-    return (entry if isinstance(entry, specs.Subnetwork) else entry.subnetwork).architecture
+    if subnetwork := specs.subnetwork_of(entry):
+        return subnetwork.architecture
+    raise TypeError(f"a {entry.kind} has no network")
 
 
 @functools.cache
@@ -247,7 +251,9 @@ def probe(entry: Entry) -> Probe:
     """What to measure for `entry`. An epoch of few batches is measured as it is, its last and smaller batch included."""
     from synthprune.engine import used
 
-    trains = isinstance(entry, specs.Trained)
-    batch = entry.recipe.batch if trains else 500
-    images = min(training_images(entry), 4 * batch) if trains else batch
+    if trains := isinstance(entry, specs.Trained):
+        batch = entry.recipe.batch
+        images = min(training_images(entry), 4 * batch)
+    else:
+        batch = images = 500
     return Probe(_architecture(entry), entry.dataset.name, entry.dataset.pixels, images, batch, trains, used(compiles(entry)))

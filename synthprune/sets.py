@@ -80,20 +80,18 @@ class Noise(Value):
     seed: Natural
 
 
-Labelled = Real | Published | Awaited | Coreset | Distilled | Condensed
-"""Sets whose labels mean something."""
-
-
 class Shuffled(Value):
     """The images of `of` with their labels permuted: as many of each class, none that means anything."""
 
-    of: Labelled
+    of: Real | Published | Awaited | Coreset | Distilled | Condensed
     seed: Natural
 
 
-PruningData = Labelled | Noise | Shuffled
+Synthetic = Published | Awaited | Coreset | Distilled | Condensed | Noise
+"""Sets of few images, which are decoded."""
+PruningData = Real | Published | Awaited | Coreset | Distilled | Condensed | Noise | Shuffled
 
 
-def origin(data: PruningData) -> Labelled | Noise:
+def origin(data: PruningData) -> Real | Synthetic:
     """The data that a shuffled set shuffles; any other data themselves."""
     return data.of if isinstance(data, Shuffled) else data

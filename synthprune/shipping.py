@@ -61,7 +61,7 @@ def export(profile: str, store: Store, folder: Path) -> dict[str, tuple[int, int
     Nothing that ships already is lost; what several chapters ask for is written once. Returns, by chapter, how many of the
     results that it asks for ship now, and how many it asks for. The same results give the same bytes.
     """
-    everything, written, counts = asked(profile), set(), {}
+    everything, written, counts = asked(profile), set[str](), {}
     for chapter, entries in everything.items():
         light = {entry.key for entry in entries if entry.light}
         # With the masks on the way to them: whoever goes on elsewhere need not search again for what was found.
@@ -169,7 +169,7 @@ def draw(profile: str, store: Store, count: int, seed: int, minutes: float = mat
     shipped = store.shelved(profile)
     known = {entry.key: entry for entries in asked(profile).values() for entry in entries
              if entry.light and entry.key in shipped}
-    keys, chosen = sorted(known), []
+    keys, chosen = sorted(known), list[Entry]()
     random.Random(seed).shuffle(keys)
     for key in keys:
         wanted = [*chosen, known[key]]

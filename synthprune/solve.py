@@ -111,7 +111,7 @@ def unobtainable(requests: Mapping[str, Entry], store: Store) -> dict[str, str]:
         return {}
     from synthprune.obstacles import lacking, unable
 
-    looked_up, reasons = functools.cache(lacking), {}
+    looked_up, reasons = functools.cache(lacking), dict[Entry, str]()
     for entry in todo:
         data = entry.data if isinstance(entry, Trained) else Real()
         reason = unable(entry) or looked_up(entry.dataset, data)

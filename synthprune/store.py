@@ -303,11 +303,13 @@ class Store:
         What the file holds already stays, but for keys that are `elsewhere`. Returns the keys that it holds now. The same
         results give the same bytes; without any there is no file.
         """
-        old = Shelf(file) if file.with_suffix(".json").exists() else None
+        there = file.with_suffix(".json").exists()
+        old = Shelf(file) if there else None
         held = {key: (old.records[key], old.get(key)) for key in old.records} if old else {}
         held |= {entry.key: (entry.identity(), self.get(entry)) for entry in entries if entry.light and self.has(entry)}
         held = {key: held[key] for key in sorted(held) if key not in elsewhere}
-        if held or old:
+        old = self._shelved = None  # Windows replaces no file that is open
+        if held or there:
             write_whole(file.with_suffix(".safetensors"), _packed(
                 {f"{key}/{name}": array for key, (_, result) in held.items() for name, array in result.arrays.items()}))
             write_whole(file.with_suffix(".json"), listing("results", {

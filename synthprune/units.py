@@ -139,8 +139,7 @@ LONG_SECONDS = 10
 class Log:
     """Tells a run's progress line by line, for a file: what took long when it ends, and a sign of life every minute.
 
-    `todo` is what each unit computes. `with Log(...) as report` gives what `solve` is to tell;
-    signs of life come while it is open.
+    `todo` is what each unit computes. `with Log(...) as report` gives what `solve` tells; signs of life come until it ends.
     """
 
     def __init__(self, todo: Mapping[str, Sequence[Entry]], store: Store, workers: int,

@@ -215,7 +215,8 @@ def beat(run: str, known: Mapping[str, int], stop: bool, dask_worker: Worker) ->
             interrupted.clear()
     if not task or not ours:
         return None
-    saved, seconds = getattr(_work.store, "checkpoint", None), 0.0
+    saved = getattr(_work.store, "checkpoint", None)
+    seconds = round(time.process_time(), 1)  # of all its threads, where a system does not tell them apart
     with contextlib.suppress(OSError, AttributeError):  # another system, or the thread has just ended
         seconds = round(time.clock_gettime(time.pthread_getcpuclockid(_work.thread)), 1)
     return Beat(task, seconds, saved if saved and saved[0] > known.get(task, 0) else None)

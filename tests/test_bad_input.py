@@ -19,7 +19,9 @@ import yaml
 from pictures import Toucher, file_of, folder_of, picture, tar_of, tiny
 from PIL import Image
 
+from synthprune import machine
 from synthprune.cli import main
+from synthprune.cli.options import _device
 from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10
 from synthprune.data.synthetic import SyntheticSet, keep, published
@@ -49,6 +51,24 @@ def refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         return one_line(said.err)
 
     return give
+
+
+@pytest.mark.parametrize("name", ["cuda:7", "gpu", "meta"])
+def test_a_device_that_is_not_here(refused: Refused, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for words in (RUN, ["compute", "--profile", "laptop"], ["book"], ["store", "recheck", "04_stability"]):
+        assert f"device '{name}': this machine has cpu, cuda, cuda:0, cuda:1" in refused(*words, "--device", name)
+    assert "SYNTHPRUNE_DEVICE" not in os.environ
+
+
+def test_a_device_that_is_here_is_the_one_computed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")  # so that it is put back
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, count in (("cpu", 0), ("cuda:1", 1)):
+        _device(name)
+        assert (machine.device(), machine.gpus()) == (name, count)
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")
+    assert machine.gpus() == 2
 
 
 def one_line(said: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sweep import held, requests, subnetwork, trained
 
-from synthprune import specs, store
+from synthprune import specs, store, units
 from synthprune.problems import Problem
 from synthprune.store import Busy, Store, digest_of, read
 
@@ -115,6 +115,19 @@ def test_an_entry_is_whole_or_absent(kept: Store, step: int, monkeypatch: pytest
     kept.put(MASK, ARRAYS, METRICS, {})
     assert kept.get(MASK).digest == digest_of(ARRAYS, METRICS) and kept.damaged() == []
     assert not leftovers(kept)
+
+
+def test_a_lock_says_how_far_its_entry_is(kept: Store) -> None:
+    kept.tell(MASK, 1, 60, "epochs")
+    assert kept.running() == {}  # nobody is at it
+    with kept.lock(MASK):
+        (told,) = kept.running().values()
+        assert "of" not in told and told["what"]
+        kept.tell(MASK, 12, 60, "epochs")
+        (later,) = kept.running().values()
+        assert later == told | {"done": 12, "of": 60, "unit": "epochs"}
+        assert [line.split("; ")[1:] for line in units.running(kept)] == [["12 of 60 epochs"]]
+    assert kept.running() == {}
 
 
 FULL = OSError(28, "No space left on device")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sweep import trained
 from typer.testing import CliRunner
 
 from synthprune import compute, plan, specs
 from synthprune.cli import app
+from synthprune.cli.options import Bars
 from synthprune.experiments.profiles import read_profile
 from synthprune.problems import Problem
 from synthprune.store import Store, StoreProblem
@@ -147,6 +149,29 @@ def test_the_table_says_how_far_each_unit_is(profile: str, kept: Store, made: li
     assert first[2:4] == ("3 of 6", "1 of 2") and second[2:4] == ("3 of 15", "0 of 3")
     run("compute", "--profile", profile, "--workers", "1")
     assert [row[2:] for row in table(both, kept)] == [("6 of 6", "2 of 2", "0.0"), ("15 of 15", "3 of 3", "0.0")]
+
+
+def test_each_worker_has_a_bar_with_its_epoch(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    bars, entry = Bars(kept, every_seconds=0.02), trained(0)
+    rows: list[list[tuple[float, float | None, str]]] = []
+    with bars as report, kept.lock(entry):
+        report(1, 9, "the first")
+        for epoch in (4, 5):
+            kept.tell(entry, epoch, 60, "epochs")
+            time.sleep(0.3)
+            rows.append([(task.completed, task.total, f"{task.fields['unit']} {task.description}") for task in bars._bars.tasks])
+    assert rows == [[(1, 9, " the first"), (epoch, 60, f"epochs {specs.describe(entry)}")] for epoch in (4, 5)]
+    assert len(bars._bars.tasks) == 1
+
+
+def test_a_training_tells_its_epoch(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(compute, "TELL_SECONDS", -1)
+    monkeypatch.setattr(Store, "tell", lambda _, entry, *how_far: told.append(how_far))
+    compute.compute(trained(0, epochs=3), kept, alone=True)
+    epochs = [done for done, of, unit in told if (of, unit) == (3, "epochs")]
+    assert epochs == sorted(epochs) and {*epochs} == {0, 1, 2, 3} and not list(kept.root.glob("checkpoints/*"))
 
 
 def test_a_log_tells_what_took_long_and_that_it_lives(profile: str, kept: Store, made: list[specs.Entry]) -> None:

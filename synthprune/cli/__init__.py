@@ -11,13 +11,13 @@ import typer
 
 from synthprune.cli.data import app as data_app
 from synthprune.cli.options import (
-    PROGRESS,
     Bars,
     Device,
     Given,
     Profile,
     Scheduler,
     Workers,
+    be_quiet,
     chosen,
     open_store,
     requested,
@@ -45,7 +45,7 @@ def options(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no p
             version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
                                                   help="Say which version this is.")] = False) -> None:
     """Before any command."""
-    PROGRESS["shown"] = not quiet
+    be_quiet(quiet)
 
 
 def main() -> None:
@@ -151,7 +151,7 @@ def table(chapter: str, profile: Profile = "demo", parameter: Given = [],  # noq
     if len(run.results) < len(asked):
         typer.echo(f"{len(run.results)} of {len(asked)} results are stored", err=True)
     if parquet is None:
-        run.table().to_csv(sys.stdout, index=False)
+        run.table().to_csv(sys.stdout, index=False, lineterminator="\n")
         return
     try:
         run.table().to_parquet(parquet, index=False)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from synthprune.specs import Entry
     from synthprune.store import Store
 
-PROGRESS = {"shown": True}
+_progress = {"shown": True}
+
+
+def be_quiet(quiet: bool) -> None:
+    _progress["shown"] = not quiet
 
 
 def _scheduler(address: str | None) -> str | None:
@@ -73,7 +77,7 @@ def requested(chapter: str, given: dict[str, Any]) -> dict[str, Entry]:
 def writer(log: Path | None) -> Callable[[str], None]:
     """What writes a line of progress: to the file `log`, to standard output, or with --quiet nowhere."""
     if log is None:
-        return (lambda line: print(line, flush=True)) if PROGRESS["shown"] else lambda line: None
+        return (lambda line: print(line, flush=True)) if _progress["shown"] else lambda line: None
 
     def write(line: str) -> None:
         with log.open("a", encoding="utf-8") as file:
@@ -113,7 +117,7 @@ class Bars:
             self._bars.stop()
 
     def _report(self, done: int, total: int, line: str) -> None:
-        if not PROGRESS["shown"]:
+        if not _progress["shown"]:
             return
         if self._whole is None:
             self._bars.start()

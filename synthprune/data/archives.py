@@ -66,9 +66,9 @@ def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, b
             name = _inside(member.name, path)
             if wanted(name) and not (member.isfile() or member.isdir()):
                 raise Problem(f"{path}: member '{name}' is a link or a device, not an image: pack the file itself")
-            if wanted(name) and member.isfile():
+            if wanted(name) and (stream := archive.extractfile(member)):
                 budget.spend(member.size, f"member '{name}'")  # again: a later header may have changed it
-                yield name, _whole(archive.extractfile(member), member.size)
+                yield name, _whole(stream, member.size)
 
 
 def _of_zip(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:

@@ -48,9 +48,9 @@ def _coloured(images: Tensor, b: np.ndarray, s: np.ndarray, c: np.ndarray) -> Te
     """
     channels = images.shape[1]
     mixing = np.multiply.outer(c * s, np.eye(channels)) + (c * (1 - s) / channels)[:, None, None]
-    mixing, rest, b = (images.new_tensor(values) for values in (mixing, 1 - c, b))
-    moved = torch.addcmul(b, rest, images.mean((1, 2, 3)))[:, None, None]
-    return torch.baddbmm(moved, mixing.expand(len(images), -1, -1), images.flatten(2)).view(images.shape)
+    each, rest, level = (images.new_tensor(values) for values in (mixing, 1 - c, b))
+    moved = torch.addcmul(level, rest, images.mean((1, 2, 3)))[:, None, None]
+    return torch.baddbmm(moved, each.expand(len(images), -1, -1), images.flatten(2)).view(images.shape)
 
 
 def _crop(u: np.ndarray, v: np.ndarray, side: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ DEPTH = 3
 # What pickles of numpy's numbers and arrays call, under the old and the new name of its module.
 _SCALAR, _ARRAY = np.float64().__reduce__()[0], np.empty(0).__reduce__()[0]
 _DTYPES = {type(np.dtype(kind)) for kind in ("bool", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
-HARMLESS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), _ARRAY, (_ARRAY, "numpy.core.multiarray._reconstruct"),
-            np.ndarray, np.dtype, *_DTYPES]
+HARMLESS: list[Any] = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), _ARRAY,
+                       (_ARRAY, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype, *_DTYPES]
 
 
 def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +71,8 @@ def _labels_of(path: Path, beside: Path | None) -> np.ndarray:
     return plain(content, beside, "labels")
 
 
-def _of_dictionary(content: Mapping, path: Path, images: str, labels: str, beside: Path | None) -> tuple[np.ndarray, np.ndarray]:
+def _of_dictionary(content: Mapping[Any, Any], path: Path, images: str, labels: str,
+                   beside: Path | None) -> tuple[np.ndarray, np.ndarray]:
     entries = _flat(content)
     if not entries:
         raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
@@ -85,7 +87,7 @@ def _of_dictionary(content: Mapping, path: Path, images: str, labels: str, besid
     return plain(entries[chosen], path, "images"), plain(entries[of], path, "labels")
 
 
-def _flat(content: Mapping, depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
+def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
     """Every array in dictionaries of dictionaries, by its path."""
     found: dict[str, Tensor | np.ndarray] = {}
     for key, value in content.items():
