@@ -168,7 +168,8 @@ def keep(synthetic: SyntheticSet, title: str) -> str:
     if not re.fullmatch(r"[\w.-]+", title):
         raise Problem(f"'{title}' cannot name a synthetic set: use letters, digits, '.', '-' and '_' only")
     full = f"{title}@{synthetic.name}"
-    arrays = {"images": synthetic.images, "labels": synthetic.labels, "factor": np.array(synthetic.factor)}
+    arrays = {"images": np.ascontiguousarray(synthetic.images), "labels": np.ascontiguousarray(synthetic.labels),
+              "factor": np.array(synthetic.factor)}  # safetensors writes memory as it lies
     if synthetic.whitened:
         arrays["whitened"] = np.array(True)
     write_whole(_folder() / f"{full}.safetensors", save(arrays))

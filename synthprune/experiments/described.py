@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from synthprune.data.facts import facts
+from synthprune.data.facts import FACTS, facts
 from synthprune.experiments.settings import ARCHITECTURES, Settings, decides, overrides, recipe, search_recipe
 
 
 def described(p: Settings, said: str, instead: str) -> str:
     """HTML: the setting, what a chapter has `said` of its own, and of data that decide nothing what they show `instead`."""
-    demo = "" if decides(p) else f" <strong>Demonstration data decide nothing about the paper:</strong> {instead}."
+    whose = "Demonstration data" if p.profile == "demo" or p.dataset in FACTS else "Data of your own"
+    demo = "" if decides(p) else f" <strong>{whose} decide nothing about the paper:</strong> {instead}."
     return f"{_in_words(p)}{said}{demo}"
 
 
