@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,8 +18,8 @@ from synthprune.seeds import generator
 CRITERIA = ("magnitude", "snip", "synflow", "random")
 
 
-def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, *, level: int, fraction: float, images: Tensor,
-                            labels: Tensor, seed: int) -> Masks:
+def prune_at_initialisation(network: nn.Module, initial: State, criterion: str | Callable[..., State], *, level: int,
+                            fraction: float, images: Tensor, labels: Tensor, seed: int) -> Masks:
     """Masks of `level` for `network`, found without training, from its state at initialisation.
 
     `criterion`: "magnitude" keeps the largest initial weights; "snip" those of the largest `snip_scores` on `images`;
@@ -44,15 +46,16 @@ def prune_at_initialisation(network: nn.Module, initial: State, criterion: str, 
                 scores = synflow_scores(network, initial, masks, tuple(images.shape[1:]))
                 masks = keep_largest(scores, masks, round(total * (kept / total) ** (done / SYNFLOW_ROUNDS)))
             return masks
-        case _ if own.is_own(criterion):
+        case _ if not isinstance(criterion, str) or own.is_own(criterion):
             scores = own_scores(network, initial, criterion, images, labels, seed)
         case _:
             raise Problem(f"unknown pruning criterion '{criterion}': {nearest(criterion, CRITERIA)}")
     return keep_largest(scores, masks, kept)
 
 
-def own_scores(network: nn.Module, initial: State, criterion: str, images: Tensor, labels: Tensor, seed: int) -> State:
-    """What a function of your own (see `own`) gives each prunable weight; CPU tensors.
+def own_scores(network: nn.Module, initial: State, criterion: str | Callable[..., State], images: Tensor, labels: Tensor,
+               seed: int) -> State:
+    """What a function of your own, or the name of one (see `own`), gives each prunable weight; CPU tensors.
 
     It may ask for `network` (in evaluation mode, with the state at initialisation), `images` and `labels` as above, and
     `seed`; torch's draws follow from `seed`. It returns {name: tensor of the weight's shape}. Raises Problem by layer where

@@ -37,10 +37,10 @@ def require_networks(entries: Iterable[Entry]) -> None:
         if own.is_own(subnetwork.architecture.name):
             _require_own(subnetwork.architecture, subnetwork.dataset)
         network_of(subnetwork)
-    for mask in {(e.architecture, e.dataset, e.search.criterion): e for e in entries
-                 if isinstance(e, specs.Subnetwork) and isinstance(e.search, specs.AtInitialisation)
-                 and own.is_own(e.search.criterion)}.values():
-        pruned_at_initialisation(mask)
+    for mask, search in {(e.architecture, e.dataset, e.search.criterion): (e, e.search) for e in entries
+                         if isinstance(e, specs.Subnetwork) and isinstance(e.search, specs.AtInitialisation)
+                         and own.is_own(e.search.criterion)}.values():
+        pruned_at_initialisation(mask, search)
     for entry in entries:
         own.keep(own.sources(specs.own_names(entry)))
 

@@ -112,12 +112,12 @@ def load(name: str) -> Callable[..., Any]:
     return made
 
 
-def call(name: str, offered: Mapping[str, Any]) -> Any:
-    """What the function returns for those `offered` arguments that its signature names.
+def call(name: str | Callable[..., Any], offered: Mapping[str, Any]) -> Any:
+    """What the function, or that of this name, returns for those `offered` arguments that its signature names.
 
     Raises Problem where it asks for others, or fails.
     """
-    function = load(name)
+    function = load(name) if isinstance(name, str) else name
     asked = inspect.signature(function).parameters
     takes_any = any(one.kind is one.VAR_KEYWORD for one in asked.values())
     unknown = [one.name for one in asked.values() if one.name not in offered and one.default is one.empty
@@ -133,16 +133,18 @@ def call(name: str, offered: Mapping[str, Any]) -> Any:
         raise Problem(f"{words(name)} failed: {_fault(name, error)}") from None
 
 
-def words(name: str) -> str:
-    """A name with what the user called it."""
+def words(name: str | Callable[..., Any]) -> str:
+    """A name with what the user called it; what a function is called."""
+    if not isinstance(name, str):
+        return getattr(name, "__name__", repr(name))
     return f"{_CALLED[name]} ({name})" if name in _CALLED else name
 
 
-def _file_name(name: str) -> str:
-    return f"<own {name}>"
+def _file_name(name: str | Callable[..., Any]) -> str:
+    return f"<own {name}>" if isinstance(name, str) else getattr(getattr(name, "__code__", None), "co_filename", "")
 
 
-def _fault(name: str, error: BaseException) -> str:
+def _fault(name: str | Callable[..., Any], error: BaseException) -> str:
     """An error in one line, with the line of the file where it arose."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _file_name(name)]
     if isinstance(error, SyntaxError):

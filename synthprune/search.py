@@ -40,8 +40,13 @@ def imp(network: nn.Module, initial: State, data: Resident, recipe: Recipe, *, l
     prunable weights alone, as the authors' code does), or an epoch k (to the state after k epochs of the dense network's
     training, from which training goes on at epoch k; Frankle et al. 2020). `after`: go on from a level of another search
     (paper section 5: IMP on a synthetic start). A round is trained only when its level is asked for.
-    Raises Problem where a training diverges, no weight would be left, or `rewind` is not before the last epoch.
+    Raises Problem where `data` are not on a device, a training diverges, no weight would be left, or `rewind` is not before
+    the last epoch.
     """
+    if not isinstance(data, Resident):
+        raise Problem(f"imp trains on a Resident, not on a {type(data).__name__}: give the first that its resident() returns")
+    if levels < 0 or (isinstance(rewind, str) and rewind not in ("full", "weights")):
+        raise Problem(f"levels={levels}, rewind={rewind!r}: levels go from 0; rewind is 'full', 'weights' or an epoch")
     epoch = rewind if isinstance(rewind, int) else 0
     if not 0 <= epoch < recipe.epochs:
         raise Problem(f"rewind={rewind} is not before the last of {recipe.epochs} epochs")

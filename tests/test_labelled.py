@@ -22,7 +22,10 @@ from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10, FACTS, facts, full_name
 from synthprune.data.images import by_content, fingerprint
 from synthprune.data.imports import import_dataset
-from synthprune.data.labelled import Told, class_order, cut
+from synthprune.data.labelled import Told, class_order, cut, read_labelled
+from synthprune.experiments.described import described
+from synthprune.experiments.settings import decides, parameters
+from synthprune.experiments.stability import Parameters
 from synthprune.home import data_sets
 from synthprune.problems import Problem
 
@@ -349,6 +352,11 @@ def npz(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
+def saved(content: object, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
 ONE, DEEP = as_folders(), file_of(Image.fromarray(np.full((16, 16), 4000, np.uint16)))
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "one class": (lambda p: folder_of({n: b for n, b in ONE.items() if "/ant/" in n}, p / "in"), "a network needs two classes"),
@@ -392,6 +400,12 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "images and rows": (lambda p: folder_of(ONE | {"data_batch_1.bin": bytes(3073)}, p / "in"),
                         "holds images and also data_batch_1.bin"),
     "no images": (lambda p: folder_of({"train/ant/readme.txt": b"hello"}, p / "in"), "holds no images under './<class>/'"),
+    "an archive in a folder": (lambda p: zip_of(ONE, folder_of({"notes.txt": b"hello"}, p / "in") / "set.zip").parent,
+                               "in/set.zip itself"),
+    "no form": (lambda p: folder_of({"in.pkl": b"hello"}, p) / "in.pkl", "is in no form that is read: give a folder, tar or zip"),
+    "text in a list": (lambda p: saved({"train": {"images": PICTURES["train"], "labels": ["ant", "bee", "cow"] * 4},
+                                        "test": {"images": PICTURES["test"], "labels": LABELS["test"]}}, p / "in.pt"),
+                       "labels are text, not numbers"),
     "nothing": (lambda p: p / "gone", "no such file or folder: "),
     "cut-off zip": (lambda p: p / "in.zip" if zip_of(ONE, p / "in.zip") and (p / "in.zip").write_bytes(
         (p / "in.zip").read_bytes()[:-100]) else None, "is not a whole zip archive"),
@@ -425,6 +439,7 @@ def test_what_is_no_data_set_is_refused(case: str, refused: Callable[..., str], 
     (["data", "import", "../mine", "{in}"], "'../mine' cannot name a data set: use letters"),
     (["data", "import", "mine", "{in}", "--test", "0.2"], "has a part to test on, test: leave --test away"),
     (["data", "import", "mine", "{in}", "--inside", "other"], "holds no images under 'other/<class>/'"),
+    (["data", "import", "mine", "train.parquet", "--of", "cifar10"], "train.parquet is read as a data set of its own alone"),
     (["data", "import", "mine", "{in}", "--of", "cifar11"],
      "unknown data set 'cifar11': did you mean 'cifar10'? (none of your own"),
     (["plan", "04_stability", "-p", "dataset=mine"],
@@ -461,7 +476,6 @@ def test_numbered_folders_are_known_classes_in_their_order() -> None:
 
 def test_a_chapter_takes_it_by_its_title(home: Path, tmp_path: Path) -> None:
     from synthprune.experiments import CHAPTERS, experiment
-    from synthprune.experiments.settings import parameters
     from synthprune.plan import images
     from synthprune.specs import closure
 
@@ -480,3 +494,19 @@ def test_a_chapter_takes_it_by_its_title(home: Path, tmp_path: Path) -> None:
     scenes = {entry.dataset.pixels for entry in closure(list(experiment("04_stability").requests(p).values()))
               if hasattr(entry, "dataset")}
     assert scenes == {8}, "in every scene"
+
+
+def test_a_dictionary_of_images_by_class_is_cut_in_two_and_keeps_their_names(tmp_path: Path) -> None:
+    images = {name: PICTURES["train"][LABELS["train"] == label] for label, name in enumerate(("cow", "ant", "bee"))}
+    found = read_labelled(saved(images, tmp_path / "in.pt"), Told(test=0.25))
+    assert found.classes == ("ant", "bee", "cow")
+    for images_of, labels in (found.train, found.test):
+        for image, label in zip(images_of, labels, strict=True):
+            assert any(np.array_equal(image, one.transpose(2, 0, 1)) for one in images[found.classes[label]])
+
+
+def test_claims_are_not_judged_on_a_set_of_ones_own(home: Path, tmp_path: Path) -> None:
+    import_dataset("mine", folder_of(as_folders(), tmp_path / "in"))
+    p = parameters(Parameters, "04_stability", {"profile": "laptop", "dataset": "mine"})
+    assert decides(parameters(Parameters, "04_stability", {"profile": "laptop"})) and not decides(p)
+    assert "Data of your own decide nothing about the paper" in described(p, "", "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from torch import nn
 
 import synthprune
 from synthprune import compute, specs
+from synthprune.analysis.connectivity import PathLosses
 from synthprune.models import prunable, state_of
 from synthprune.problems import Problem
 from synthprune.pruning import dense_masks
@@ -172,3 +175,49 @@ def test_a_search_cannot_rewind_beyond_its_end() -> None:
 def test_one_pair_of_arrays_is_enough_to_train_on() -> None:
     mine, known = Resident.of(IMAGES, LABELS), synthprune.from_arrays(IMAGES, LABELS, IMAGES, LABELS).resident()[0]
     assert torch.equal(mine.batch(slice(None)), known.batch(slice(None))) and mine.labels.dtype == torch.int64
+
+
+def test_lists_and_tensors_are_arrays() -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8), dtype=np.uint8), np.arange(8) % 2
+    for form in (list, torch.from_numpy):
+        split = synthprune.from_arrays(form(images[:4]), form(labels[:4]), form(images[4:]), form(labels[4:]))
+        np.testing.assert_array_equal(split.train_images, images[:4])
+        assert split.test_labels.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"levels": -1}, "levels=-1"), ({"rewind": "ful"}, "rewind='ful'"),
+                                             ({"data": "split"}, "give the first that its resident")])
+def test_a_search_that_cannot_be_says_so_at_once(wrong: dict[str, Any], said: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    images, labels = np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8), dtype=np.uint8), np.arange(8) % 2
+    split = synthprune.from_arrays(images, labels, images, labels)
+    given = {"data": split.resident()[0], "levels": 1, "rewind": "full"} | wrong
+    given["data"] = split if given["data"] == "split" else given["data"]
+    with pytest.raises(Problem, match=said):
+        next(synthprune.imp(network, state_of(network), recipe=synthprune.Recipe(epochs=1), **given))
+
+
+def test_a_barrier_without_meaning_is_named() -> None:
+    losses = PathLosses(*np.zeros((4, 3)))
+    assert losses.barrier("test_loss", "midpoint") == 0
+    for of, at in (("loss", "highest"), ("barrier", "highest"), ("test_loss", "midway")):
+        with pytest.raises(Problem, match=f"no barrier of '{of}' at '{at}'"):
+            losses.barrier(of, at)  # type: ignore[arg-type]
+
+
+def test_a_criterion_may_be_any_function() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    initial, images, labels = state_of(network), torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
+
+    def smallest(network: nn.Module) -> dict[str, torch.Tensor]:
+        return {name: -weight.detach().abs() for name, weight in network.named_parameters()}
+
+    def broken(network: nn.Module) -> None:
+        raise ValueError("no")
+
+    ask = functools.partial(synthprune.prune_at_initialisation, network, initial, level=3, fraction=0.5, images=images,
+                            labels=labels, seed=0)
+    kept = ask(smallest)["1.weight"]
+    assert int(kept.sum()) == 16 and initial["1.weight"].abs()[kept].max() <= initial["1.weight"].abs()[~kept].min()
+    with pytest.raises(Problem, match=r"broken failed: line \d+: ValueError: no"):
+        ask(broken)

@@ -120,6 +120,15 @@ def test_a_scene_brings_its_values_and_what_is_set_by_hand_stays_set(home: Path)
     assert read(profile=SMALL, scene="resnet10-cifar10").scenes == ["resnet10-cifar10"]
 
 
+def test_scenes_that_a_network_of_ones_own_makes_one_are_shown_once(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mynets.py").write_text("def make(): pass")
+    both = {"architecture": f"{tmp_path}/mynets.py:make", "width": "4"}
+    assert parameters(Parameters, "04_stability", both).scenes == ["convnet3-digits"]
+    assert len(parameters(Parameters, "04_stability", {"width": "4"}).scenes) == 2
+    assert len(parameters(Parameters, "04_stability", {"architecture": both["architecture"]}).scenes) == 2  # of other widths
+    assert len(parameters(Parameters, "04_stability", both | {"scenes": "convnet3-digits,lenet300-digits"}).scenes) == 2
+
+
 def test_a_title_is_the_imported_set_of_that_title(home: Path) -> None:
     p = read(profile="paper")
     assert p.synthetic == "idc10-cifar10" and synthetic_data(p) == specs.Awaited(name="idc10-cifar10", ipc=10, factor=2)

@@ -5,7 +5,7 @@ Frankle et al. (2020); the paper's section 4 and figures 3, 4 and 6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import nn
 
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
 from synthprune.models import Masks, State
+from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
 from synthprune.training import Evaluator, Resident
 
@@ -32,6 +33,9 @@ class PathLosses:
 
         At its highest point, as Frankle et al. (2020) say, or at its "midpoint", as the paper does (figure 6).
         """
+        known = [one.name for one in fields(self)]
+        if of not in known or at not in ("midpoint", "highest"):
+            raise Problem(f"there is no barrier of '{of}' at '{at}': of {', '.join(known)}; at midpoint or highest")
         return float({"midpoint": midpoint_barrier, "highest": highest_barrier}[at](getattr(self, of)))
 
 

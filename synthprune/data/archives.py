@@ -11,6 +11,9 @@ from typing import IO
 from synthprune.data.bounds import Budget
 from synthprune.problems import Problem
 
+PACKED = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip")
+"""How the names of archives end."""
+
 Wanted = Callable[[str], bool]
 
 
@@ -32,6 +35,9 @@ def files(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, byt
     except Problem:
         raise
     except Exception as error:  # what a damaged archive makes these readers raise is not to be listed
+        if not path.name.endswith(PACKED):
+            raise Problem(f"{path} is in no form that is read: give a folder, tar or zip of class folders, arrays (.npz, .pt,"
+                          " .safetensors) or parquet") from None
         said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise Problem(f"{path} is not a whole {kind} archive ({said}): fetch it again") from None
 

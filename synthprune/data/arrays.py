@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from synthprune.data.datasets import Split
 from synthprune.data.facts import Facts
 from synthprune.problems import Problem
 
 
-def from_arrays(train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray, *,
+def from_arrays(train_images: ArrayLike, train_labels: ArrayLike, test_images: ArrayLike, test_labels: ArrayLike, *,
                 flip: bool = False) -> Split:
-    """A data set of square images (n, c, h, h), uint8 (0 to 255) or float, and labels (n,), integers from 0 without a gap.
+    """A data set of square images (n, c, h, h), uint8 (0 to 255) or float, and labels (n,), integers from 0 without a gap:
+    arrays, or what numpy makes one of (lists, tensors on the CPU).
 
     Both parts are normalised by the training images' mean and deviation per channel. `flip`: whether a mirrored image is
     still of its class. Raises Problem where a part is of another form, or the test images are of another kind or class.
     """
-    known = facts_of(train_images, train_labels, flip=flip)
-    _check(test_images, test_labels, "test images")
-    if (test_images.dtype, test_images.shape[1:]) != (train_images.dtype, train_images.shape[1:]):
-        raise Problem(f"test images are {test_images.dtype} {test_images.shape[1:]}, training images {train_images.dtype}"
-                      f" {train_images.shape[1:]}: bring both to one form")
-    if test_labels.max() >= len(known.classes):
-        raise Problem(f"a test image has label {test_labels.max()}, the training images {len(known.classes)} classes from 0")
-    return Split(known, train_images, train_labels.astype(np.int64), test_images, test_labels.astype(np.int64))
+    images, labels, tested, told = map(np.asarray, (train_images, train_labels, test_images, test_labels))
+    known = facts_of(images, labels, flip=flip)
+    _check(tested, told, "test images")
+    if (tested.dtype, tested.shape[1:]) != (images.dtype, images.shape[1:]):
+        raise Problem(f"test images are {tested.dtype} {tested.shape[1:]}, training images {images.dtype}"
+                      f" {images.shape[1:]}: bring both to one form")
+    if told.max() >= len(known.classes):
+        raise Problem(f"a test image has label {told.max()}, the training images {len(known.classes)} classes from 0")
+    return Split(known, images, labels.astype(np.int64), tested, told.astype(np.int64))
 
 
 def facts_of(images: np.ndarray, labels: np.ndarray, *, flip: bool = False) -> Facts:

@@ -126,7 +126,7 @@ def _digits() -> dict[str, np.ndarray]:
 
 def arrays_of(split: str, classes: list[np.ndarray]) -> dict[str, np.ndarray]:
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(c) for c in classes])
-    return {f"{split}_images": np.concatenate(classes), f"{split}_labels": labels}
+    return {f"{split}_images": np.ascontiguousarray(np.concatenate(classes)), f"{split}_labels": labels}
 
 
 def place(name: str) -> Path:

@@ -12,7 +12,8 @@ import numpy as np
 from synthprune.data import tensors
 from synthprune.data.facts import Facts, facts
 from synthprune.data.images import read_classes
-from synthprune.data.labelled import NOTHING, Told, class_order
+from synthprune.data.labelled import NOTHING, Told, class_order, in_order
+from synthprune.data.rows import is_rows
 from synthprune.data.spaces import SPACES, space_of
 from synthprune.data.synthetic import SyntheticSet, check, hard
 from synthprune.problems import Problem
@@ -22,6 +23,8 @@ STANDARDISED = {"cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 
 def read_set(path: Path, name: str, factor: int, told: Told = NOTHING) -> SyntheticSet:
     """A published set for data set `name`, of whatever form, with notes on how it was read. Raises Problem for no form."""
+    if is_rows(path.name):
+        raise Problem(f"{path} is read as a data set of its own alone, without --of: a synthetic set is class folders or arrays")
     if path.suffix in tensors.SUFFIXES:
         return read_tensors(path, name, factor, told)
     return read_images(path, name, factor, told.inside, told)
@@ -31,19 +34,23 @@ def read_tensors(path: Path, name: str, factor: int, told: Told = NOTHING) -> Sy
     """Images and labels of a file as `tensors.read_pair` finds them.
 
     Images integers of 0 to 255, or floats whose numbers tell their space (SPACES), channels first or last. Labels one
-    integer per image, in any order, or one number per class and image: probabilities or logits, kept soft.
+    integer per image, in any order, or one number per class and image: probabilities or logits, kept soft. Or a dictionary
+    of images by class, whose names are those of class folders.
     """
-    known, where = facts(name), str(path)
-    images, labels = tensors.read_pair(path, told.images, told.labels)
+    known, where, order_note = facts(name), str(path), ""
+    if not (told.images or told.labels) and (by_class := tensors.by_class(path)):
+        order, order_note = class_order(list(in_order(set(by_class))), known.classes, name, path, told.classes)
+        images, labels = tensors.joined(by_class, order)
+    else:
+        images, labels = tensors.read_pair(path, told.images, told.labels)
     images = _channels_first(images, known, told.pixels or known.pixels)
     labels, label_note = _labels(labels, where, told.soft)
     if len(labels) != len(images) or not len(labels):
         raise Problem(f"{where}: {len(images)} images but {len(labels)} labels")
     check(SyntheticSet(images, labels, factor), where, name, told.pixels or None)
     space = told.space or space_of(images, where)
-    images = _in_pixels(images, space, name)
-    return _in_class_order(SyntheticSet(images, labels, factor, space == "whitened", (SPACES[space], *label_note)), where, name,
-                           told.pixels or None)
+    images, notes = _in_pixels(images, space, name), (SPACES[space], *label_note, *([order_note] if order_note else []))
+    return _in_class_order(SyntheticSet(images, labels, factor, space == "whitened", notes), where, name, told.pixels or None)
 
 
 def read_images(path: Path, name: str, factor: int, inside: str = "", told: Told = NOTHING) -> SyntheticSet:

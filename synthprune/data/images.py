@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from synthprune.data.archives import files
+from synthprune.data.archives import PACKED, files
 from synthprune.data.bounds import LARGEST_IMAGE, Budget
 from synthprune.problems import Problem
 
@@ -44,7 +44,7 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
         budget.spend(channels * pixels**2, f"image '{name}'")
         found[name] = (_resized if resized else _pixels)(payload, f"{path}: {name}", pixels, channels)
     if not found:
-        raise Problem(f"{path} holds no images under '{inside or '.'}/<class>/': is it the right file?")
+        raise none_found(path, inside or "")
     if len(places := sorted({PurePosixPath(name).parent.parent.as_posix() for name in found})) > 1:
         raise Problem(f"{path} holds class folders in {len(places)} places ({', '.join(places[:4])}"
                       f"{', ...' if len(places) > 4 else ''}): say which with --inside")
@@ -52,6 +52,14 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
     for name in sorted(found):
         classes.setdefault(PurePosixPath(name).parts[-2], []).append(found[name])
     return {name: np.stack(images) for name, images in classes.items()}
+
+
+def none_found(path: Path, inside: str) -> Problem:
+    """That no image lies in a class folder; with the archive or file of arrays that was meant, where a folder holds one."""
+    meant = sorted(file.name for file in path.iterdir() if file.name.endswith((*PACKED, ".npz", ".pt", ".pth", ".safetensors"))) \
+        if path.is_dir() else []
+    return Problem(f"{path} holds no images under '{inside or '.'}/<class>/': "
+                   f"{f'give {path / meant[0]} itself' if meant else 'is it the right file?'}")
 
 
 def is_image(name: str) -> bool:

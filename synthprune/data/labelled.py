@@ -17,7 +17,7 @@ from PIL import Image
 from synthprune.data import tensors
 from synthprune.data.archives import files
 from synthprune.data.bounds import Budget
-from synthprune.data.images import content_hash, decoded, is_image, squared
+from synthprune.data.images import content_hash, decoded, is_image, none_found, squared
 from synthprune.data.parts import TESTING, TRAINING, part_of
 from synthprune.data.rows import is_rows, read_rows
 from synthprune.data.spaces import space_of
@@ -124,7 +124,7 @@ def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
         found.classes = read_rows(rows, path, told.images, told.labels, told.pixels, found.add, budget)
         return found
     if not images:
-        raise Problem(f"{path} holds no images under '{told.inside or '.'}/<class>/': is it the right file?")
+        raise none_found(path, told.inside)
     return _by_folder(images, path)
 
 
@@ -160,9 +160,11 @@ def in_order(names: set[str]) -> tuple[str, ...]:
 
 
 def _of_arrays(path: Path, told: Told) -> Found:
-    """Every pair of images and labels in a file: x_train and y_train, train_images and train_labels, or one pair alone."""
-    found = Found()
-    for part, (images, labels) in _pairs(path, told).items():
+    """Every pair of images and labels in a file: x_train and y_train, train_images and train_labels, or one pair alone;
+    or a dictionary of images by class."""
+    by_class = None if told.images or told.labels else tensors.by_class(path)
+    found = Found(classes=in_order(set(by_class)) if by_class else ())
+    for part, (images, labels) in ({"": tensors.joined(by_class, found.classes)} if by_class else _pairs(path, told)).items():
         numbers, pixels = _whole_labels(labels, path), _bytes(_channels_last(images, path), told, path)
         if len(numbers) != len(pixels) or not len(numbers):
             raise Problem(f"{path}: {len(pixels)} {part or 'labelled'} images but {len(numbers)} labels")
@@ -191,9 +193,7 @@ def _pairs(path: Path, told: Told) -> dict[str, Part]:
         return {next(iter(by_part), ""): tensors.read_pair(path, told.images, told.labels)}
     found = {}
     for part, names in by_part.items():
-        count = len(entries[names[0]])
-        fitting = [name for name, array in entries.items() if array.ndim in (1, 2) and len(array) == count
-                   and part_of(name) == part and told.labels in name]
+        fitting = [name for name in tensors.fitting_labels(entries, names[0]) if part_of(name) == part and told.labels in name]
         for what, fits in (("images", names), ("labels", fitting)):
             if len(fits) != 1:
                 raise Problem(f"{path} holds {', '.join(list(entries)[:8])}; {' or '.join(fits[:4]) or 'none'} may be the {what}"

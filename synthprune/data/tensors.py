@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from synthprune.data.archives import zip_member
 from synthprune.data.bounds import Budget
+from synthprune.data.parts import part_of
 from synthprune.problems import Problem
 
 SUFFIXES = (".pt", ".pth", ".npz", ".npy", ".safetensors")
@@ -59,12 +60,39 @@ def entries(path: Path) -> dict[str, Tensor | np.ndarray] | None:
     return _flat(content) if isinstance(content, Mapping) and not isinstance(content.get("data"), list | tuple) else None
 
 
+def by_class(path: Path) -> dict[str, np.ndarray] | None:
+    """The images of each class by its name, where a file is a dictionary of nothing else; None where it is not."""
+    found = entries(path) or {}
+    if len(found) < 2 or any(array.ndim < 3 or part_of(name) or not _affix(name) for name, array in found.items()):
+        return None
+    if len({tuple(array.shape[1:]) for array in found.values()}) > 1:
+        return None
+    return {name: plain(array, path, "images") for name, array in found.items()}
+
+
+def joined(images: Mapping[str, np.ndarray], order: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Images by class as one array, class by class in `order`, and their labels."""
+    return (np.concatenate([images[name] for name in order]),
+            np.repeat(np.arange(len(order)), [len(images[name]) for name in order]))
+
+
+def fitting_labels(entries: Mapping[str, Tensor | np.ndarray], images: str) -> list[str]:
+    """Entries that may be the labels of `images`: of numbers, or else of text, which `plain` refuses by name."""
+    found = [name for name, array in entries.items()
+             if array.ndim in (1, 2) and len(array) == len(entries[images]) and name != images]
+    numbers = [name for name in found if isinstance(array := entries[name], Tensor) or array.dtype.kind not in "US"]
+    return numbers or found
+
+
 def _labels_of(path: Path, beside: Path | None) -> np.ndarray:
     if beside is None:
         if "images" not in path.name:
             raise Problem(f"{path} is one tensor: its labels are missing; name it ...images... and put its labels beside it as"
                           " ...labels..., or say where they are with --labels FILE")
         beside = path.with_name(path.name.replace("images", "labels"))
+        if not beside.is_file():
+            raise Problem(f"{path} is one tensor, and its labels are not beside it as {beside.name}: say where they are with"
+                          " --labels FILE")
     content = _loaded(beside)
     if not isinstance(content, Tensor | np.ndarray):
         raise Problem(f"{beside} is not one tensor of labels")
@@ -79,8 +107,7 @@ def _of_dictionary(content: Mapping[Any, Any], path: Path, images: str, labels: 
     chosen = _entry(entries, images, "images", path, [name for name, array in entries.items() if array.ndim >= 3])
     if beside is not None:
         return plain(entries[chosen], path, "images"), _labels_of(path, beside)
-    count = len(entries[chosen])
-    fitting = [name for name, array in entries.items() if array.ndim in (1, 2) and len(array) == count and name != chosen]
+    fitting = fitting_labels(entries, chosen)
     if len(fitting) > 1 and len(named := [name for name in fitting if _affix(name) == _affix(chosen) != name]) == 1:
         fitting = named
     of = _entry(entries, labels, "labels", path, fitting)
@@ -88,17 +115,21 @@ def _of_dictionary(content: Mapping[Any, Any], path: Path, images: str, labels: 
 
 
 def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
-    """Every array in dictionaries of dictionaries, by its path."""
+    """Every array in dictionaries of dictionaries, by its path; lists of numbers or text, and lists [images, labels], too."""
     found: dict[str, Tensor | np.ndarray] = {}
     for key, value in content.items():
         if isinstance(value, Tensor | np.ndarray):
             found[f"{under}{key}"] = value
+        elif isinstance(value, list | tuple) and value and all(type(one) in (int, float, str) for one in value):  # no accuracies
+            found[f"{under}{key}"] = np.array(value)
+        elif isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, Tensor | np.ndarray) for one in value):
+            found |= {f"{under}{key}/images": value[0], f"{under}{key}/labels": value[1]}
         elif isinstance(value, Mapping) and depth:
             found |= _flat(value, depth - 1, f"{under}{key}/")
     return found
 
 
-def _entry(entries: Mapping[str, object], said: str, what: str, path: Path, fitting: list[str]) -> str:
+def _entry(entries: Mapping[str, Tensor | np.ndarray], said: str, what: str, path: Path, fitting: list[str]) -> str:
     """The entry that was named, or the only one that fits; of several, the only one for training."""
     holds = f"{path} holds {', '.join(list(entries)[:8])}"
     if said:
@@ -108,7 +139,8 @@ def _entry(entries: Mapping[str, object], said: str, what: str, path: Path, fitt
     if len(fitting) > 1 and len(training := [name for name in fitting if "train" in name.lower() or "syn" in name.lower()]) == 1:
         fitting = training
     if not fitting:
-        raise Problem(f"{holds}; none of them can be the {what}: say which with --{what} NAME")
+        shapes = ", ".join(f"{name} of shape {tuple(array.shape)}" for name, array in list(entries.items())[:4])
+        raise Problem(f"{path} holds {shapes}; none of them can be the {what}: say which with --{what} NAME")
     if len(fitting) > 1:
         raise Problem(f"{holds}; {' or '.join(fitting[:4])} may be the {what}: say which with --{what} NAME")
     return fitting[0]

@@ -230,6 +230,13 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
         values["pixels"] = facts(full_name(str(chosen["dataset"]))).pixels  # a profile's are for its own data sets
     if "scene" in chosen and "scenes" in model.model_fields and "scenes" not in chosen:
         values["scenes"] = [chosen["scene"]]
+    elif "scenes" in values and "scenes" not in chosen and str(chosen.get("architecture", "convnet3")) not in ARCHITECTURES:
+        first: dict[str, str] = {}  # of scenes that a network of one's own has made one, by what they say
+        sized = {"pixels": 0} if str(chosen.get("dataset", "digits")) not in FACTS else {}  # as above
+        for scene in (values["scene"], *values["scenes"]):
+            says = said_by(name, model, chapter, scene) | sized | chosen | {"scene": ""}
+            first.setdefault(repr(sorted(says.items())), scene)
+        values["scenes"] = [scene for scene in values["scenes"] if scene in first.values()]
     try:
         p = model(**values | {"profile": name})
         for scene in getattr(p, "scenes", ()):
