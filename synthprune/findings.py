@@ -58,14 +58,14 @@ TRAINING = tuple(f"{level}, *training error" for level in BOTH)
 
 QUESTIONS = (
     Question("04_stability", (Ask(
-        "error_barrier_dense", ("",), "the whole network", "ridge",
+        "error_barrier_dense", ("",), "the whole network", "barrier",
         above="The whole network is not stable", below="The whole network is stable",
         untold="Whether the whole network is stable cannot be told", line=stats.STABLE_BELOW),)),
     Question("04_stability", (Ask(
-        "error_barrier_imp_minus_synthetic", BOTH, "the ridge after pruning on real images beside that on synthetic ones",
+        "error_barrier_imp_minus_synthetic", BOTH, "the barrier after pruning on real images beside that on synthetic ones",
         "real less synthetic",
-        above="Pruning on real images leaves the higher ridge", below="Pruning on synthetic images leaves the higher ridge",
-        untold="The ridges after pruning on real and on synthetic images are not told apart"),)),
+        above="Pruning on real images leaves the higher barrier", below="Pruning on synthetic images leaves the higher barrier",
+        untold="The barriers after pruning on real and on synthetic images are not told apart"),)),
     Question("03_distilled_pruning", (Ask(
         "accuracy_synthetic_minus_imp", BOTH, "accuracy after pruning on synthetic images beside that on real ones",
         "synthetic less real",
@@ -74,25 +74,25 @@ QUESTIONS = (
         untold="Accuracy after pruning on synthetic and on real images is not told apart"),)),
     Question("10_controls", (Ask(
         LONGEST, TRAINING, "the length of the search on real images", "longest less shortest",
-        above="The longest search on real images leaves a higher ridge than the shortest",
-        below="The longest search on real images leaves a lower ridge than the shortest",
-        untold="Whether the length of the search moves the ridge cannot be told"),)),
+        above="The longest search on real images leaves a higher barrier than the shortest",
+        below="The longest search on real images leaves a lower barrier than the shortest",
+        untold="Whether the length of the search moves the barrier cannot be told"),)),
     Question("10_controls", (Ask(
         "barrier_real_minus_synthetic", TRAINING, "real beside synthetic images after equally long searches",
         "real less synthetic",
-        above="After equally long searches, real images leave the higher ridge",
-        below="After equally long searches, real images leave the lower ridge",
-        untold="After equally long searches, the ridges of real and of synthetic images are not told apart"),)),
+        above="After equally long searches, real images leave the higher barrier",
+        below="After equally long searches, real images leave the lower barrier",
+        untold="After equally long searches, the barriers of real and of synthetic images are not told apart"),)),
     Question("10_controls", (Ask(
         "barrier_decay_minus_without_decay", TRAINING, "weight decay in a long search", "with decay less without",
-        above="Weight decay in a long search raises the ridge", below="Weight decay in a long search lowers the ridge",
-        untold="Whether weight decay in a long search moves the ridge cannot be told"),)),
+        above="Weight decay in a long search raises the barrier", below="Weight decay in a long search lowers the barrier",
+        untold="Whether weight decay in a long search moves the barrier cannot be told"),)),
     Question("10_controls", (
         Ask("barrier_synthetic_minus_random_real", TRAINING, "distilled images beside as many random real ones",
             "distilled less random",
-            above="Distilled images leave a higher ridge than as many random real ones",
-            below="Distilled images leave a lower ridge than as many random real ones",
-            untold="The ridges of distilled and of as many random real images are not told apart"),
+            above="Distilled images leave a higher barrier than as many random real ones",
+            below="Distilled images leave a lower barrier than as many random real ones",
+            untold="The barriers of distilled and of as many random real images are not told apart"),
         Ask("accuracy_synthetic_minus_random_real", BOTH, "accuracy with distilled beside random real images",
             "distilled less random",
             above="Distilled images give the more accurate network", below="Random real images give the more accurate network",
@@ -172,7 +172,7 @@ def _so_far(part: Part) -> str:
 def place(label: str) -> str:
     """A label without its scene, in plain words: "c, level 4, training error" is "59.0 % pruned".
 
-    Every ridge of the page is one of training error, so that this is said once for all.
+    Every barrier of the page is one of training error, so that this is said once for all.
     """
     return ", ".join(plain.part(part) for part in label.split(", ")[1:] if part != "training error")
 
@@ -188,18 +188,18 @@ HYPOTHESES = {"longer": "barrier-rises-with-search", "real": "real-as-stable-at-
 
 # What holds or fails has a margin in the ledger, so that the words have one too: "clearly", "hardly".
 ORDER: dict[claims.State, str] = {
-    "holds": "the paper's order appears, with a ridge after pruning on real images and none after pruning on synthetic ones",
+    "holds": "the paper's order appears, with a barrier after pruning on real images and none after pruning on synthetic ones",
     "fails": "the paper's order does not appear",
     "open": "whether the paper's order appears cannot be told"}
 
 LENGTH: dict[claims.State, str] = {
-    "holds": "the longer the search, the higher the ridge",
-    "fails": "a longer search hardly raises the ridge, if at all",
+    "holds": "the longer the search, the higher the barrier",
+    "fails": "a longer search hardly raises the barrier, if at all",
     "open": "what the length of the search does cannot be told"}
 
 IMAGES: dict[claims.State, str] = {
-    "holds": "with equally long searches real images leave no clearly higher ridge than synthetic ones",
-    "fails": "with equally long searches real images can leave a clearly higher ridge than synthetic ones",
+    "holds": "with equally long searches real images leave no clearly higher barrier than synthetic ones",
+    "fails": "with equally long searches real images can leave a clearly higher barrier than synthetic ones",
     "open": "what the images do beside that cannot be told"}
 
 WHY: dict[tuple[str, claims.State], str] = {

@@ -280,7 +280,8 @@ TENSORS = {
     "without data": ([GOOD.to("meta"), LABELS], "images must be a dense tensor of floats"),
     "three of them": ([GOOD, LABELS, LABELS], "is not a list [images, labels] of two tensors"),
     "two of labels": ({"images": GOOD, "a": LABELS, "b": LABELS}, "holds images, a, b; a or b may be the labels: say which with"),
-    "no labels": ({"images": GOOD}, "holds images; none of them can be the labels: say which with --labels NAME"),
+    "no labels": ({"images": GOOD},
+                  "holds images of shape (20, 3, 32, 32); none of them can be the labels: say which with --labels NAME"),
     "numbers": ([1, 2], "is not a list [images, labels] of two tensors"),
 }
 

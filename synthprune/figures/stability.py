@@ -77,8 +77,9 @@ def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figur
 def hero(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The combined lines alone, wide: the front page's picture."""
     measured = _measured(p, results)
-    lines = _lines_of(p, measured, combined_levels(p), "train_loss", "")
-    caption = ("Training loss on the straight line between two trainings of one subnetwork. A bump is a barrier."
+    lines = _lines_of(p, measured, combined_levels(p), "train_error", "")
+    caption = ("How far the training error rises on the straight line between two trainings of one subnetwork. The rise is a"
+               " barrier; the subnetwork is stable where it stays below two points."
                f" {setting(p)} {level_words(combined_levels(p))} {lines.words(p)}{_left_out(measured)}")
     return Figure([lines.panel(WIDE)], caption, _rows(p, measured), "04_stability_lines")
 
