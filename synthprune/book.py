@@ -148,7 +148,7 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
         records = {chapter: pages[chapter].result() for chapter in CHAPTERS if chapter in pages}
     write_pages(root, profile, records, absent)
     stale = {chapter: reason for chapter, reasons in lacking.items() for reason in reasons.values() if reason.startswith(STALE)}
-    return _compile(root), absent | stale
+    return _compile(root, around), absent | stale
 
 
 @contextlib.contextmanager
@@ -187,13 +187,13 @@ def _page(root: Path, chapter: str, profile: str, inputs: str) -> dict[str, Any]
     return record
 
 
-def _compile(root: Path) -> Path:
+def _compile(root: Path, around: str) -> Path:
     """Build the pages beside those of an earlier build, and put them in their place only if there was no warning.
 
-    What was built from the same files, in the same surroundings, stays as it is.
+    What was built from the same files, in the same surroundings (`around`), stays as it is.
     """
     pages, mark = root / "_build" / "html", root / "_build" / "html.sha256"
-    inputs = f"{surroundings()} {of_files([*(root / 'book').rglob('*'), root / '_config.yml', root / '_toc.yml'])}"
+    inputs = f"{around} {of_files([*(root / 'book').rglob('*'), root / '_config.yml', root / '_toc.yml'])}"
     if (pages / "index.html").exists() and mark.exists() and mark.read_text() == inputs:
         return pages / "index.html"
     built = _sphinx(root, "html")

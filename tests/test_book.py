@@ -57,7 +57,7 @@ def test_a_warning_leaves_the_pages_before_it(book: tuple[Path, Path], tmp_path:
     with (root / "book" / "index.md").open("a") as index:
         index.write("\n{cite}`nobody2099`\n")
     with pytest.raises(Problem, match="nobody2099"):
-        _compile(root)
+        _compile(root, "")
     assert (root / "_build" / "html" / "index.html").read_text() == "the pages before"
 
 
