@@ -1,5 +1,7 @@
 """A demo sweep of seconds, through the whole house: distil, search masks, retrain in two orders, walk the paths.
 
+With `every_kind`, it has an entry of every kind that there is.
+
 `python tests/sweep.py FOLDER KILLS SEED` computes it twice: undisturbed into FOLDER/quiet, and into FOLDER/killed with
 that many SIGKILLs at random moments. It prints, as JSON, how many kills found the sweep still at work, and how many
 entries were stored by the last of them.
@@ -50,6 +52,22 @@ def requests(epochs: int = 2, levels: tuple[int, ...] = (0, 1, 2)) -> dict[str, 
             for data in (MADE, specs.Real()) for level in levels}
 
 
+def every_kind() -> dict[str, specs.Entry]:
+    """The sweep, longer, and every kind of entry that it lacks, with each sort of data and of masks that profiles ask for."""
+    condensed = specs.Condensed(dataset=DIGITS, ipc=1, factor=2, steps=3, inner=2, real_batch=4, trained_images=20, width=4)
+    coreset = specs.Coreset(ipc=1, factor=2, seed=0)
+    sparse = {name: trained(1, 0).model_copy(update={"subnetwork": specs.Subnetwork(**{**dict(subnetwork(1)), "search": search})})
+              for name, search in (("snip", specs.AtInitialisation(criterion="snip")),
+                                   ("random", specs.SameDensities(of=subnetwork(1).search, seed=0)))}
+    three = tuple(trained(1, order, epochs=25) for order in range(3))
+    return requests(epochs=25) | sparse | {
+        "condensed": trained(1, data=condensed), "shuffled": trained(1, data=specs.Shuffled(of=coreset, seed=0)),
+        "rewound": trained(1, data=specs.Real(), rewind=1), "evaluation": specs.Evaluation(of=three[0]),
+        "aligned": specs.Path(ends=three[:2], points=3, batch_norm="recomputed", aligned=True),
+        "plane": specs.Plane(models=three, side=8, per_class=2),
+        "diagonal": specs.Diagonal(of=trained(1), batches=1, batch=4)}
+
+
 def digests(store: Store) -> dict[str, str]:
     """What a store holds: the digest of every entry, by kind and key."""
     return {f"{path.parent.name}/{path.name}": read(path).digest for path in store.entries()}
@@ -70,7 +88,7 @@ def held(entry: specs.Entry, store: Store) -> Iterator[subprocess.Popen]:
             holder.kill()
 
 
-def _forked(root: Path, wanted: dict[str, specs.Path]) -> int:
+def _forked(root: Path, wanted: dict[str, specs.Entry]) -> int:
     """Begin the sweep in a child of this process, which has imported and loaded everything already."""
     child = os.fork()
     if child:
@@ -91,7 +109,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
 
     room._provenance(MADE, 0)
     torch.set_num_threads(1)
-    wanted, moments = requests(epochs=25), random.Random(seed)
+    wanted, moments = every_kind(), random.Random(seed)
     begun = time.monotonic()
     assert os.waitpid(_forked(folder / "quiet", wanted), 0)[1] == 0
     took = time.monotonic() - begun
