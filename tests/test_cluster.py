@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,6 +148,24 @@ def test_a_full_disk_ends_the_run(place: Cluster, quiet: dict[str, str], tmp_pat
     assert kept and not any(name.startswith("path/") for name in kept)
     (tmp_path / "store" / "path").unlink()
     assert place.ends(place.client(tmp_path)) == (0, "")
+    assert whole(tmp_path) == quiet
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_disk_that_is_full_and_then_read_only(place: Cluster, quiet: dict[str, str], disk: Callable[[str], None],
+                                                tmp_path: Path, shared: bool) -> None:
+    root, kept = tmp_path / "store", dict[str, str]()
+    for options, said in (("size=4k", "No space left"), ("size=64k", "No space left"), ("size=128k", "No space left"),
+                          ("ro,size=4m", "Read-only file system")):
+        disk(options)
+        status, told = place.ends(place.client(tmp_path, root if shared else None))
+        assert status == 1 and "cannot write to the store" in told and said in told and len(told.splitlines()) == 1, told
+        there = digests(Store(root))
+        assert kept.items() <= there.items() <= quiet.items()
+        kept = there
+    assert kept
+    disk("rw")
+    assert place.ends(place.client(tmp_path, root if shared else None)) == (0, "")
     assert whole(tmp_path) == quiet
 
 
