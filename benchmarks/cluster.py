@@ -122,12 +122,12 @@ def speed() -> None:
             place.scheduler()
             for _ in range(workers):
                 place.worker()
-            run(place, "trainings", 2 * workers, standin=False)  # what computes is imported, and compiled
         took = in_turns({place.folder.name: lambda place=place: run(place, "trainings", TRAININGS, standin=False)["seconds"]
                          for place in (one, two)}, TRAINING_TURNS)
     alone, both = took.values()
+    each = statistics.median(alone) / TRAININGS
     record("python -m benchmarks.cluster trainings", [
-        Row(f"{TRAININGS} equal trainings of {statistics.median(alone) / TRAININGS:.1f} s on two workers without a shared disk", "on one of them", "",
+        Row(f"{TRAININGS} equal trainings of {each:.1f} s on two workers without a shared disk", "on one of them", "",
             ratios(alone, both))])
 
 
