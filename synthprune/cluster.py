@@ -14,7 +14,7 @@ import queue
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from distributed.scheduler import KilledWorker
 from synthprune import home, own, worker
 from synthprune.machine import interrupted, tell
 from synthprune.problems import Problem
-from synthprune.specs import Entry, Published, Trained, describe, origin, own_names
+from synthprune.specs import Entry, describe, own_names
 from synthprune.store import Busy, Store, StoreProblem
 from synthprune.worker import Beat, Place, versions
 
@@ -58,7 +58,7 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
     where = address or "this machine"
     with _connected(address, count) as client, store.marked() as mark:
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
-        place = Place(mark.stem, store.root, store.shelves, mark, home.data_folder(), _files(todo))
+        place = Place(mark.stem, store.root, store.shelves, mark, home.data_folder(), worker.files(todo))
         run = _Run(todo, store, client, _Crew(client, where, place), report)
         try:
             run.all()
@@ -123,6 +123,7 @@ class _Run:
                     self._children[parent].append(entry)
         self._ready = [rank for rank, entry in enumerate(todo) if not self._wait[entry]]
         self._elsewhere: list[int] = []
+        self._suspects: list[int] = []
         self._tasks: dict[str, _Task] = {}
         self._ended: queue.Queue[Future] = queue.Queue()
         self._done, self._looked = 0, 0.0
@@ -132,9 +133,11 @@ class _Run:
 
     def all(self) -> None:
         self._look_round()
-        while self._ready or self._elsewhere or self._tasks:
+        while self._ready or self._elsewhere or self._tasks or self._suspects:
             while self._ready and len(self._tasks) < len(self._crew.shared):
                 self._submit(heapq.heappop(self._ready))
+            if self._suspects and not self._tasks and self._crew.shared:
+                self._submit(self._suspects.pop())
             with contextlib.suppress(queue.Empty):
                 self._end(self._ended.get(timeout=min(BEAT_SECONDS, 0.5)))
             if interrupted.is_set():
@@ -215,7 +218,13 @@ class _Run:
         if isinstance(error, StoreProblem):
             raise error
         self._let_go(task)
-        self._fail(_deadly(task.entry) if isinstance(error, KilledWorker) else error)
+        if isinstance(error, KilledWorker):  # which Dask also says of what only waited where another killed the workers
+            self._tries[task.entry] += TRIES
+            if self._tries[task.entry] < 2 * TRIES:
+                self._suspects.append(self._rank[task.entry])  # so it is tried once more, by itself
+                return
+            error = _deadly(task.entry)
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         """What rests on a failed entry is never begun; the rest is."""
@@ -383,14 +392,3 @@ def _check(address: str, one: Any) -> None:
         raise Problem(f"the worker {address} has {words}: install the same version on both sides")
     if other:
         _say(f"the worker {address} has {words}: its results may differ in the last bits")
-
-
-def _files(todo: Sequence[Entry]) -> dict[str, tuple[Path, int, int]]:
-    """The files of all imported data sets and published sets that `todo` needs, by their names below the data folder."""
-    names = {entry.dataset.name for entry in todo} - {"digits"}
-    files = {f"{name}.safetensors": home.data_folder() / f"{name}.safetensors" for name in names}
-    published = {origin(entry.data).name for entry in todo if isinstance(entry, Trained)
-                 and isinstance(origin(entry.data), Published)}
-    filed = home.synthetic_sets()
-    files |= {f"synthetic/{name}.safetensors": filed[name] for name in published if name in filed}
-    return {name: (path, *found) for name, path in files.items() if (found := worker.stat(path))}

@@ -108,9 +108,14 @@ def recheck(entry: Entry, store: Store) -> str:
 
 
 def _distilled(entry: specs.Distilled, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
+    def told(done: int) -> None:
+        store.tell(entry, done, entry.steps, "steps")
+        if look is not None:
+            look(done)
+
     made = distribution_matching(split_of(entry.dataset), ipc=entry.ipc, factor=entry.factor, steps=entry.steps, lr=entry.lr,
                                  real_batch=entry.real_batch, width=entry.width, seed=entry.seed, device=device(),
-                                 look=look)
+                                 look=told)
     return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
 
 

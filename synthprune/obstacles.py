@@ -37,12 +37,23 @@ def require_networks(entries: Iterable[Entry]) -> None:
         if own.is_own(subnetwork.architecture.name):
             _require_own(subnetwork.architecture, subnetwork.dataset)
         network_of(subnetwork)
-    for mask, search in {(e.architecture, e.dataset, e.search.criterion): (e, e.search) for e in entries
-                         if isinstance(e, specs.Subnetwork) and isinstance(e.search, specs.AtInitialisation)
-                         and own.is_own(e.search.criterion)}.values():
-        pruned_at_initialisation(mask, search)
     for entry in entries:
+        _require_scores(entry)
         own.keep(own.sources(specs.own_names(entry)))
+
+
+def _require_scores(entry: Entry) -> None:
+    if (isinstance(entry, specs.Subnetwork) and isinstance(entry.search, specs.AtInitialisation)
+            and own.is_own(entry.search.criterion) and not lacking(entry.dataset, specs.Real())):
+        if own.is_own(entry.architecture.name):
+            _require_own(entry.architecture, entry.dataset)
+        _scored(entry.architecture, entry.dataset, entry.search)
+
+
+@functools.cache
+def _scored(architecture: specs.Architecture, dataset: specs.Dataset, search: specs.AtInitialisation) -> None:
+    pruned_at_initialisation(specs.Subnetwork(dataset=dataset, architecture=architecture, init_seed=0, search=search, level=1),
+                             search)
 
 
 @functools.cache
@@ -57,8 +68,9 @@ def _require_own(architecture: specs.Architecture, dataset: specs.Dataset) -> No
 def unable(entry: Entry) -> str:
     """Why `entry` cannot be measured of a network of your own, and at which layer; empty where it can be.
 
-    Raises Problem where such a network cannot even be trained.
+    Raises Problem where such a network cannot even be trained, or a criterion of your own gives no scores.
     """
+    _require_scores(entry)
     if not isinstance(entry, specs.Trained | specs.Measured) or not own.is_own(entry.subnetwork.architecture.name):
         return ""
     _require_own(entry.subnetwork.architecture, entry.dataset)

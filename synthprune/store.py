@@ -16,24 +16,20 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
 
 from synthprune.home import home, write_whole
 from synthprune.listing import listing, unlisted
 from synthprune.problems import Problem
+from synthprune.result import Arrays, Metrics, Result, Shelf, digest_of, loaded, packed, read
 from synthprune.specs import describe, stale
 from synthprune.values import Entry
-
-Arrays = dict[str, np.ndarray]
-Metrics = dict[str, Any]
 
 
 class StoreProblem(Problem):
@@ -42,29 +38,6 @@ class StoreProblem(Problem):
 
 class Busy(Exception):
     """Another process is computing this entry."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an entry holds: arrays, metrics (a JSON object without timings), and where it came from."""
-
-    key: str
-    arrays: Arrays
-    metrics: Metrics
-    provenance: Metrics = field(compare=False)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over arrays and metrics: equal digests, equal results."""
-        return digest_of(self.arrays, self.metrics)
-
-
-def digest_of(arrays: Mapping[str, np.ndarray], metrics: Metrics) -> str:
-    total = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        total.update(f"{name}{array.dtype}{array.shape}".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
 
 
 class Store:
@@ -126,7 +99,7 @@ class Store:
             self._folder("tmp")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            files = {"spec.json": _json(entry.identity()), "arrays.safetensors": _packed(arrays),
+            files = {"spec.json": _json(entry.identity()), "arrays.safetensors": packed(arrays),
                      "metrics.json": _json(metrics),
                      "provenance.json": _json(provenance | {"digest": digest_of(arrays, metrics)})}
             files["checksums.json"] = _json({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
@@ -241,13 +214,13 @@ class Store:
         part = file.with_suffix(".part")
         with self.writing(part):
             self._folder("checkpoints")
-            _write(part, _packed(arrays | {"step": np.array(step)}))
+            _write(part, packed(arrays | {"step": np.array(step)}))
             part.replace(file)
 
     def load_checkpoint(self, entry: Entry) -> tuple[int, Arrays] | None:
         """The step and arrays last saved, or None. A damaged checkpoint counts as none: the training starts again."""
         with contextlib.suppress(OSError, SafetensorError, Problem):
-            arrays = _load(self._checkpoint(entry))
+            arrays = loaded(self._checkpoint(entry))
             return int(arrays.pop("step")), arrays
         return None
 
@@ -310,7 +283,7 @@ class Store:
         held = {key: held[key] for key in sorted(held) if key not in elsewhere}
         old = self._shelved = None  # Windows replaces no file that is open
         if held or there:
-            write_whole(file.with_suffix(".safetensors"), _packed(
+            write_whole(file.with_suffix(".safetensors"), packed(
                 {f"{key}/{name}": array for key, (_, result) in held.items() for name, array in result.arrays.items()}))
             write_whole(file.with_suffix(".json"), listing("results", {
                 key: {"kind": spec["kind"], "version": spec["version"], "fields": spec["fields"], "metrics": result.metrics,
@@ -341,81 +314,6 @@ class Store:
                 self._shelved |= dict.fromkeys(shelf.records, shelf)
                 self._behind |= {key: (file.parent.name, record) for key, record in shelf.behind.items()}
         return self._shelved
-
-
-class Shelf:
-    """One file of shipped results. Raises Problem where it is damaged."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file.with_suffix(".json")
-        self._arrays: tuple[Any, dict[str, list[str]], dict[str, list[int]]] | None = None
-        try:
-            content = json.loads(self.file.read_bytes())
-            self.records, self.behind = unlisted("results", content), unlisted("behind", content)
-        except (ValueError, AttributeError, LookupError, TypeError) as error:
-            raise Problem(f"{self.file}: the shipped results are damaged ({error}): fetch the file again") from None
-
-    def get(self, key: str) -> Result:
-        record = self.records[key]
-        try:
-            if self._arrays is None:  # its list of names is long, and is read once
-                stored = safe_open(self.file.with_suffix(".safetensors"), "numpy")
-                names: dict[str, list[str]] = {}
-                for name in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
-                    names.setdefault(name.partition("/")[0], []).append(name)
-                self._arrays = stored, names, _bits(stored)
-            stored, names, bits = self._arrays
-            arrays = {name.removeprefix(f"{key}/"): _unpacked(stored, name, bits) for name in names.get(key, [])}
-            result = Result(key, arrays, record["metrics"], self.provenance(key))
-            if result.digest != record["digest"]:
-                raise ValueError("its digest is another")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise Problem(f"{self.file}: the shipped result {key[:12]} is damaged ({error}): fetch the file again") from None
-        return result
-
-    def provenance(self, key: str) -> Metrics:
-        return {name: value for name, value in self.records[key].items()
-                if name not in ("kind", "version", "fields", "metrics")}
-
-
-def read(path: Path) -> Result:
-    """The entry in folder `path`, every file checked against its checksum. Raises Problem naming what is wrong."""
-    try:
-        sums = json.loads((path / "checksums.json").read_bytes())
-        for name, expected in sums.items():
-            if hashlib.sha256((path / name).read_bytes()).hexdigest() != expected:
-                raise ValueError(f"{name} has changed")
-        metrics, provenance = (json.loads((path / f"{name}.json").read_bytes()) for name in ("metrics", "provenance"))
-        return Result(path.name, _load(path / "arrays.safetensors"), metrics, provenance)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise Problem(f"the stored result {path} is damaged ({error}): 'synthprune store verify --remove' deletes it, and"
-                      " the next run makes it again") from None
-
-
-def _packed(arrays: Arrays) -> bytes:
-    """safetensors bytes; bool arrays as bits, their shapes in the header."""
-    shapes = {name: list(a.shape) for name, a in arrays.items() if a.dtype == bool}
-    # Not ascontiguousarray: it would give an array without dimensions one.
-    plain = {name: np.packbits(a) if name in shapes else np.asarray(a, order="C") for name, a in arrays.items()}
-    return save(plain, metadata={"bits": json.dumps(shapes)})
-
-
-def _load(file: Path) -> Arrays:
-    with safe_open(file, "numpy") as stored:
-        bits = _bits(stored)
-        return {name: _unpacked(stored, name, bits) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
-
-
-def _bits(stored: Any) -> dict[str, list[int]]:
-    """The shapes of the bool arrays of an open safetensors file."""
-    return json.loads((stored.metadata() or {}).get("bits", "{}"))
-
-
-def _unpacked(stored: Any, name: str, bits: Mapping[str, list[int]]) -> np.ndarray:
-    array = stored.get_tensor(name)
-    if name not in bits:
-        return array
-    return np.unpackbits(array, count=int(np.prod(bits[name]))).astype(bool).reshape(bits[name])
 
 
 def _json(value: Any) -> bytes:

@@ -13,7 +13,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,10 +21,10 @@ from typing import Any
 
 from distributed import Worker, get_worker
 
-from synthprune import own
+from synthprune import home, own
 from synthprune.machine import gpus, interrupted, keep_freed_memory
 from synthprune.problems import Problem
-from synthprune.specs import Entry
+from synthprune.specs import Entry, Published, Trained, origin
 from synthprune.store import Arrays, Metrics, Result, Store
 
 ARRIVE_SECONDS = 600
@@ -68,6 +68,17 @@ class Place:
     mark: Path
     data: Path
     files: Mapping[str, tuple[Path, int, int]]
+
+
+def files(todo: Sequence[Entry]) -> dict[str, tuple[Path, int, int]]:
+    """The files of all imported data sets and published sets that `todo` needs, by their names below the data folder."""
+    names = {entry.dataset.name for entry in todo} - {"digits"}
+    found = {f"{name}.safetensors": home.data_folder() / f"{name}.safetensors" for name in names}
+    published = {origin(entry.data).name for entry in todo if isinstance(entry, Trained)
+                 and isinstance(origin(entry.data), Published)}
+    filed = home.synthetic_sets()
+    found |= {f"synthetic/{name}.safetensors": filed[name] for name in published if name in filed}
+    return {name: (path, *told) for name, path in found.items() if (told := stat(path))}
 
 
 @dataclass

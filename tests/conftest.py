@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty SYNTHPRUNE_HOME."""
     monkeypatch.setenv("SYNTHPRUNE_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """A disk of one page under the folder `store`; it is called to be mounted again, larger ("size=8k") or read-only ("ro")."""
+    at = tmp_path / "store"
+    at.mkdir()
+
+    def mounted(*words: str) -> None:
+        subprocess.run(["mount", *words, at], check=True, capture_output=True)
+
+    try:
+        mounted("-t", "tmpfs", "-o", "size=4k", "none")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs a disk of its own: Linux's mount, and the rights of root")
+    yield lambda options: mounted("-o", f"remount,{options}")
+    subprocess.run(["umount", "--lazy", at], check=True)
 
 
 @pytest.fixture(scope="session")

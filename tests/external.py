@@ -61,7 +61,7 @@ class Cluster:
     def file(self) -> Path:
         return self.folder / "scheduler.json"
 
-    def _env(self, home: Path) -> dict[str, str]:
+    def environment(self, home: Path) -> dict[str, str]:
         path = map(str, (self.folder / "modules", HERE.parent, HERE))
         return os.environ | {"SYNTHPRUNE_HOME": str(home), "SYNTHPRUNE_TROUBLE": str(self.trouble), "OMP_NUM_THREADS": "1",
                              "PYTHONPATH": os.pathsep.join(path)} | self.env
@@ -70,7 +70,7 @@ class Cluster:
         """Of another user on another machine, as far as folders go."""
         own = self.folder / name
         own.mkdir()
-        env = self._env(own / "home") | {"HOME": str(own), "TMPDIR": str(own)}
+        env = self.environment(own / "home") | {"HOME": str(own), "TMPDIR": str(own)}
         with (own / "log").open("w") as log:
             process = subprocess.Popen([*within, sys.executable, "-m", "distributed.cli." + words[0], *words[1:]], cwd=own,
                                        env=env, stdout=log, stderr=log)
@@ -92,7 +92,7 @@ class Cluster:
     def client(self, folder: Path, root: Path | None = None, patience: int = 60, stall: int = 60) -> subprocess.Popen:
         """A client at work for WANTED in `folder`, whose store no worker sees, or that at `root`, which all see."""
         folder.mkdir(exist_ok=True)
-        env = {"SYNTHPRUNE_SCHEDULER": str(self.file)} | self._env(self.folder / "home")
+        env = {"SYNTHPRUNE_SCHEDULER": str(self.file)} | self.environment(self.folder / "home")
         return subprocess.Popen([sys.executable, "-c", CLIENT, root or NOT_SHARED, "3", str(patience), str(stall)], env=env,
                                 text=True, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

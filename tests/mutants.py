@@ -107,7 +107,7 @@ MUTANTS = [
            '{"kind": self.kind, "fields"', "test_store.py -k read_as_fresh"),
     Mutant("staleness forgotten", "specs.py", "return version < versions().get(kind, version + 1)", "return False",
            "test_store.py -k stale"),
-    Mutant("damage not noticed", "store.py", "!= expected:", "is None:", "test_store.py -k damage"),
+    Mutant("damage not noticed", "result.py", "!= expected:", "is None:", "test_store.py -k damage"),
     Mutant("one initialisation decides", "stats.py", 'return "" if of.known else', 'return "" if True else',
            "test_stats.py -k one_init"),
     Mutant("demo data decide", "stats.py", "if not decides:", "if False:", "test_stats.py -k demo_data"),

@@ -1,12 +1,13 @@
 """Stands in for `synthprune.compute` in the processes of a test's cluster: entries of no content, made without torch.
 
 A worker takes it as `--preload`; a client imports it. The folder SYNTHPRUNE_TROUBLE holds what shall go wrong: a file
-`<key>.<trouble>`, where the trouble is `kill` (once, the worker kills itself), `poison` (always), `hang`, or `slow`: fifty
-steps of a tenth of a second, each with a checkpoint and a line in the file.
+`<key>.<trouble>`, where the trouble is `kill` (once, the worker kills itself), `poison` (always), `hang`, `slow`: fifty
+steps of a tenth of a second, each with a checkpoint and a line in the file, or `heavy`: with as many weights as it says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -32,7 +33,11 @@ def compute(entry: Entry, store: Store, *, alone: bool) -> None:
         rests_on = [store.get(parent).digest for parent in entry.parents]
         _trouble(entry, store)
         made = hashlib.sha256("".join([entry.key, *rests_on]).encode()).digest()
-        store.put(entry, {"made": np.frombuffer(made, np.uint8)}, {"of": rests_on}, {"seconds": 0.0})
+        arrays = {"made": np.frombuffer(made, np.uint8)}
+        with contextlib.suppress(FileNotFoundError):
+            heavy = (Path(os.environ["SYNTHPRUNE_TROUBLE"]) / f"{entry.key}.heavy").read_text()
+            arrays["weights"] = np.random.default_rng([*made]).random(int(heavy), np.float32)
+        store.put(entry, arrays, {"of": rests_on}, {"seconds": 0.0})
 
 
 def require_networks(entries: Iterable[Entry]) -> None:

@@ -1,8 +1,10 @@
 """A demo sweep of seconds, through the whole house: distil, search masks, retrain in two orders, walk the paths.
 
-`python tests/sweep.py FOLDER KILLS SEED` computes it twice: undisturbed into FOLDER/quiet, and into FOLDER/killed with
-that many SIGKILLs at random moments. It prints, as JSON, how many kills found the sweep still at work, and how many
-entries were stored by the last of them.
+With `every_kind`, it has an entry of every kind that there is.
+
+`python tests/sweep.py FOLDER KILLS SEED` computes it undisturbed into FOLDER/quiet, and into FOLDER/killed with that many
+SIGKILLs at random moments, as often as it takes; each time it must end with the same results. It prints, as JSON, how many
+kills found a sweep still at work, how many sweeps ended, and the most entries that were stored when one was killed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from synthprune.store import Store, read
 
 DIGITS = specs.Dataset(name="digits", pixels=16, train_per_class=20)
 MADE = specs.Distilled(dataset=DIGITS, ipc=1, factor=2, steps=2, real_batch=4, width=4)
+
+CONDENSED = specs.Condensed(dataset=DIGITS, ipc=1, factor=2, steps=3, inner=2, real_batch=4, trained_images=20, width=4)
 
 
 def recipe(epochs: int = 2) -> specs.Recipe:
@@ -50,6 +54,21 @@ def requests(epochs: int = 2, levels: tuple[int, ...] = (0, 1, 2)) -> dict[str, 
             for data in (MADE, specs.Real()) for level in levels}
 
 
+def every_kind() -> dict[str, specs.Entry]:
+    """The sweep, longer, and every kind of entry that it lacks, with each sort of data and of masks that profiles ask for."""
+    coreset = specs.Coreset(ipc=1, factor=2, seed=0)
+    sparse = {name: trained(1, 0).model_copy(update={"subnetwork": specs.Subnetwork(**{**dict(subnetwork(1)), "search": search})})
+              for name, search in (("snip", specs.AtInitialisation(criterion="snip")),
+                                   ("random", specs.SameDensities(of=subnetwork(1).search, seed=0)))}
+    three = tuple(trained(1, order, epochs=25) for order in range(3))
+    return requests(epochs=25) | sparse | {
+        "condensed": trained(1, data=CONDENSED), "shuffled": trained(1, data=specs.Shuffled(of=coreset, seed=0)),
+        "rewound": trained(1, data=specs.Real(), rewind=1), "evaluation": specs.Evaluation(of=three[0]),
+        "aligned": specs.Path(ends=three[:2], points=3, batch_norm="recomputed", aligned=True),
+        "plane": specs.Plane(models=three, side=8, per_class=2),
+        "diagonal": specs.Diagonal(of=trained(1), batches=1, batch=4)}
+
+
 def digests(store: Store) -> dict[str, str]:
     """What a store holds: the digest of every entry, by kind and key."""
     return {f"{path.parent.name}/{path.name}": read(path).digest for path in store.entries()}
@@ -70,7 +89,7 @@ def held(entry: specs.Entry, store: Store) -> Iterator[subprocess.Popen]:
             holder.kill()
 
 
-def _forked(root: Path, wanted: dict[str, specs.Path]) -> int:
+def _forked(root: Path, wanted: dict[str, specs.Entry]) -> int:
     """Begin the sweep in a child of this process, which has imported and loaded everything already."""
     child = os.fork()
     if child:
@@ -91,7 +110,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
 
     room._provenance(MADE, 0)
     torch.set_num_threads(1)
-    wanted, moments = requests(epochs=25), random.Random(seed)
+    wanted, moments = every_kind(), random.Random(seed)
     begun = time.monotonic()
     assert os.waitpid(_forked(folder / "quiet", wanted), 0)[1] == 0
     took = time.monotonic() - begun
@@ -103,22 +122,26 @@ def main(folder: Path, kills: int, seed: int) -> None:
             time.sleep(took / 300 if file.suffix != ".part" else 0)  # of an entry, five times; of a checkpoint, not
             stream.write(data[len(data) // 2:])
 
-    # A third of the time goes into writing entries and checkpoints are frequent: kills fall into both.
+    # Half of the time goes into writing entries and checkpoints are frequent: kills fall into both.
     store._write, room.CHECKPOINT_SECONDS = slowly, took / 100
-    at_work = stored = 0
+    at_work = stored = rounds = 0
+    whole = digests(Store(folder / "quiet"))
     for _ in range(10 * kills):
         child = _forked(folder / "killed", wanted)
-        time.sleep(moments.uniform(0, 2 * took / kills))
-        if os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(moments.uniform(0, took / 10) if at_work < kills else 0)
+        ended = os.waitpid(child, os.WNOHANG if at_work < kills else 0)
+        if ended == (0, 0):
             os.kill(child, signal.SIGKILL)
             at_work += os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
             stored = max(stored, len(Store(folder / "killed").entries()))
-        else:  # the machine became faster: nothing is left to kill, so begin again
-            shutil.rmtree(folder / "killed")
+            continue
+        assert ended[1] == 0 and digests(Store(folder / "killed")) == whole
+        rounds += 1
         if at_work == kills:
             break
-    assert os.waitpid(_forked(folder / "killed", wanted), 0)[1] == 0
-    print(json.dumps({"kills": at_work, "stored": stored, "seconds": round(took, 1), "all": round(time.monotonic() - begun, 1)}))
+        shutil.rmtree(folder / "killed")  # nothing is left to kill, so begin again
+    print(json.dumps({"kills": at_work, "sweeps": rounds, "stored": stored, "entries": len(whole), "seconds": round(took, 1),
+                      "all": round(time.monotonic() - begun, 1)}))
 
 
 if __name__ == "__main__":

@@ -406,6 +406,29 @@ def test_words_the_command_line_does_not_know(words: list[str], expected: str, r
     assert expected in refused(*words)
 
 
+@pytest.mark.parametrize(("words", "expected"), [
+    ([*RUN, "--workrs", "2"], "No such option: --workrs (Possible options: --workers): see 'synthprune --help'"),
+    (["run"], "Missing argument 'chapter': see 'synthprune --help'"),
+    (["rum"], "No such command 'rum'"), (["store", "lst"], "No such command 'lst'"),
+    (["run", "04_stability", "--workers", "0"], "Invalid value for '--workers': Input should be greater than or equal to 1"),
+    (["run", "04_stability", "--workers", "many"], "Invalid value for '--workers': "),
+    (["run", "04_stability", "--scheduler"], "Option '--scheduler' requires an argument"),
+    (["run", "04_stability", "more"], "unexpected extra argument")])
+def test_options_the_command_line_does_not_know(words: list[str], expected: str, refused: Refused) -> None:
+    assert expected in refused(*words)
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("synthprune.cli.open_store", interrupted)
+    monkeypatch.setattr(sys, "argv", ["synthprune", "status"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 130 and "the same command goes on from there" in one_line(capsys.readouterr().err)
+
+
 # Disks.
 
 SYNTHETIC = ["data", "import", "mine", "set.tar", "--of", "cifar10"]

@@ -10,16 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from distributed.scheduler import KilledWorker
 from external import NOT_SHARED, Cluster, until
 from sweep import digests, requests, trained
 
-from synthprune import specs, worker
+from synthprune import cluster, specs, worker
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.solve import solve
 from synthprune.store import Store
@@ -115,6 +116,30 @@ def test_an_entry_that_kills_every_worker_is_given_up(place: Cluster, tmp_path: 
     assert place.ends(place.client(tmp_path))[0] == 0
 
 
+def test_what_waited_behind_a_deadly_entry_is_tried_by_itself(tmp_path: Path) -> None:
+    """Dask counts the death of a worker against all that was to run there."""
+    deadly, behind = trained(0, 0), trained(0, 1)
+    tried: list[tuple[specs.Entry, int]] = []
+
+    def submit(_: object, run: str, task: str, entry: specs.Entry, *args: object, key: str, **options: object) -> SimpleNamespace:
+        tried.append((entry, len(work._tasks)))
+        again = entry == behind and len(tried) > 2
+        future = SimpleNamespace(key=key, status="finished" if again else "error", result=lambda timeout: None,
+                                 exception=lambda: KilledWorker(key, None, 3), release=lambda: None)
+        future.add_done_callback = lambda put: put(future)
+        return future
+
+    crew = SimpleNamespace(shared={"one": True, "two": True}, look=lambda: ["one", "two"], beats=lambda known, stop: [],
+                           place=SimpleNamespace(run="run"))
+    lines: list[str] = []
+    work = cluster._Run([deadly, behind], Store(tmp_path), SimpleNamespace(submit=submit, status="running"), crew,
+                        lambda done, of, line: lines.append(line))
+    work.all()
+    assert [entry for entry, _ in tried[:2]] == [deadly, behind] and {others for _, others in tried[2:]} == {0}
+    assert len(tried) == 4 and specs.describe(behind) in lines
+    assert [str(problem) for problem in work.problems] == [str(cluster._deadly(deadly))]
+
+
 def test_a_worker_that_hangs_is_named_and_left(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
     broken(place, trained(0, 1), "hang")
     status, said = place.ends(place.client(tmp_path, stall=3))
@@ -148,6 +173,24 @@ def test_a_full_disk_ends_the_run(place: Cluster, quiet: dict[str, str], tmp_pat
     assert kept and not any(name.startswith("path/") for name in kept)
     (tmp_path / "store" / "path").unlink()
     assert place.ends(place.client(tmp_path)) == (0, "")
+    assert whole(tmp_path) == quiet
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_disk_that_is_full_and_then_read_only(place: Cluster, quiet: dict[str, str], disk: Callable[[str], None],
+                                                tmp_path: Path, shared: bool) -> None:
+    root, kept = tmp_path / "store", dict[str, str]()
+    for options, said in (("size=4k", "No space left"), ("size=64k", "No space left"), ("size=128k", "No space left"),
+                          ("ro,size=4m", "Read-only file system")):
+        disk(options)
+        status, told = place.ends(place.client(tmp_path, root if shared else None))
+        assert status == 1 and "cannot write to the store" in told and said in told and len(told.splitlines()) == 1, told
+        there = digests(Store(root))
+        assert kept.items() <= there.items() <= quiet.items()
+        kept = there
+    assert kept
+    disk("rw")
+    assert place.ends(place.client(tmp_path, root if shared else None)) == (0, "")
     assert whole(tmp_path) == quiet
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from synthprune import fitness, own, specs
+from synthprune.budget import plan_table
 from synthprune.criteria import prune_at_initialisation
 from synthprune.experiments import controls, distilled_pruning
 from synthprune.experiments.settings import parameters
@@ -130,6 +132,8 @@ def test_a_criterion_that_gives_no_scores_is_named_in_one_line(home: Path, tmp_p
     with pytest.raises(Problem) as problem:
         solve({"one": evaluation(name, criterion)}, store, workers=1)
     assert said in str(problem.value) and criterion in str(problem.value) and store.entries() == []
+    with pytest.raises(Problem, match=re.escape(said)):
+        plan_table({"one": evaluation(name, criterion)}, store)
 
 
 def test_a_file_that_is_not_there(home: Path) -> None:

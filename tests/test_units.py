@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sweep import trained
+from sweep import CONDENSED, MADE, trained
 from typer.testing import CliRunner
 
 from synthprune import compute, plan, specs
@@ -172,6 +172,15 @@ def test_a_training_tells_its_epoch(kept: Store, monkeypatch: pytest.MonkeyPatch
     compute.compute(trained(0, epochs=3), kept, alone=True)
     epochs = [done for done, of, unit in told if (of, unit) == (3, "epochs")]
     assert epochs == sorted(epochs) and {*epochs} == {0, 1, 2, 3} and not list(kept.root.glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("entry", [MADE, CONDENSED], ids=["distilled", "condensed"])
+def test_a_set_tells_its_step(entry: specs.Entry, kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(compute, "TELL_SECONDS", -1)
+    monkeypatch.setattr(Store, "tell", lambda _, entry, *how_far: told.append(how_far))
+    compute.compute(entry, kept, alone=True)
+    assert told == [(done, entry.steps, "steps") for done in range(1, entry.steps + 1)]
 
 
 def test_a_log_tells_what_took_long_and_that_it_lives(profile: str, kept: Store, made: list[specs.Entry]) -> None:

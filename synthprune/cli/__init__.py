@@ -49,18 +49,21 @@ def options(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no p
 
 
 def main() -> None:
-    """Entry point: problems become one line and exit status 2."""
+    """Entry point: whatever is wrong becomes one line and exit status 2."""
+    said, status = "", 2
     try:
-        app()
+        status = app(standalone_mode=False)  # which leaves to us what to say
     except Problem as problem:
-        typer.echo(f"synthprune: {problem}", err=True)
-        sys.exit(2)
+        said = str(problem)
+    except typer.TyperException as error:  # no words: it has printed its help, and has nothing to say
+        said = error.format_message() and f"{error.format_message().rstrip('.')}: see 'synthprune --help'"
     except OSError as error:
-        typer.echo(f"synthprune: {error.filename or 'the system'}: {error.strerror or error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("synthprune: stopped; what was finished is stored, and the same command goes on from there", err=True)
-        sys.exit(130)
+        said = f"{error.filename or 'the system'}: {error.strerror or error}"
+    if status == 130:
+        said = "stopped; what was finished is stored, and the same command goes on from there"
+    if said:
+        typer.echo(f"synthprune: {said}", err=True)
+    sys.exit(status)
 
 
 @app.command()
