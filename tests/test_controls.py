@@ -250,7 +250,7 @@ def test_a_cell_is_shown_as_soon_as_one_initialisation_is_whole(profile: str) ->
     assert not_run(p, results) == ["q80"] and ("q80", 4) not in measured(p, results)
     assert "Incomplete: 1 of " in sources(p, results).caption
     caption = question(p, results).caption
-    assert "Incomplete: 1 of " in caption and "Not run yet: 1 of 8 rows, " in caption
+    assert "Incomplete: 1 of " in caption and "Not run yet: 1 of 8; " in caption
     rows = table(p, results, "question").rows
     assert [row[-1] for row in rows[:4]] == ["2 of 3", "3 of 3", "not run yet (3)", "3 of 3"]
     assert {row[0]: row[-1] for row in source_table(p, results).rows}["dense"] == "3 of 3"

@@ -55,7 +55,6 @@ def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:
     partly = sum(len(one.done) < len(one.cell.seeds) for one in of.values())
     waiting = not_run(p, results, *parts)
     apart = len(set(every.values())) == len(every) or not waiting
-    return absences(incomplete=[f"{partly} of {len(of)} rows of the chapter's table, which counts their initialisations"] if partly else [],
-                    not_run_yet=[every[name] for name in waiting] if apart else
-                    [f"{len(waiting)} of {len(every)} rows, which the chapter's table lists"],
-                    left_out=[line for one in of.values() for line in one.left_out])
+    some = [f"{partly} of {len(of)} rows; the table in chapter 10 counts their initialisations"] if partly else []
+    none = [every[name] for name in waiting] if apart else [f"{len(waiting)} of {len(every)}; the table in chapter 10 lists them"]
+    return absences(incomplete=some, not_run_yet=none, left_out=[line for one in of.values() for line in one.left_out])

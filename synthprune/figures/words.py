@@ -39,7 +39,8 @@ def setting(p: Settings) -> str:
     """Network, data and profile in one or two sentences of HTML: how a caption begins."""
     changed = ", with other values than its own" if overrides(p).keys() - {"scene"} else ""
     profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
-    few = f" Incomplete: {initialisations(p)} ({listed(p.seeds)}); verdicts wait for all." if incomplete(p) else ""
+    which = f"number{'' if len(p.seeds) == 1 else 's'} {listed(p.seeds)}"
+    few = f" Incomplete: {initialisations(p)} ({which}); verdicts wait for all." if incomplete(p) else ""
     return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {facts(p.dataset).title} at {p.pixels} pixels."
                        f" {profile}{few}", quote=False)
 
@@ -51,8 +52,9 @@ def incomplete(p: Settings) -> str:
 
 def initialisations(p: Settings) -> str:
     """'5 initialisations', or, while some are missing, '3 of 5 planned initialisations'."""
-    missing = incomplete(p)
-    return f"{len(p.seeds)} of {count(len(p.planned), 'planned initialisation')}" if missing else count(len(p.seeds), "initialisation")
+    if not incomplete(p):
+        return count(len(p.seeds), "initialisation")
+    return f"{len(p.seeds)} of {count(len(p.planned), 'planned initialisation')}"
 
 
 def interval_words(*scenes: Settings) -> str:
