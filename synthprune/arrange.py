@@ -37,7 +37,8 @@ class Section:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Rearrange every executed chapter as Sphinx reads it."""
+    """Rearrange every executed chapter as Sphinx reads it; of MathJax, load the parts that _config.yml names."""
+    app.config.mathjax_path = "mathjax/startup.js"  # sphinx-mathjax-offline, which brings it, names the whole
     app.connect("source-read", _read)
     return {"parallel_read_safe": True}
 

@@ -296,8 +296,11 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | N
 
 def in_short(claim: Claim, measures: Mapping[str, Measure]) -> str:
     """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none."""
+    def where(measure: Measure, label: str) -> str:
+        return "; ".join(filter(None, (plain.label(label), measure.untold(label))))
+
     found = [(name, measures[name]) for name in claim.measures if name in measures][:3]
-    parts = [f"{plain.measure(name)}{_in(measure.unit)}: {of.text(DIGITS.get(measure.unit, 2))} ({plain.label(label)})"
+    parts = [f"{plain.measure(name)}{_in(measure.unit)}: {of.text(DIGITS.get(measure.unit, 2))} ({where(measure, label)})"
              for name, measure in found for label, of in [one for one in measure.intervals.items() if one[1].n][:1]]
     return f"Measured: {'; '.join(parts)}." if parts else ""
 

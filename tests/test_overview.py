@@ -144,8 +144,8 @@ def test_what_was_not_run_or_failed_is_named_and_enters_no_mean() -> None:
     p, results = made(THREE, told)
     small = {key: result for key, result in results.items() if "mtt50" not in key}
     assert not_run(p, small) == ["convnet3-cifar10: 50 per class, mtt50"]
-    assert accuracy_table(p, small).rows[-1] == ("convnet3-cifar10: 50 per class, mtt50", *["not run"] * 5)
-    assert "Not run: convnet3-cifar10: 50 per class, mtt50." in overview(p, small).caption
+    assert accuracy_table(p, small).rows[-1] == ("ConvNet-3 on CIFAR-10, 50 per class, mtt50", *["not run"] * 5)
+    assert "Not run: ConvNet-3 on CIFAR-10, 50 per class, mtt50." in overview(p, small).caption
     assert measures(p, small)["loss_barrier_most_minus_least_compressed"].intervals == {}
     lost = next(key for key in results if "mtt1," in key and "level 4, initialisation 1" in key)
     failed = results | {lost: Result(lost, results[lost].arrays, results[lost].metrics | {"diverged": True}, {})}

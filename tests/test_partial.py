@@ -41,7 +41,7 @@ def states(p: Settings, results: dict) -> set[str]:
 def test_all_initialisations_are_shown_as_before(chapter: str, tmp_path: Path) -> None:
     p = planned(chapter, tmp_path)
     shown, found = page(p, everything(p)), reasons(p, everything(p))
-    assert "<img>" in shown and "planned; verdicts" not in shown and " of 3 initialisations" not in shown
+    assert "<img>" in shown and "planned initialisation" not in shown and " of 3 initialisations" not in shown
     assert found <= {"", "not defined"} and (chapter == "02_preliminaries" or chapter[:2] == "11" or "" in found)
     if chapter == "06_hessian":
         assert states(p, everything(p)) > {"open"}
@@ -55,7 +55,7 @@ def test_a_missing_initialisation_is_said_and_leaves_no_verdict(chapter: str, tm
     p = planned(chapter, tmp_path)
     results = without(everything(p), 11)
     shown = page(p, results)
-    assert "<img>" in shown and "initialisations 10 and 12 (2 of 3 planned; verdicts wait for all)" in shown
+    assert "<img>" in shown and "2 of 3 planned initialisations" in shown
     assert reasons(p, results) <= {"2 of 3 initialisations", "1 of 2 initialisations"} and states(p, results) <= {"open"}
     assert not any(words in shown for words in VERDICTS)
     if "curves" in " ".join(results):
@@ -69,7 +69,7 @@ def test_a_first_initialisation_is_enough(chapter: str, tmp_path: Path) -> None:
     """Not the first one, from which some chapters take more than from the others."""
     p = planned(chapter, tmp_path)
     results = only(everything(p), 12)
-    assert results and "initialisation 12 (1 of 3 planned; verdicts wait for all" in page(p, results)
+    assert results and "1 of 3 planned initialisations" in page(p, results)
     assert reasons(p, results) <= {"1 of 3 initialisations"} and states(p, results) <= {"open"}
 
 
@@ -105,7 +105,7 @@ def test_the_initialisation_that_is_drawn_is_the_first_one_planned(tmp_path: Pat
     p = planned("05_loss_landscape", tmp_path)
     shown = loss_landscape.flat(p, without(everything(p), 10), p.orders)
     assert not shown.panels and "Not run: initialisation 10, the one that is drawn." in shown.caption
-    assert "initialisations 11 and 12 (2 of 3 planned" in loss_landscape.kind_table(p, without(everything(p), 10)).caption
+    assert "2 of 3 planned initialisations" in loss_landscape.kind_table(p, without(everything(p), 10)).caption
     assert len(loss_landscape.flat(p, without(everything(p), 11), p.orders).panels) == 4, "three maps and their colour bar"
 
 

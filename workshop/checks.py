@@ -395,7 +395,7 @@ def demo_statements(answer: Any) -> str:
 CHOICES: dict[int, dict[str, tuple[bool, str]]] = {
     8: {"A": (True, "the line between the two trained networks is one straight path, and it is what was measured"),
         "B": (False, "a curved path, or the same channels in another order, may join them"),
-        "C": (False, "two bad networks may lie in one valley: read the barrier together with the accuracy"),
+        "C": (False, "two bad networks may lie in one basin: read the barrier together with the accuracy"),
         "D": (True, "two orders from one start are exactly what is compared")},
     12: {"A": (True, "then a difference may come from the number of steps and not from the images"),
          "B": (False, "a dense network has other weights left: equal sparsity is what makes masks comparable"),
@@ -406,7 +406,7 @@ CHOICES: dict[int, dict[str, tuple[bool, str]]] = {
          "C": (False, "four networks need not lie in one plane: look at their distance from it"),
          "D": (True, "the straight line between two points of a plane lies in it")},
     18: {"A": (False, "code that runs gives numbers, whatever they mean"),
-         "B": (True, "where every network makes almost no mistake, there is no room for a ridge"),
+         "B": (True, "where every network makes almost no mistake, there is no room for a barrier"),
          "C": (True, "an interval of two values is some seven times as wide as that of five with the same spread"),
          "D": (False, "more initialisations narrow the interval, and the task stays as easy"),
          "E": (True, "the paper's claim is about large networks, natural images and long trainings")}}

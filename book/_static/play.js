@@ -179,10 +179,10 @@
         thin.hidden &&= each.length === 0;
         trace(mean, true);
         const found = mean.find(([at]) => at === here) ?? mean.find(([at]) => !Number.isFinite(at));
-        heard.push(`${spec.look[name].label} ${found ? signed(said(found[1])) : "not measured here"}`);
+        if (found) heard.push(`${spec.look[name].label} ${signed(said(found[1]))}`);
       });
       const where = sliders.map((slider, n) => `${slider.words} ${slider.values[state.slid[n]]}, `).join("");
-      told.textContent = `${spec.y[quantity]}, ${where}${spec.words} ${signed(said(here))}: ${heard.join("; ") || "no line is shown"}.`;
+      told.textContent = `${spec.y[quantity]}, ${where}${spec.words} ${signed(said(here))}: ${heard.join("; ") || "no line has a value here"}.`;
       chart.setAttribute("aria-label", `Lines over ${spec.words}. ${told.textContent}`);
     }
     figure.classList.add("playing");

@@ -80,7 +80,7 @@ def cells(p: Parameters, *parts: str) -> list[Cell]:
 
 def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
-    return described(p, f" These are the values where a cell does not say otherwise; each of the {len(p.cells)} cells has"
+    return described(p, f" These are the values where a row does not say otherwise; each of the {len(p.cells)} rows (cells) has"
                         " initialisations of its own.", "they show how the measurement works")
 
 

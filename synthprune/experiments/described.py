@@ -18,7 +18,7 @@ def described(p: Settings, said: str, instead: str) -> str:
 
 def more_scenes(p: Settings) -> str:
     """Whose the values are where there are several scenes; else nothing."""
-    return f" All scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
+    return f" Scenes: {', '.join(p.scenes)}; the values above are those of {p.scene}." if len(p.scenes) > 1 else ""
 
 
 def joined(numbers: Sequence[int]) -> str:

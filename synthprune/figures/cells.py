@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from synthprune.experiments.cells import Cell, Measured
-from synthprune.experiments.controls import Parameters, measured, not_run
+from synthprune.experiments.controls import Parameters, cells, measured, not_run
 from synthprune.experiments.settings import search_recipe
 from synthprune.figures import LABELS
 from synthprune.figures.words import absences
@@ -42,13 +42,19 @@ def images_words(one: Cell) -> str:
 
 
 def done_words(one: Measured) -> str:
-    """'3 of 5 initialisations'."""
-    return f"{len(one.done)} of {len(one.cell.seeds)} initialisations"
+    """'3 of 5': the initialisations that are measured."""
+    return f"{len(one.done)} of {len(one.cell.seeds)}"
 
 
 def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:
-    """Which cells are not complete, which were not run, and what was left out, in HTML; nothing where that is none."""
-    of = measured(p, results, *parts)
-    partly = [f"{one.cell.name}: {done_words(one)}" for one in of.values() if len(one.done) < len(one.cell.seeds)]
-    return absences(incomplete=partly, not_run_yet=not_run(p, results, *parts),
-                    left_out=[line for one in of.values() for line in one.left_out])
+    """How much is not complete, what was not run, and what was left out, in HTML; nothing where that is none.
+
+    What was not run is counted where titles, which leave out the length of a search, do not tell it apart.
+    """
+    of, every = measured(p, results, *parts), {one.name: title(p, one) for one in cells(p, *parts)}
+    partly = sum(len(one.done) < len(one.cell.seeds) for one in of.values())
+    waiting = not_run(p, results, *parts)
+    apart = len(set(every.values())) == len(every) or not waiting
+    some = [f"{partly} of {len(of)} rows; the table in chapter 10 counts their initialisations"] if partly else []
+    none = [every[name] for name in waiting] if apart else [f"{len(waiting)} of {len(every)}; the table in chapter 10 lists them"]
+    return absences(incomplete=some, not_run_yet=none, left_out=[line for one in of.values() for line in one.left_out])

@@ -77,7 +77,7 @@ def source_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table("Where the mask comes from: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
                  ("mask (pruned)", "test accuracy, %", "training-error barrier, points", "test-error barrier, points",
                   "loss barrier midway, nats", "accuracy less synthetic's, points", "error barrier less synthetic's, points",
-                  "measured"), rows, "Differences are taken on the same initialisations.")
+                  "initialisations"), rows, "Differences are taken on the same initialisations.")
 
 
 def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -90,7 +90,7 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
                      *_beside(one, other, "error", 2), *_beside(one, other, "accuracy", 1), done_words(one)))
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
                  ("mask", "images per class", "retrained, epochs", "barrier, points", "barrier, as elsewhere, points",
-                  "change, points", "accuracy, %", "accuracy, as elsewhere, %", "change, points", "measured"), rows,
+                  "change, points", "accuracy, %", "accuracy, as elsewhere, %", "change, points", "initialisations"), rows,
                  "As elsewhere: the same network rewound as in the rest of the chapter, on the same initialisations.")
 
 
@@ -115,5 +115,5 @@ def alignment(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table("Training-error barrier before and after the channels of one end are permuted: mean [95\N{NO-BREAK SPACE}%"
                  " interval] over initialisations",
                  ("network", "before, points", "after, points", "change, points", "channels moved, %", "mask's density, %",
-                  "density of the two masks' union, %", "measured"), rows,
+                  "density of the two masks' union, %", "initialisations"), rows,
                  "After a permutation the path lies in the union of two masks.")

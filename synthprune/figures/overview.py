@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from synthprune import stats
+from synthprune import plain, stats
 from synthprune.experiments.overview import Comparison, Parameters, comparisons, not_run, set_words
 from synthprune.experiments.settings import decides
 from synthprune.figures import MARKERS, Figure, Panel, Style, Table
@@ -81,7 +81,7 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 def _label(c: Comparison) -> str:
     lost = f" ({count(len(c.left_out), 'failed training')}: left out)" if c.left_out else ""
     few = f" ({incomplete(c.p)})" if incomplete(c.p) else ""
-    return f"{c.p.scene}, {set_words(c.p)}, level {c.level}{few}{lost}"
+    return f"{plain.scene(c.p.scene)}, {set_words(c.p)}, level {c.level}{few}{lost}"
 
 
 def _scenes(p: Parameters, found: Sequence[Comparison]) -> list[Parameters]:
@@ -97,13 +97,17 @@ def _bar_words(found: Sequence[Comparison]) -> str:
 
 
 def _blank_rows(p: Parameters, results: Mapping[str, Result], columns: int) -> list[tuple[str, ...]]:
-    return [(what, *["not run"] * columns) for what in not_run(p, results)]
+    return [(what, *["not run"] * columns) for what in _not_run(p, results)]
 
 
 def _absent(p: Parameters, results: Mapping[str, Result], found: Sequence[Comparison]) -> str:
     """Which comparisons wait for more initialisations, and what could not be shown, and why."""
-    waiting = [f"{c.p.scene}, {set_words(c.p)}: {initialisations(c.p)}" for c in found if incomplete(c.p)]
-    return absences(incomplete=waiting, left_out=[fault for c in found for fault in c.left_out], not_run=not_run(p, results))
+    waiting = [f"{plain.scene(c.p.scene)}, {set_words(c.p)}: {initialisations(c.p)}" for c in found if incomplete(c.p)]
+    return absences(incomplete=waiting, left_out=[fault for c in found for fault in c.left_out], not_run=_not_run(p, results))
+
+
+def _not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
+    return [plain.label(what.replace(": ", ", ", 1)) for what in not_run(p, results)]
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ class _View:
     def alt(self, found: Sequence[Comparison]) -> str:
         def said(c: Comparison) -> str:
             x, y = self.of(c)
-            return f"{c.p.scene}, {set_words(c.p)}, level {c.level}: {self._words(x)}, {self._words(y)}"
+            return f"{plain.scene(c.p.scene)}, {set_words(c.p)}, level {c.level}: {self._words(x)}, {self._words(y)}"
 
         return (f"Points of {self.y} against {self.x}, {self.title}; IMP at ({self.origin[0]}, {self.origin[1]})."
                 f" Barrier, then accuracy: {'; '.join(map(said, found)) or 'nothing was run'}.")

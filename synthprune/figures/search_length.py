@@ -77,9 +77,10 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
     looks = Looks([one.cell for one in of])
     panels = [Panel(functools.partial(_question, of=of, looks=looks, quantity=quantity),
                     _question_alt(of, looks, quantity, level)) for quantity in SHOWN if of]
-    caption = (f"{setting(p)} Level {level}; steps are those of every round of the search. Lines across: the dense network, and"
-               " masks of the largest initial weights, which take no search. Dotted: two points, below which a network is called"
-               f" stable. {level_words([level])}{BARS} {_measured_words(of)}{progress(p, results, 'question')}")
+    read = (f" Level {level}; steps are those of every round of the search. Lines across: the dense network, and masks of the"
+            " largest initial weights, which take no search. Dotted: two points, below which a network is called stable."
+            f" {level_words([level])}{BARS}" if of else "")
+    caption = f"{setting(p)}{read} {_measured_words(of)}{progress(p, results, 'question')}"
     data = [("cell", "masks", "search_steps", "retraining_epochs", "initialisation", "error_barrier_points",
              "test_error_barrier_points", "test_accuracy_percent")]
     data += [(one.cell.name, f'"{looks.of(one.cell).label}"', f"{one.steps:.0f}", one.cell.epochs, seed,
@@ -203,9 +204,9 @@ def why(p: Parameters, results: Mapping[str, Result]) -> Figure:
     looks = Looks([one.cell for one in of])
     panels = [Panel(functools.partial(_why, of=of, kept=kept, looks=looks, quantity=quantity), _why_alt(of, kept, p, quantity))
               for quantity in BARRIERS if of]
-    caption = (f"{setting(p)} To the right, masks that are more like the mask of the largest initial weights. Beside IMP's"
-               " points: the epochs of its search, and what else differs from the retraining. Dotted: two points."
-               f"{BARS} {_measured_words(of)}{progress(p, results, 'question', 'why')}")
+    read = (" To the right, masks that are more like the mask of the largest initial weights. Beside IMP's points: the epochs of"
+            f" its search, and what else differs from the retraining. Dotted: two points.{BARS}" if of else "")
+    caption = f"{setting(p)}{read} {_measured_words(of)}{progress(p, results, 'question', 'why')}"
     data = [("cell", "masks", "level", "retraining_epochs", "initialisation", "overlap_above_chance_percent",
              "error_barrier_points", "test_error_barrier_points")]
     data += [(one.cell.name, f'"{one.cell.method}"', one.level, one.cell.epochs, seed, *(f"{value:.6f}" for value in values))
@@ -258,7 +259,7 @@ def table(p: Parameters, results: Mapping[str, Result], *parts: str) -> Table:
     """Every cell of some parts, measured or not: its search, its retraining, accuracy and barriers."""
     of = planned(p, results)
     rows = [_row(p, list(of.values()), one) for one in of.values() if one.cell.part in parts]
-    return Table("Every cell: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
+    return Table("Every search and retraining: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
                  ("masks", "images per class", "search, epochs", "steps a round", "learning rate", "weight decay",
                   "retrained, epochs", "test accuracy, %", "training-error barrier, points", "over the dense network's",
                   "test-error barrier, points", "over the dense network's", "training error left, %", "initialisations"), rows,

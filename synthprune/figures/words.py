@@ -39,7 +39,8 @@ def setting(p: Settings) -> str:
     """Network, data and profile in one or two sentences of HTML: how a caption begins."""
     changed = ", with other values than its own" if overrides(p).keys() - {"scene"} else ""
     profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
-    few = f" Incomplete: {initialisations(p)}." if incomplete(p) else ""
+    which = f"number{'' if len(p.seeds) == 1 else 's'} {listed(p.seeds)}"
+    few = f" Incomplete: {initialisations(p)} ({which}); verdicts wait for all." if incomplete(p) else ""
     return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {facts(p.dataset).title} at {p.pixels} pixels."
                        f" {profile}{few}", quote=False)
 
@@ -50,21 +51,19 @@ def incomplete(p: Settings) -> str:
 
 
 def initialisations(p: Settings) -> str:
-    """'5 initialisations', or, while some are missing, which ones are here."""
+    """'5 initialisations', or, while some are missing, '3 of 5 planned initialisations'."""
     if not incomplete(p):
         return count(len(p.seeds), "initialisation")
-    which = f"initialisation{'' if len(p.seeds) == 1 else 's'} {listed(p.seeds)}"
-    return f"{which} ({len(p.seeds)} of {len(p.planned)} planned; verdicts wait for all)"
+    return f"{len(p.seeds)} of {count(len(p.planned), 'planned initialisation')}"
 
 
 def interval_words(*scenes: Settings) -> str:
     """What brackets in a table are, whose rows are of one scene or of several."""
     if len({(tuple(p.seeds), tuple(p.planned)) for p in scenes}) > 1:
-        return "mean [95\N{NO-BREAK SPACE}% interval] over the initialisations of each row (an interval needs at least two)"
+        return "mean [95\N{NO-BREAK SPACE}% interval] over each row's initialisations (of one, no interval)"
     p = scenes[0]
     if len(p.seeds) < 2:
-        few = initialisations(p) if incomplete(p) else "one initialisation"
-        return f"{few} (an interval needs at least two)"
+        return f"{initialisations(p) if incomplete(p) else 'one initialisation'}, so no interval"
     return f"mean [95\N{NO-BREAK SPACE}% interval] over {initialisations(p)}"
 
 
