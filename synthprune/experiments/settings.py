@@ -152,6 +152,9 @@ class Settings(BaseModel):
     @classmethod
     def _in_full(cls, value: str) -> str:
         """A title becomes the full name of the imported set it belongs to; where there is none, it stays a title."""
+        if ":" in value:
+            raise ValueError("is a function, and this is the name of a set: a criterion of your own goes to chapter 3 in methods,"
+                             " to chapter 10 in cells")
         if value in ("distilled", "condensed", "coreset") or "@" not in value:
             found = [name for name in _imported() if name.startswith(f"{value}@")]
             if len(found) > 1:
