@@ -336,8 +336,8 @@ def test_a_set_may_have_a_decode_factor_of_its_own() -> None:
     rows = [row[0] for row in figures.worth_table(p, results).rows]
     assert {"10 per class, idc10", "10 per class, mtt10", "5 per class, distilled", "10 per class, dm10"} < set(rows)
     assert {f"10 per class, random real images, decode factor {factor}" for factor in (1, 2)} < set(rows)
-    with pytest.raises(Problem, match="two different sets are both called '10 per class, idc10'"):
-        with_each_set(parameters(Parameters, CHAPTER, given | {"other_sets": ["idc10:10:1"]}))
+    with pytest.raises(Problem, match="two different sets are both called '10 per class, mtt10'"):
+        with_each_set(parameters(Parameters, CHAPTER, given | {"other_sets": ["mtt10:10:1", "mtt10:10:2"]}))
 
 
 def test_the_gallery_says_how_each_set_is_cut() -> None:

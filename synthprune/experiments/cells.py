@@ -25,16 +25,13 @@ from synthprune.experiments.settings import (
     Settings,
     decoded_images,
     field,
-    retrained,
+    path,
     search,
     subnetwork,
 )
 from synthprune.own import is_own
 from synthprune.problems import nearest
 from synthprune.store import Result
-
-QUANTITIES = ("accuracy", "error", "test_error", "loss", "left")
-"""What is measured of every initialisation; see Measured."""
 
 
 class Cell(Settings):
@@ -83,11 +80,10 @@ class Cell(Settings):
 
     def paths(self, level: int, seed: int, *, aligned: bool = False) -> dict[str, specs.Path]:
         """The path of every pair of orders, by its name."""
-        method, found = "imp" if self.method == "dense" else self.method, {}
+        found = {}
         for pair in self.pairs:
-            trained = tuple(retrained(self, method, seed, level, order) for order in pair)
             name = f"{self.name}: level {level}, initialisation {seed}, orders {pair[0]}-{pair[1]}"
-            found[name + ", aligned" * aligned] = specs.Path(ends=trained, points=self.points, aligned=aligned)
+            found[name + ", aligned" * aligned] = path(self, self.method, seed, level, pair, aligned=aligned)
         return found
 
     def masks(self, level: int, seed: int) -> dict[str, specs.Subnetwork]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, total
@@ -22,10 +22,10 @@ from synthprune.experiments.settings import (
     METHODS,
     Method,
     Settings,
+    SparseLevels,
     decoded_images,
     field,
     retrained,
-    sparse_levels,
     subnetwork,
 )
 from synthprune.stats import Measure
@@ -36,14 +36,9 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "09_discussion"
 
     scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
-    levels: list[int] = field("pruning levels whose masks are compared", min_length=1)
+    levels: SparseLevels = field("pruning levels whose masks are compared", min_length=1)
     second_seed: int = field("order in which second searches see their data, to compare two searches of one method", ge=0)
     second_level: int = field("highest level to which second searches go; 0: none", ge=0)
-
-    @field_validator("levels")
-    @classmethod
-    def _sparse(cls, levels: list[int]) -> list[int]:
-        return sparse_levels(levels)
 
     @model_validator(mode="after")
     def _searches_differ(self) -> Parameters:
@@ -187,12 +182,12 @@ def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: in
 def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarray:
     """(initialisations,): joules counted while a mask was found, all trainings together, the making of the synthetic set
     apart; NaN where one was not measured, or nobody knows where it came from."""
-    return np.array([_joules(specs.closure([subnetwork(p, method, seed, level)]), store) for seed in p.seeds])
+    def joules(seed: int) -> float:
+        whole = specs.closure([subnetwork(p, method, seed, level)])
+        counted = [(store.whence(one) or {}).get("joules") for one in whole if not isinstance(one, specs.Made)]
+        return math.nan if None in counted else float(sum(counted))
 
-
-def _joules(entries: list[specs.Entry], store: Store) -> float:
-    counted = [(store.whence(one) or {}).get("joules") for one in entries if not isinstance(one, specs.Made)]
-    return float("nan") if None in counted else float(sum(counted))
+    return np.array([joules(seed) for seed in p.seeds])
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import field_validator
 from scipy.special import stdtrit
 
 from synthprune import specs, stats
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import faults_of, gathered, in_parts
-from synthprune.experiments.settings import METHODS, Settings, field, retrained, sparse_levels
+from synthprune.experiments.settings import METHODS, Settings, SparseLevels, field, retrained
 from synthprune.experiments.stability import LOW
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -46,16 +45,11 @@ PAPER_TABLE = tuple(Published(method, pruned, dict(zip(COLUMNS, values, strict=T
 class Parameters(Settings):
     chapter: ClassVar[str] = "06_hessian"
 
-    levels: list[int] = field("pruning levels to measure beside the dense network (level n keeps 0.8^n of the weights)",
+    levels: SparseLevels = field("pruning levels to measure beside the dense network (level n keeps 0.8^n of the weights)",
                               min_length=1)
     order: int = field("data order of the training at whose end the Hessian is taken", ge=0)
     hessian_batches: int = field("batches of training images, each with a Hessian of its own", ge=1)
     hessian_batch: int = field("images in such a batch (the paper: 64)", ge=1)
-
-    @field_validator("levels")
-    @classmethod
-    def _sparse(cls, levels: list[int]) -> list[int]:
-        return sparse_levels(levels)
 
 
 def setting(p: Parameters) -> str:
@@ -86,7 +80,7 @@ def name(p: Parameters, network: Network, seed: int) -> str:
 def requests(p: Parameters) -> dict[str, specs.Entry]:
     """The diagonal of every network and initialisation."""
     return {name(p, network, seed): specs.Diagonal(
-        of=retrained(p, network.method if network.level else METHODS[0], seed, network.level, p.order),
+        of=retrained(p, network.method, seed, network.level, p.order),
         batches=p.hessian_batches, batch=p.hessian_batch) for network in networks(p) for seed in p.seeds}
 
 

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from synthprune import specs, stats
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import BARRIERS, Paths, faults_of, gathered, in_parts
-from synthprune.experiments.settings import Settings, field, retrained
+from synthprune.experiments.settings import Settings, field, path, retrained
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -72,14 +72,15 @@ def of_kind(p: Parameters, kind: Kind) -> dict[str, specs.Entry]:
 
     Of the others' planes only the distances are read, so they have the smallest grid there is.
     """
-    def networks(seed: int, orders: list[int] | tuple[int, int]) -> tuple[specs.Trained, ...]:
-        return tuple(retrained(p, "synthetic" if kind == "synthetic" else "imp", seed, 0 if kind == "dense" else p.level, order)
-                     for order in orders)
+    level = 0 if kind == "dense" else p.level
+
+    def networks(seed: int, orders: list[int]) -> tuple[specs.Trained, ...]:
+        return tuple(retrained(p, kind, seed, level, order) for order in orders)
 
     def plane(seed: int, orders: list[int]) -> specs.Plane:
         return specs.Plane(models=networks(seed, orders), side=p.side if seed == p.planned[0] else 2, per_class=p.map_per_class)
 
-    paths = {path_name(p, kind, seed, pair): specs.Path(ends=networks(seed, pair), points=p.points)
+    paths = {path_name(p, kind, seed, pair): path(p, kind, seed, level, pair)
              for seed in p.seeds for pair in combinations(p.orders, 2)}
     planes = {plane_name(p, kind, seed, orders): plane(seed, orders)
               for seed in p.seeds for orders in ([p.orders, p.three] if seed == p.planned[0] else [p.orders])}

@@ -17,9 +17,9 @@ from synthprune.data.synthetic import filed, hard
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined
-from synthprune.experiments.overview import checked_sets, set_words, with_each_set
+from synthprune.experiments.overview import OtherSets, set_words, with_each_set
 from synthprune.experiments.paths import Barriers, Paths, complete, left_out, mean_accuracy
-from synthprune.experiments.settings import Settings, decoded_images, field, matched_epochs, retrained, trained_on
+from synthprune.experiments.settings import Settings, decoded_images, field, matched_epochs, trained_on
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -40,7 +40,7 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "02_preliminaries"
 
     scenes: list[str] = field("networks and data sets of the profile whose stability is tested, dense", min_length=1)
-    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
+    other_sets: OtherSets = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
                                   " or NAME:IMAGES PER CLASS:DECODE FACTOR, where the factor is another")
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
@@ -51,11 +51,6 @@ class Parameters(Settings):
         if value == "coreset":
             raise ValueError("random real images are what synthetic sets are compared with here: name a synthetic set")
         return value
-
-    @field_validator("other_sets")
-    @classmethod
-    def _sized(cls, sets: list[str]) -> list[str]:
-        return checked_sets(sets)
 
     @model_validator(mode="after")
     def _as_in_its_file(self) -> Parameters:
@@ -98,9 +93,8 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths of one scene's dense network: those of chapter 04, where it asks for the same."""
-    return {path_name(p, seed, pair): specs.Path(
-        ends=tuple(retrained(p, "imp", seed, 0, order) for order in pair), points=p.points)
-        for seed in p.seeds for pair in combinations(p.orders, 2)}
+    return {path_name(p, seed, pair): settings.path(p, "imp", seed, 0, pair)
+            for seed in p.seeds for pair in combinations(p.orders, 2)}
 
 
 def other_decode(p: Parameters) -> Parameters:

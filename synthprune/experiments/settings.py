@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from synthprune import specs
 from synthprune.data.facts import FACTS, facts, full_name
@@ -156,7 +165,7 @@ class Settings(BaseModel):
             raise ValueError("is a function, and this is the name of a set: a criterion of your own goes to chapter 3 in methods,"
                              " to chapter 10 in cells")
         if value in ("distilled", "condensed", "coreset") or "@" not in value:
-            found = [name for name in _imported() if name.startswith(f"{value}@")]
+            found = [name for name in sorted(synthetic_sets()) if name.startswith(f"{value}@")]
             if len(found) > 1:
                 raise ValueError(f"is the title of {len(found)} imported sets: say which, {' or '.join(found)}")
             return found[0] if found else value
@@ -205,17 +214,15 @@ def sparse_levels(levels: list[int]) -> list[int]:
     return sparse
 
 
+SparseLevels = Annotated[list[int], AfterValidator(sparse_levels)]
+
+
 def _list(name: str, value: str | float) -> list[Any]:
     """`[0,1]`, `0,1` or a single item, as a list."""
     try:
         return yaml.safe_load(str(value) if str(value).strip().startswith("[") else f"[{value}]")
     except yaml.YAMLError:
         raise ValueError(f"{name}={value} is not a list: write it as [0,1] or 0,1") from None
-
-
-def _imported() -> list[str]:
-    """The synthetic sets on this machine, by full name: without the room that reads them, which needs torch."""
-    return sorted(synthetic_sets())
 
 
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
@@ -274,12 +281,9 @@ def architecture(p: Settings) -> specs.Architecture:
 
 
 def synthetic_data(p: Settings) -> specs.PruningData:
-    if p.synthetic == "distilled":
-        return specs.Distilled(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
-                               steps=p.distillation_steps)
-    if p.synthetic == "condensed":
-        return specs.Condensed(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
-                               steps=p.distillation_steps)
+    made = {"distilled": specs.Distilled, "condensed": specs.Condensed}.get(p.synthetic)
+    if made:
+        return made(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor, steps=p.distillation_steps)
     if p.synthetic == "coreset":
         return coreset(p)
     if "@" in p.synthetic:
@@ -350,13 +354,18 @@ def real_images(p: Settings) -> int:
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
     return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed,
-                            search=search(p, method, init_seed), level=level)
+                            search=search(p, method, init_seed) if level else None, level=level)
 
 
 def retrained(p: Settings, method: Method, init_seed: int, level: int, order_seed: int) -> specs.Trained:
     """The subnetwork trained on the real data, in one order."""
     return specs.Trained(subnetwork=subnetwork(p, method, init_seed, level), data=specs.Real(),
                          recipe=recipe(p, p.epochs), order_seed=order_seed)
+
+
+def path(p: Settings, method: Method, init_seed: int, level: int, pair: tuple[int, int], **how: Any) -> specs.Path:
+    """The path between the subnetwork's trainings in a `pair` of orders; level 0: the dense network, whatever the method."""
+    return specs.Path(ends=tuple(retrained(p, method, init_seed, level, order) for order in pair), points=p.points, **how)
 
 
 def trained_on(p: Settings, method: Method, seed: int) -> specs.Evaluation:

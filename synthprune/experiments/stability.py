@@ -16,7 +16,7 @@ from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import Barriers, Paths, complete, gathered
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, retrained
+from synthprune.experiments.settings import METHODS, Method, Settings, decides, field
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -64,9 +64,7 @@ def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parame
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths of one scene: method x level x initialisation x pair of orders (x batch-norm statistics)."""
     return {
-        name(p, method, level, seed, pair, statistics): specs.Path(
-            ends=tuple(retrained(p, method, seed, level, order) for order in pair), points=p.points,
-            batch_norm=statistics)
+        name(p, method, level, seed, pair, statistics): settings.path(p, method, seed, level, pair, batch_norm=statistics)
         for method in METHODS for level in p.levels for seed in p.seeds for pair in combinations(p.orders, 2)
         for statistics in batch_norm_statistics(p)}
 
