@@ -147,7 +147,8 @@ class Run:
         self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if self.stored_only
                        else unobtainable(self.requests, self.store))
         if self.absent:
-            display(absent_box(self.absent, len(self.requests)))
+            title = f"{len(self.absent)} of {len(self.requests)} results are missing"
+            display(Verdict("open", title, lacking_words(self.absent)))
         if len(self.absent) == len(self.requests):
             raise Problem(next(iter(self.absent.values())))
         obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
@@ -277,11 +278,6 @@ def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[s
     old = sorted({kind for kind, version in store.shelved(profile).values() if kind in kinds and specs.stale(kind, version)})
     reason = f"{STALE}what ships was made by an older version of {', '.join(old)}" if old else "not computed yet"
     return dict.fromkeys(absent, f"{reason}; 'synthprune compute --profile {profile}' goes on")
-
-
-def absent_box(absent: dict[str, str], asked: int) -> Verdict:
-    """Which of the results that were `asked` for cannot be had here, and how to get the data."""
-    return Verdict("open", f"{len(absent)} of {asked} results are missing", lacking_words(absent))
 
 
 def profile_words(record: dict[str, Any]) -> str:

@@ -87,8 +87,7 @@ def _steps(p: Parameters, method: Method) -> tuple[str, ...]:
 
 
 def _algorithm(style: Style, steps: Sequence[str], method: Method, title: str) -> Canvas:
-    canvas = Canvas(figsize=(3.6, 4.8))
-    axes = canvas.add_axes((0, 0, 1, 0.93))
+    axes = Canvas(figsize=(3.6, 4.8)).add_axes((0, 0, 1, 0.93))
     axes.set(xlim=(0, 1), ylim=(0, 6), title=title)
     axes.set_axis_off()
     for n, text in enumerate(steps):
@@ -103,7 +102,7 @@ def _algorithm(style: Style, steps: Sequence[str], method: Method, title: str) -
     corner = Path([(0.75, 2.5), (0.86, 2.5), (0.86, 4.5), (0.75, 4.5)])
     axes.add_patch(FancyArrowPatch(path=corner, arrowstyle="-|>", mutation_scale=10, color=style.text))
     axes.text(0.93, 3.5, "until sparse enough", rotation=90, ha="center", va="center", fontsize=9)
-    return canvas
+    return axes.figure
 
 
 _ON = {"light": "#ffffff", "dark": "#111111"}
@@ -118,11 +117,6 @@ def line_alt(line: Line) -> str:
     means = dict(zip(line.x, line.mean, strict=True))
     said = ", ".join(f"level {level} {minus(means[level], 1)}" for level in some(line.x) if np.isfinite(means[level]))
     return f"{line.label}: {said or NOTHING}"
-
-
-def of_method(p: Parameters, results: Mapping[str, Result], method: Method) -> Line:
-    return Line(LABELS[method], lambda style: style.colour(method), p.sparse,
-                np.transpose([accuracies(p, results, method, level) for level in p.sparse]), MARKERS[method])
 
 
 def draw_dense(axes: Axes, style: Style, values: np.ndarray) -> None:
@@ -156,7 +150,9 @@ def _percent(level: int) -> str:
 
 def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 2: its methods, then masks found without training, then what the search of a mask takes."""
-    lines = {method: of_method(p, results, method) for method in p.methods}
+    lines = {method: Line(LABELS[method], lambda style, method=method: style.colour(method), p.sparse,
+                          np.transpose([accuracies(p, results, method, level) for level in p.sparse]), MARKERS[method])
+             for method in p.methods}
     dense = accuracies(p, results, "imp", 0)
     frame = limits([dense, *(line.values for line in lines.values())])
     panels = [Panel(lambda style, title=title, those=those: _accuracies(style, title, those, dense, frame),
@@ -185,20 +181,18 @@ def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:
 
 
 def _accuracies(style: Style, title: str, lines: Sequence[Line], dense: np.ndarray, frame: tuple[float, float]) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
+    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
     draw_dense(axes, style, dense)
     for line in lines:
         line.draw(axes, style)
     axes.set(title=title, ylabel="test accuracy (%)", ylim=frame)
     level_axis(axes, lines[0].x)
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
-    return canvas
+    return axes.figure
 
 
 def _counts(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
+    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
     images = real_images(p, results)
     for method in METHODS:
         for what, dash in DASHES.items():
@@ -209,7 +203,7 @@ def _counts(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
     keys = [Line2D([], [], color=style.colour(method), marker=MARKERS[method], label=LABELS[method]) for method in METHODS]
     keys += [Line2D([], [], color=style.text, linestyle=dash, label=COUNTS[what].split(":")[0]) for what, dash in DASHES.items()]
     axes.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
-    return canvas
+    return axes.figure
 
 
 def _counts_alt(p: Parameters, results: Mapping[str, Result]) -> str:
@@ -263,14 +257,10 @@ def cost_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         columns.append({what: (*(whole(getattr(of, what)) for of in costs), f"{times:.3g}\N{MULTIPLICATION SIGN}")
                         for what, times in ratios(one, found, level).items()})
     rows = [(words, *(cell for column in columns for cell in column[what])) for what, words in COUNTS.items()]
-    return Table(f"What it takes to find a mask of level {level}", header, rows,
-                 f"{_making(p)} Here: {_in_short(p)}. The paper: arithmetic from its settings, not a measurement"
-                 f" ({scene_title(paper)}: {_in_short(paper)}).")
-
-
-def _making(p: Settings) -> str:
     made = f", here in {p.distillation_steps} steps of distribution matching," if p.synthetic == "distilled" else ""
-    return f"Making the synthetic set{made} and training the subnetwork afterwards are in no count."
+    return Table(f"What it takes to find a mask of level {level}", header, rows,
+                 f"Making the synthetic set{made} and training the subnetwork afterwards are in no count. Here: {_in_short(p)}."
+                 f" The paper: arithmetic from its settings, not a measurement ({scene_title(paper)}: {_in_short(paper)}).")
 
 
 def _in_short(p: Settings) -> str:

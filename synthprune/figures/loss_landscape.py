@@ -42,7 +42,8 @@ def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Fig
     half = max((np.ptp(each.x) / 2 for each in shown.values()), default=1.0)
     panels = [Panel(lambda style, each=each: _flat(each, scale, half, _title(p, each.kind)), _alt(each, _title(p, each.kind)))
               for each in shown.values()]
-    panels += [Panel(lambda style: _bar(style, scale), _bar_alt(scale), apart=True)] if shown else []
+    bar = f"Colour bar of the maps: training loss from {scale.vmin:.3g} (dark) to {scale.vmax:.3g} nats (bright)."
+    panels += [Panel(lambda style: _bar(style, scale), bar, apart=True)] if shown else []
     exact = len(orders) == 3
     which = ("the plane through the three networks; the dashed lines are the straight paths between them" if exact else
              "the plane nearest to the four networks (least squares); crosses and numbers mark their projections")
@@ -152,8 +153,7 @@ def _marks(scale: LogNorm, digits: tuple[float, ...] = (1, 2, 5)) -> list[float]
 
 
 def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.15, 0.13, 0.8, 0.76))
+    axes = Canvas(figsize=SIZE).add_axes((0.15, 0.13, 0.8, 0.76))
     step = of.x[1] - of.x[0]
     extent = (of.x[0] - step / 2, of.x[-1] + step / 2, of.y[0] - step / 2, of.y[-1] + step / 2)
     loss = np.ma.masked_invalid(of.loss).clip(FLOOR)
@@ -169,7 +169,7 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     axes.grid(visible=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
-    return canvas
+    return axes.figure
 
 
 def _levels(scale: LogNorm) -> list[float]:
@@ -187,10 +187,6 @@ def _bar(style: Style, scale: LogNorm) -> Canvas:
     return canvas
 
 
-def _bar_alt(scale: LogNorm) -> str:
-    return f"Colour bar of the maps: training loss from {scale.vmin:.3g} (dark) to {scale.vmax:.3g} nats (bright)."
-
-
 def _mark_networks(axes: Axes, of: Map) -> None:
     axes.plot(*of.places.T, linestyle="none", marker="X", markersize=8, color="white", markeredgecolor="black")
     for order, place in zip(of.orders, of.places, strict=True):
@@ -199,8 +195,7 @@ def _mark_networks(axes: Axes, of: Map) -> None:
 
 
 def _surface(of: Map, scale: LogNorm, title: str) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
+    axes = Canvas(figsize=SIZE).add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
     x, y = np.meshgrid(of.x, of.y)
     height = np.where(np.isfinite(of.loss), np.log10(of.loss.clip(FLOOR)), np.nan)
     axes.plot_surface(x, y, height, facecolors=colormaps[COLOURS](scale(of.loss)), rcount=100, ccount=100, linewidth=0,
@@ -213,7 +208,7 @@ def _surface(of: Map, scale: LogNorm, title: str) -> Canvas:
     axes.tick_params(labelsize=8, pad=0)
     axes.view_init(elev=32, azim=-58)
     axes.set_box_aspect((1, 1, 0.8), zoom=0.92)
-    return canvas
+    return axes.figure
 
 
 def _alt(of: Map, title: str) -> str:
