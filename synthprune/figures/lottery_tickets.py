@@ -45,7 +45,8 @@ def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
         Panel(lambda style: _lines(style, p, lines, "test accuracy (%)", lambda axes: draw_dense(axes, style, dense),
                                    limits([dense, *(line.values for line in lines)])),
               f"Lines of test accuracy in percent over pruning levels. {dense_alt(dense)}; {_said(lines)}."),
-        Panel(lambda style: _lines(style, p, beside, "test accuracy less dense (points)", lambda axes: _margin(axes, style), frame),
+        Panel(lambda style: _lines(style, p, beside, "test accuracy less dense (points)", lambda axes: _margin(axes, style),
+                                   frame),
               "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
               f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
     deep = any((line.values < DEEPEST).any() for line in beside)

@@ -91,7 +91,7 @@ def _matrices(style: Style, weights: np.ndarray, left: Mapping[str, np.ndarray])
             shade = 0.25 + 0.75 * weights[i, j] / weights.max()
             look = {"facecolor": style.dense, "alpha": shade} if alive[i, j] else {"facecolor": "none", "edgecolor": style.grid}
             axes.add_patch(Rectangle((j + 0.06, i + 0.06), 0.88, 0.88, linewidth=0.8, **look))
-    return axes.figure
+    return canvas
 
 
 # Stability.
