@@ -176,23 +176,12 @@ def pairs(p: Parameters, results: Mapping[str, Result], kind: Kind) -> Pairs:
     return Pairs(*(np.where(sound[:, None], row, np.nan) for row in rows))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One kind of network, over initialisations: barriers between its four trainings, and how far they lie apart."""
-
-    kind: Kind
-    worst_error: Interval
-    mean_error: Interval
-    worst_loss: Interval
-    distance: Interval
-    over_dense: Interval
-
-
-def table(p: Parameters, results: Mapping[str, Result]) -> list[Row]:
-    """Highest and mean barrier of the six pairs (percentage points, nats), mean distance, and that over the dense one's."""
+def table(p: Parameters, results: Mapping[str, Result]) -> dict[Kind, tuple[Interval, ...]]:
+    """By kind of network, over initialisations: the highest error barrier of the six pairs and their mean (points), the highest
+    loss barrier (nats), the mean distance, and that over the dense one's."""
     of = {kind: pairs(p, results, kind) for kind in measured(p, results)[1]}
-    return [Row(kind, stats.interval(each.error.max(1)), stats.interval(each.error.mean(1)), stats.interval(each.loss.max(1)),
-                stats.interval(each.distance.mean(1)), _over_dense(of, kind)) for kind, each in of.items()]
+    return {kind: (*map(stats.interval, (each.error.max(1), each.error.mean(1), each.loss.max(1), each.distance.mean(1))),
+                   _over_dense(of, kind)) for kind, each in of.items()}
 
 
 def _over_dense(of: Mapping[Kind, Pairs], kind: Kind) -> Interval:

@@ -234,8 +234,8 @@ def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def shortfall_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """What the synthetic set costs as training data and as pruning data."""
-    rows = [(f"level {one.level} ({sparsity(one.level)})", *(stats.interval(values).text(1) for values in (
-        one.training, one.pruning, one.training - one.pruning))) for one in shortfalls(p, results)]
+    rows = [(f"level {level} ({sparsity(level)})", *(stats.interval(values).text(1) for values in (
+        training, pruning, training - pruning))) for level, (training, pruning) in shortfalls(p, results).items()]
     return Table(f"What the synthetic set costs, in points of test accuracy: {interval_words(p)}",
                  ("level (pruned)", "training a dense network on it, not on the real set",
                   "finding the mask on it, not on the real set", "the first less the second"), rows)

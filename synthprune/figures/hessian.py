@@ -57,9 +57,9 @@ def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) 
     for method in ("dense", "imp", "synthetic"):
         rows += [(title(network), *(_number(row.columns[column]) for column in COLUMNS)) for network, row in ours.items()
                  if network.method == method]
-        rows += [(f"the paper: {LABELS[published.method]}, {published.pruned} pruned",
-                  *(minus(published.values[column], 3 if column in ("min", "max") else 4) for column in COLUMNS))
-                 for published in PAPER_TABLE if published.method == method]
+        rows += [(f"the paper: {LABELS[method]}, {pruned} pruned",
+                  *(minus(value, 3 if column in ("min", "max") else 4) for column, value in zip(COLUMNS, values, strict=True)))
+                 for (of, pruned), values in PAPER_TABLE.items() if of == method]
     over = "surviving weights" if weights == "survivors" else "all prunable weights, the pruned counted as zeros"
     return Table(f"Diagonal of the Hessian over {over}, batches averaged: {interval_words(p)}", ("network", *HEADER), rows,
                  "The paper's rows are ConvNet-3 of width 128 on CIFAR-10: one network each, one batch of 64 images, and it does"

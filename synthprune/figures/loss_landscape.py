@@ -102,8 +102,8 @@ def pair_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def kind_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Barriers between the four trainings and their distances, with intervals over initialisations."""
-    rows = [(_title(p, row.kind), row.worst_error.text(2), row.mean_error.text(2), row.worst_loss.text(3), row.distance.text(2),
-             "1" if row.kind == "dense" else row.over_dense.text(3)) for row in table(p, results)]
+    rows = [(_title(p, kind), worst.text(2), mean.text(2), loss.text(3), distance.text(2),
+             "1" if kind == "dense" else over.text(3)) for kind, (worst, mean, loss, distance, over) in table(p, results).items()]
     here, _ = measured(p, results)
     return Table(f"Four trainings of one network, six pairs: {interval_words(here)}",
                  ("network", "training-error barrier, worst pair, points", "mean of the pairs, points",

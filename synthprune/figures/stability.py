@@ -100,8 +100,8 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """How much more IMP subnetworks and the dense network rise than synthetic subnetworks, start by start."""
-    rows = [(f"{d.label}, level {d.level}", d.midpoint_loss.text(3), d.train_error.text(2), d.verdict)
-            for d in differences(p, results)]
+    rows = [(f"{label}, level {level}", loss.text(3), error.text(2), verdict)
+            for (label, level), (loss, error, verdict) in differences(p, results).items()]
     return Table(
         f"Differences of barriers on the same initialisations: {interval_words(p)}",
         ("difference", "loss barrier midway (paper), nats", "training error barrier, points", "the first, beside the second"),
