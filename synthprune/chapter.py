@@ -30,6 +30,7 @@ from synthprune.store import Result, Store
 
 if TYPE_CHECKING:
     import pandas
+    from IPython.display import HTML
 
 MARK = "# Parameters"
 """The first line of a cell that sets parameters: papermill's own, and ours."""
@@ -123,9 +124,11 @@ class Run:
         model, given = experiment(self.chapter).Parameters, self.given | changes
         return Run(self.chapter, parameters(model, self.chapter, given), given, self.store)
 
-    def setting(self) -> Words:
-        """What this run is, in words."""
-        return Words(experiment(self.chapter).setting(self.parameters))
+    def setting(self) -> HTML:
+        """What this run is, in a paragraph of words."""
+        from IPython.display import HTML
+
+        return HTML(f"<p>{experiment(self.chapter).setting(self.parameters)}</p>")
 
     @property
     def stored_only(self) -> bool:
@@ -142,7 +145,7 @@ class Run:
         What needs data that are not on this machine is left out, and `absent` says why. In a book of shipped results
         nothing is computed, and what is not there is left out likewise.
         """
-        from IPython.display import clear_output, display
+        from IPython.display import Pretty, clear_output, display
 
         self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if self.stored_only
                        else unobtainable(self.requests, self.store))
@@ -157,11 +160,11 @@ class Run:
             self.results = solve(obtainable, self.store)
             self._warn(not self.stored_only)
             return self.results
-        line = display(_Line(f"0 of {self.computed} results"), display_id=True)
+        line = display(Pretty(f"0 of {self.computed} results"), display_id=True)
 
         def report(done: int, total: int, text: str) -> None:
             if line is not None:
-                line.update(_Line(f"{done} of {total} results; last: {text}"))
+                line.update(Pretty(f"{done} of {total} results; last: {text}"))
 
         try:
             self.results = solve(obtainable, self.store, report=report)
@@ -294,16 +297,6 @@ def made_words(record: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Words:
-    """A paragraph of HTML."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.html}</p>"
-
-
-@dataclass(frozen=True)
 class Provenance:
     """The provenance line; its record travels in the output's metadata."""
 
@@ -316,11 +309,3 @@ class Provenance:
                  f"page by synthprune {r['page_by']}"]
         text = " · ".join(parts)
         return {"text/plain": text, "text/html": f'<p class="provenance">{html.escape(text)}</p>'}, {"synthprune": r}
-
-
-@dataclass(frozen=True)
-class _Line:
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
