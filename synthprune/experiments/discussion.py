@@ -12,8 +12,7 @@ from pydantic import model_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, total
-from synthprune.costs import Cost, criterion_cost, search_cost
-from synthprune.data.facts import facts
+from synthprune.costs import Cost
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined, more_scenes
@@ -23,7 +22,6 @@ from synthprune.experiments.settings import (
     Method,
     Settings,
     SparseLevels,
-    decoded_images,
     field,
     retrained,
     subnetwork,
@@ -169,14 +167,8 @@ def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: s
 
 def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
     """What a mask of `method` at `level` takes; `flops` is NaN where the operations of a visit were not counted."""
-    evaluated, how = results[first_round(p)].metrics, settings.search(p, method)
-    flops, classes = evaluated.get("flops", math.nan), len(facts(p.dataset).classes)
-    if isinstance(how, specs.AtInitialisation):
-        return criterion_cost(how.criterion, classes * how.per_class, flops)
-    real = isinstance(how.data, specs.Real)
-    stored, decoded = ((evaluated["train_images"],) * 2 if real else (classes * p.synthetic_per_class, decoded_images(p)))
-    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level,
-                       flops=flops, rewind=how.epoch)
+    evaluated = results[first_round(p)].metrics
+    return settings.cost(p, method, level, evaluated["train_images"], evaluated.get("flops", math.nan))
 
 
 def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarray:

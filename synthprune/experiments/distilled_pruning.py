@@ -9,8 +9,6 @@ import numpy as np
 from pydantic import field_validator
 
 from synthprune import specs, stats
-from synthprune.costs import Cost, search_cost
-from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined, more_scenes
@@ -19,11 +17,10 @@ from synthprune.experiments.settings import (
     METHODS,
     Method,
     Settings,
-    decoded_images,
+    cost,
     field,
     parameters,
     retrained,
-    search,
     search_recipe,
     synthetic_data,
 )
@@ -145,18 +142,6 @@ def real_images(p: Settings, results: Mapping[str, Result]) -> int:
         if name.startswith(f"{p.scene}: "):
             return result.metrics["train_images"]
     return settings.real_images(p)
-
-
-def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
-    """What a "synthetic" or an "imp" mask of `level` takes, by `images` real ones; operations are not counted here (0).
-
-    The making of the synthetic set is not in it, nor the retraining of the subnetwork.
-    """
-    how = search(p, method)
-    stored = len(facts(p.dataset).classes) * p.synthetic_per_class
-    seen = (images, images) if method == "imp" else (stored, decoded_images(p))
-    return search_cost(stored=seen[0], decoded=seen[1], epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level, flops=0,
-                       rewind=how.epoch)
 
 
 COUNTS = {"training_points": "training points: stored images, each epoch", "visits": "image visits: decoded images, each epoch",

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from synthprune import specs
+from synthprune.costs import Cost, criterion_cost, search_cost
 from synthprune.data.facts import FACTS, facts, full_name
 from synthprune.experiments.profiles import said_by
 from synthprune.home import synthetic_sets
@@ -340,6 +341,20 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
         raise Problem(f"rewind={p.rewind} is not before the last of the {epochs} epochs of the search '{method}'")
     return specs.Search(data=data, recipe=search_recipe(p, epochs), seed=p.search_seed,
                         rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
+
+
+def cost(p: Settings, method: Method, level: int, images: int, flops: float = 0) -> Cost:
+    """What a mask of `method` at `level` takes, by `images` real ones and `flops` of a visit.
+
+    The making of a synthetic set is not in it, nor the retraining of the subnetwork.
+    """
+    how, classes = search(p, method), len(facts(p.dataset).classes)
+    if isinstance(how, specs.AtInitialisation):
+        return criterion_cost(how.criterion, classes * how.per_class, flops)
+    stored, decoded = ((images, images) if isinstance(how.data, specs.Real)
+                       else (classes * p.synthetic_per_class, decoded_images(p)))
+    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level,
+                       flops=flops, rewind=how.epoch)
 
 
 def real_images(p: Settings) -> int:

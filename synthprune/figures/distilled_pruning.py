@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +19,6 @@ from synthprune.experiments.distilled_pruning import (
     SHOWN,
     Parameters,
     accuracies,
-    cost,
     failed,
     measured_scenes,
     paper_setting,
@@ -26,7 +26,7 @@ from synthprune.experiments.distilled_pruning import (
     real_images,
     shortfalls,
 )
-from synthprune.experiments.settings import METHODS, Method, Settings, decoded_images, search
+from synthprune.experiments.settings import METHODS, Method, Settings, cost, decoded_images, search
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Stack, Style, Table
 from synthprune.figures.drawings import Line, in_each, in_rows, limits
 from synthprune.figures.words import (
@@ -143,6 +143,21 @@ def level_axis(axes: Axes, levels: Sequence[int]) -> None:
     axes.set_xlabel("pruning level, and % of the weights pruned")
 
 
+def over_levels(style: Style, lines: Sequence[Line], levels: Sequence[int], reference: Callable[[Axes], None], *,
+                mark: Sequence[int] = (), anchor: float = 0.45, **said: Any) -> Canvas:
+    """Lines over levels, beside what `reference` draws and upright lines at those to `mark`, with a legend below."""
+    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
+    reference(axes)
+    for line in lines:
+        line.draw(axes, style)
+    for level in mark:
+        axes.axvline(level, color=style.text, linewidth=0.8, zorder=1)
+    axes.set(**said)
+    level_axis(axes, levels)
+    axes.legend(loc="upper center", bbox_to_anchor=(anchor, -0.27), ncols=2, columnspacing=1)
+    return axes.figure
+
+
 def _percent(level: int) -> str:
     pruned = 100 * (1 - 0.8**level)
     return f"{pruned:.{0 if pruned < 90 else 1 if pruned < 99.9 else 2}f}"
@@ -155,7 +170,9 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
              for method in p.methods}
     dense = accuracies(p, results, "imp", 0)
     frame = limits([dense, *(line.values for line in lines.values())])
-    panels = [Panel(lambda style, title=title, those=those: _accuracies(style, title, those, dense, frame),
+    panels = [Panel(lambda style, title=title, those=those: over_levels(
+                        style, those, p.sparse, lambda axes: draw_dense(axes, style, dense), title=title,
+                        ylabel="test accuracy (%)", ylim=frame),
                     f"Lines of test accuracy in percent over pruning levels, {title}. {dense_alt(dense)};"
                     f" {'; '.join(map(line_alt, those))}.")
               for title, those in _compared(lines)]
@@ -178,17 +195,6 @@ def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:
     panels = [(title, [lines[method] for method in methods if method in lines]) for title, methods in
               (("masks as in figure 2", TRAINED), ("masks found without training", untrained))]
     return [(title, those) for title, those in panels if title.startswith("masks as") or len(those) > 1]
-
-
-def _accuracies(style: Style, title: str, lines: Sequence[Line], dense: np.ndarray, frame: tuple[float, float]) -> Canvas:
-    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
-    draw_dense(axes, style, dense)
-    for line in lines:
-        line.draw(axes, style)
-    axes.set(title=title, ylabel="test accuracy (%)", ylim=frame)
-    level_axis(axes, lines[0].x)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
-    return axes.figure
 
 
 def _counts(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas:

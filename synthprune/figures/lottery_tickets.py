@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
 from synthprune.experiments.lottery_tickets import (
@@ -22,12 +21,11 @@ from synthprune.experiments.lottery_tickets import (
 )
 from synthprune.experiments.paths import left_out
 from synthprune.figures import Figure, Panel, Style, Table
-from synthprune.figures.distilled_pruning import dense_alt, draw_dense, level_axis, line_alt
+from synthprune.figures.distilled_pruning import dense_alt, draw_dense, line_alt, over_levels
 from synthprune.figures.drawings import Line, in_rows, limits
 from synthprune.figures.words import interval_words, left_out_words, line_words, listed, minus, setting, sparsity
 from synthprune.store import Result
 
-SIZE = (3.6, 4.0)
 DEEPEST = -6.0
 """Points below the dense network at which the second panel is cut off: far below, no ticket is looked for."""
 COLOURS = {"k0": lambda style: style.imp, "late": lambda style: style.others[0], "start": lambda style: style.synthetic}
@@ -40,13 +38,14 @@ def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
     dense = accuracies(p, results, here[0], 0) if here else np.full(len(p.seeds), np.nan)
     lines = [_line(p, trial, [accuracies(p, results, trial, level) for level in p.levels]) for trial in here]
     beside = [_line(p, trial, [beside_dense(p, results, trial, level) for level in p.levels]) for trial in here]
+    shared = {"mark": [p.start_level], "anchor": 0.42}
     frame = limits([np.array([0.0, -2 * MARGIN]), *(np.maximum(line.values, DEEPEST) for line in beside)])
     panels = [
-        Panel(lambda style: _lines(style, p, lines, "test accuracy (%)", lambda axes: draw_dense(axes, style, dense),
-                                   limits([dense, *(line.values for line in lines)])),
+        Panel(lambda style: over_levels(style, lines, p.levels, lambda axes: draw_dense(axes, style, dense), **shared,
+                                        ylabel="test accuracy (%)", ylim=limits([dense, *(line.values for line in lines)])),
               f"Lines of test accuracy in percent over pruning levels. {dense_alt(dense)}; {_said(lines)}."),
-        Panel(lambda style: _lines(style, p, beside, "test accuracy less dense (points)", lambda axes: _margin(axes, style),
-                                   frame),
+        Panel(lambda style: over_levels(style, beside, p.levels, lambda axes: _margin(axes, style), **shared,
+                                        ylabel="test accuracy less dense (points)", ylim=frame),
               "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
               f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
     deep = any((line.values < DEEPEST).any() for line in beside)
@@ -67,20 +66,6 @@ def _line(p: Parameters, trial: str, values: Sequence[np.ndarray]) -> Line:
 
 def _said(lines: Sequence[Line]) -> str:
     return "; ".join(map(line_alt, lines)) or "nothing was run"
-
-
-def _lines(style: Style, p: Parameters, lines: Sequence[Line], what: str, reference: Callable[[Axes], None],
-           frame: tuple[float, float]) -> Canvas:
-    """The trials over levels, beside what `reference` draws, with the start's level marked."""
-    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
-    reference(axes)
-    for line in lines:
-        line.draw(axes, style)
-    axes.axvline(p.start_level, color=style.text, linewidth=0.8, zorder=1)
-    axes.set(ylabel=what, ylim=frame)
-    level_axis(axes, p.levels)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.27), ncols=2, columnspacing=1)
-    return axes.figure
 
 
 def _margin(axes: Axes, style: Style) -> None:
