@@ -13,14 +13,7 @@ from synthprune import specs
 from synthprune.chapter import assignments, given_parameters, parameters_cell
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.profiles import PARTS, profile_names, read_profile
-from synthprune.experiments.settings import (
-    METHODS,
-    decides,
-    overrides,
-    parameters,
-    scenes,
-    synthetic_data,
-)
+from synthprune.experiments.settings import METHODS, decides, overrides, parameters, scenes, synthetic_data
 from synthprune.experiments.stability import Parameters, requests
 from synthprune.problems import Problem
 

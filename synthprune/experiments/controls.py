@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import ValidationError, model_validator
 
 from synthprune import specs, stats
 from synthprune.experiments.cells import Cell, Measured, of_cell, partners
@@ -37,13 +37,6 @@ class Parameters(Settings):
     levels: list[int] = field("pruning levels, where a cell does not say (level n keeps 0.8^n of the weights)", min_length=1)
     orders: list[int] = field("data orders to retrain in, where a cell does not say; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
-
-    @field_validator("levels")
-    @classmethod
-    def _sparse(cls, levels: list[int]) -> list[int]:
-        if not 1 <= min(levels) <= max(levels) <= 30:
-            raise ValueError("levels go from 1 to 30; the dense network is a cell of its own")
-        return sorted(levels)
 
     @model_validator(mode="after")
     def _cells_can_be_read(self) -> Parameters:

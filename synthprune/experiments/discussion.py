@@ -17,15 +17,7 @@ from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined, more_scenes
 from synthprune.experiments.paths import complete
-from synthprune.experiments.settings import (
-    METHODS,
-    Method,
-    Settings,
-    SparseLevels,
-    field,
-    retrained,
-    subnetwork,
-)
+from synthprune.experiments.settings import METHODS, Method, Settings, SparseLevels, field, retrained, subnetwork
 from synthprune.stats import Measure
 from synthprune.store import Result, Store
 

@@ -19,17 +19,7 @@ from synthprune.experiments.paths import left_out
 from synthprune.experiments.settings import decides
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
 from synthprune.figures.drawings import Line, line_of_stability
-from synthprune.figures.words import (
-    absences,
-    count,
-    interval_words,
-    level_words,
-    line_words,
-    mean_text,
-    minus,
-    setting,
-    titled,
-)
+from synthprune.figures.words import absences, count, interval_words, level_words, line_words, mean_text, minus, setting, titled
 from synthprune.store import Result
 
 SIZE = (4.3, 5.9)

@@ -13,16 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from synthprune.experiments.loss_landscape import (
-    KINDS,
-    Kind,
-    Map,
-    Parameters,
-    maps,
-    measured,
-    pairs,
-    table,
-)
+from synthprune.experiments.loss_landscape import KINDS, Kind, Map, Parameters, maps, measured, pairs, table
 from synthprune.experiments.paths import left_out
 from synthprune.figures import Figure, Panel, Play, Style, Table
 from synthprune.figures.words import absences, count, interval_words, level_words, listed, setting, titled
