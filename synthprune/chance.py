@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synthprune import specs
+from synthprune.data.datasets import is_here
 from synthprune.data.facts import facts
 from synthprune.solve import fill
 from synthprune.store import Store
@@ -34,7 +35,7 @@ def flags(requests: Iterable[specs.Entry], store: Store, *, computing: bool = Tr
     for evaluation in alone(requests):
         if computing and store.holds(evaluation.of) and not store.has(evaluation):
             fill([evaluation], store, workers=1)
-        if _is_here(evaluation.dataset.name) and store.has(evaluation):
+        if is_here(evaluation.dataset.name) and store.has(evaluation):
             accuracy = 1 - float(store.get(evaluation).arrays["test_error"])
             if not accuracy > (limit := _guessed(evaluation.dataset)):
                 why = _reason(evaluation, store) if store.holds(evaluation.of) else "its trained weights are not here to say why"
@@ -117,12 +118,6 @@ def _smoothness(images: np.ndarray) -> float:
     centred = images - images.mean((2, 3), keepdims=True)
     left, right = centred[..., :-1], centred[..., 1:]
     return float((left * right).sum() / max(np.sqrt((left**2).sum() * (right**2).sum()), 1e-12))
-
-
-def _is_here(name: str) -> bool:
-    from synthprune.data.datasets import is_here
-
-    return is_here(name)
 
 
 def _split(dataset: specs.Dataset) -> Split:

@@ -30,6 +30,7 @@ from synthprune.store import Result, Store
 
 if TYPE_CHECKING:
     import pandas
+    from IPython.display import HTML
 
 MARK = "# Parameters"
 """The first line of a cell that sets parameters: papermill's own, and ours."""
@@ -123,9 +124,11 @@ class Run:
         model, given = experiment(self.chapter).Parameters, self.given | changes
         return Run(self.chapter, parameters(model, self.chapter, given), given, self.store)
 
-    def setting(self) -> Words:
-        """What this run is, in words."""
-        return Words(experiment(self.chapter).setting(self.parameters))
+    def setting(self) -> HTML:
+        """What this run is, in a paragraph of words."""
+        from IPython.display import HTML
+
+        return HTML(f"<p>{experiment(self.chapter).setting(self.parameters)}</p>")
 
     @property
     def stored_only(self) -> bool:
@@ -142,12 +145,13 @@ class Run:
         What needs data that are not on this machine is left out, and `absent` says why. In a book of shipped results
         nothing is computed, and what is not there is left out likewise.
         """
-        from IPython.display import clear_output, display
+        from IPython.display import Pretty, clear_output, display
 
         self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if self.stored_only
                        else unobtainable(self.requests, self.store))
         if self.absent:
-            display(absent_box(self.absent, len(self.requests)))
+            title = f"{len(self.absent)} of {len(self.requests)} results are missing"
+            display(Verdict("open", title, lacking_words(self.absent)))
         if len(self.absent) == len(self.requests):
             raise Problem(next(iter(self.absent.values())))
         obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
@@ -156,11 +160,11 @@ class Run:
             self.results = solve(obtainable, self.store)
             self._warn(not self.stored_only)
             return self.results
-        line = display(_Line(f"0 of {self.computed} results"), display_id=True)
+        line = display(Pretty(f"0 of {self.computed} results"), display_id=True)
 
         def report(done: int, total: int, text: str) -> None:
             if line is not None:
-                line.update(_Line(f"{done} of {total} results; last: {text}"))
+                line.update(Pretty(f"{done} of {total} results; last: {text}"))
 
         try:
             self.results = solve(obtainable, self.store, report=report)
@@ -279,11 +283,6 @@ def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[s
     return dict.fromkeys(absent, f"{reason}; 'synthprune compute --profile {profile}' goes on")
 
 
-def absent_box(absent: dict[str, str], asked: int) -> Verdict:
-    """Which of the results that were `asked` for cannot be had here, and how to get the data."""
-    return Verdict("open", f"{len(absent)} of {asked} results are missing", lacking_words(absent))
-
-
 def profile_words(record: dict[str, Any]) -> str:
     """The profile, and what of it was changed."""
     changed = ", ".join(f"{name}={value}" for name, value in record["changed"].items())
@@ -295,16 +294,6 @@ def made_words(record: dict[str, Any]) -> str:
     when = datetime.fromisoformat(record["finished"])
     return (f"made on {', '.join(record['device'])} ({', '.join(record['cpu'])}) with torch {', '.join(record['torch'])} by"
             f" synthprune {', '.join(record['made_by'])}, finished {when.day} {when:%B %Y, %H:%M} UTC")
-
-
-@dataclass(frozen=True)
-class Words:
-    """A paragraph of HTML."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.html}</p>"
 
 
 @dataclass(frozen=True)
@@ -320,11 +309,3 @@ class Provenance:
                  f"page by synthprune {r['page_by']}"]
         text = " · ".join(parts)
         return {"text/plain": text, "text/html": f'<p class="provenance">{html.escape(text)}</p>'}, {"synthprune": r}
-
-
-@dataclass(frozen=True)
-class _Line:
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from synthprune import plain
 from synthprune.home import sources, write_whole
 from synthprune.problems import Problem, nearest
-from synthprune.statements import Claim, Condition, Declared, Part, scene_of
+from synthprune.statements import Claim, Declared, Part, scene_of
 from synthprune.stats import LEVEL, Interval, Measure, holm
 
 State = Literal["holds", "fails", "open"]
@@ -249,7 +249,8 @@ def _judge(claim: Claim, measures: Mapping[str, Measure]) -> _Finding:
 
     every = _scenes(measures.values())
     scenes = [scene for scene in every if all(condition.met(within([scene])[condition.measure]) for condition in claim.given)]
-    aside = "".join(f" Left aside: {plain.scene(scene)}, where it is not shown that {_asked(claim.given)}." for scene in every
+    asked = " and ".join(f"{plain.measure(one.measure)} is {plain.condition(one.text)}" for one in claim.given)
+    aside = "".join(f" Left aside: {plain.scene(scene)}, where it is not shown that {asked}." for scene in every
                     if scene not in scenes)
     chosen = within(scenes or every)
     against = [(condition.measure, *test) for condition in claim.fails for test in condition.tests(chosen[condition.measure])]
@@ -263,10 +264,6 @@ def _judge(claim: Claim, measures: Mapping[str, Measure]) -> _Finding:
     whole = [(name, measure, list(measure.intervals)) for name, measure in chosen.items()]
     return _Finding(p, {"holds": _shown(whole) + aside, "open": _shown(whole, claim) + aside,
                         "fails": _shown([(name, chosen[name], labels) for name, labels in found.items()]) + aside})
-
-
-def _asked(conditions: Sequence[Condition]) -> str:
-    return " and ".join(f"{plain.measure(condition.measure)} is {plain.condition(condition.text)}" for condition in conditions)
 
 
 def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | None = None) -> str:

@@ -79,8 +79,8 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner:
     for step in range(first, steps):
         iteration, place = divmod(step, inner)
         if place == 0 or step == first:
-            under_way = resume if place else None
-            network = Trainee(shape, under_way.state if under_way else initial_state(shape, _network_seed(seed, iteration)),
+            under_way, drawn = resume if place else None, int(generator(seed, "condense/network", iteration).integers(2**31))
+            network = Trainee(shape, under_way.state if under_way else initial_state(shape, drawn),
                               under_way.momentum if under_way else None, device, compiled)
         if place == 0:
             images.clamp_(0, 1)
@@ -100,10 +100,6 @@ def gradient_matching(split: Split, *, ipc: int, factor: int, steps: int, inner:
             checkpoint(Progress(step + 1, images.cpu().clone(), pixel_momentum.cpu().clone(), *network.kept()))
             saved = time.monotonic()
     return SyntheticSet(images.clamp_(0, 1).cpu().numpy(), start.labels, factor)
-
-
-def _network_seed(seed: int, iteration: int) -> int:
-    return int(generator(seed, "condense/network", iteration).integers(2**31))
 
 
 class Trainee:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from synthprune import own
 from synthprune.costs import SYNFLOW_ROUNDS
-from synthprune.models import Masks, State, network_with, prunable, seeded
+from synthprune.models import Masks, State, check_classes, check_state, network_with, prunable, seeded
 from synthprune.problems import Problem, nearest
 from synthprune.pruning import dense_masks, keep_largest, path_sum, remaining
 from synthprune.seeds import generator
@@ -31,6 +31,7 @@ def prune_at_initialisation(network: nn.Module, initial: State, criterion: str |
     `images` (n, c, h, h) normalised float32 and `labels` (n,) int64 are those of SNIP; SynFlow takes the images' shape.
     Raises Problem for an unknown criterion, a score that is not finite, or where no weight would be left.
     """
+    check_state(network, initial)
     masks = dense_masks(initial, prunable(network))
     total = sum(mask.numel() for mask in masks.values())
     kept = remaining(total, fraction, level)
@@ -85,7 +86,9 @@ def snip_scores(network: nn.Module, initial: State, images: Tensor, labels: Tens
     """
     model = network_with(network, initial, str(images.device)).eval()
     for some, theirs in zip(images.split(64), labels.split(64), strict=True):  # bounds the memory
-        (F.cross_entropy(model(some), theirs, reduction="sum") / len(images)).backward()
+        logits = model(some)
+        check_classes(logits, labels)
+        (F.cross_entropy(logits, theirs, reduction="sum") / len(images)).backward()
     weights = {name: model.get_parameter(name) for name in prunable(network)}
     return {name: (weight * torch.as_tensor(weight.grad)).detach().abs().cpu() for name, weight in weights.items()}
 

@@ -40,7 +40,8 @@ def distribution_matching(split: Split, *, ipc: int, factor: int, steps: int, lr
     optimiser = torch.optim.SGD([images], lr, momentum=0.5)
     shape = build("convnet3", channels=facts.channels, pixels=split.pixels, classes=classes, width=width, norm="instance")
     for step in range(steps):
-        network = network_with(shape, initial_state(shape, _extractor_seed(seed, step)), device)
+        drawn = int(generator(seed, "distill/extractor", step).integers(2**31))
+        network = network_with(shape, initial_state(shape, drawn), device)
         network.requires_grad_(False)
         features: Any = network.features
         real = _real_batch(split, real_batch, seed, step).to(device)
@@ -58,10 +59,6 @@ def distribution_matching(split: Split, *, ipc: int, factor: int, steps: int, lr
         if look is not None:
             look(step + 1)
     return SyntheticSet(images.detach().cpu().numpy(), start.labels, factor)
-
-
-def _extractor_seed(seed: int, step: int) -> int:
-    return int(generator(seed, "distill/extractor", step).integers(2**31))
 
 
 def _real_batch(split: Split, count: int, seed: int, step: int) -> Tensor:

@@ -84,11 +84,7 @@ def rewritten(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Sequential):
             for place in range(len(module) - 2):
                 norm, relu, pool = module[place:place + 3]
-                if isinstance(norm, nn.GroupNorm) and _is_block(norm, relu, pool):
+                if (isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
+                        and isinstance(pool, nn.AvgPool2d) and pool.kernel_size == pool.stride == 2):
                     module[place], module[place + 1], module[place + 2] = Block(norm), nn.Identity(), nn.Identity()
     return network
-
-
-def _is_block(norm: nn.GroupNorm, relu: nn.Module, pool: nn.Module) -> bool:
-    return (norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
-            and isinstance(pool, nn.AvgPool2d) and pool.kernel_size == pool.stride == 2)

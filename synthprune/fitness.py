@@ -66,10 +66,6 @@ def _images(shape: Shape, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn((IMAGES, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
 
 
-def _labels(classes: int) -> Tensor:
-    return torch.arange(IMAGES) % classes
-
-
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -104,7 +100,7 @@ def cannot_differentiate(network: nn.Module, shape: Shape, classes: int) -> str:
         route(network)
     except Problem as problem:
         return str(problem)
-    state, images, labels = state_of(network), _images(shape, torch.float64), _labels(classes)
+    state, images, labels = state_of(network), _images(shape, torch.float64), torch.arange(IMAGES) % classes
     masks = dense_masks(state, prunable(network))
     model = network_with(network, state).double().eval()
     weights = {name: model.get_parameter(name) for name in masks}

@@ -199,10 +199,30 @@ def _initial_tensor(module: nn.Module, name: str, value: Tensor, rng: np.random.
 
 
 def network_with(network: nn.Module, state: State, device: str = "cpu") -> nn.Module:
-    """A fresh copy of `network` on `device`, holding a copy of `state`."""
+    """A fresh copy of `network` on `device`, holding a copy of `state`. Raises Problem where it is another network's."""
+    check_state(network, state)
     real = copy_on(network, device)
     real.load_state_dict(state)
     return real
+
+
+def check_state(network: nn.Module, *states: State) -> None:
+    """Raises Problem where a state lacks a tensor of the network's, has one more, or one of another shape."""
+    asked = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    for state in states:
+        given = {name: tuple(value.shape) for name, value in state.items()}
+        for name in asked | given:
+            if given.get(name) != asked.get(name):
+                raise Problem(f"'{name}' is {given.get(name, 'absent')} in the state and {asked.get(name, 'absent')} in the"
+                              f" {type(network).__name__}: give a state of this network, as initial_state(network, seed) does")
+
+
+def check_classes(logits: Tensor, labels: Tensor) -> None:
+    """Raises Problem where the labels, integers (n,) or a number for each class, are of more classes than there are logits."""
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    if classes > logits.shape[1]:
+        raise Problem(f"the labels are of {classes} classes and the network gives {logits.shape[1]} logits: build it with"
+                      f" classes={classes}")
 
 
 def copy_on(network: nn.Module, device: torch.device | str) -> nn.Module:

@@ -197,7 +197,7 @@ def memory(entry: specs.Trained) -> int:
     count, real = training_images(entry), isinstance(specs.origin(entry.data), specs.Real)
     channels, pixels = facts(entry.dataset.name).channels, entry.dataset.pixels
     data = count * (channels * pixels**2 * (1 if real else 4) + 8)
-    return training_memory(built(_architecture(entry), entry.dataset), channels, pixels, entry.recipe.batch, data).total
+    return training_memory(built(_architecture(entry), entry.dataset), channels, pixels, entry.recipe.batch, data)
 
 
 def makespan(entries: Iterable[Entry], workers: int) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from synthprune.models import Masks, State, prunable
+from synthprune.models import Masks, State, check_state, prunable
 from synthprune.problems import Problem
 from synthprune.pruning import dense_masks, prune_by_magnitude, rewound, sparsity
 from synthprune.training import Recipe, Resident, train
@@ -40,8 +40,8 @@ def imp(network: nn.Module, initial: State, data: Resident, recipe: Recipe, *, l
     prunable weights alone, as the authors' code does), or an epoch k (to the state after k epochs of the dense network's
     training, from which training goes on at epoch k; Frankle et al. 2020). `after`: go on from a level of another search
     (paper section 5: IMP on a synthetic start). A round is trained only when its level is asked for.
-    Raises Problem where `data` are not on a device, a training diverges, no weight would be left, or `rewind` is not before
-    the last epoch.
+    Raises Problem where `data` are not on a device, `initial` is no state of this network, a training diverges, no weight
+    would be left, or `rewind` is not before the last epoch.
     """
     if not isinstance(data, Resident):
         raise Problem(f"imp trains on a Resident, not on a {type(data).__name__}: give the first that its resident() returns")
@@ -50,6 +50,7 @@ def imp(network: nn.Module, initial: State, data: Resident, recipe: Recipe, *, l
     epoch = rewind if isinstance(rewind, int) else 0
     if not 0 <= epoch < recipe.epochs:
         raise Problem(f"rewind={rewind} is not before the last of {recipe.epochs} epochs")
+    check_state(network, initial)
     level = after or Level(0, dense_masks(initial, prunable(network)), initial)
     point = initial
     yield level

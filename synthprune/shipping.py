@@ -90,14 +90,6 @@ def verdicts(profile: str, store: Store) -> dict[str, claims.Judgement]:
 # PROVENANCE.md.
 
 
-@dataclass(frozen=True)
-class _Made:
-    """The entries of a unit that were made, and the records of how."""
-
-    unit: Unit
-    records: dict[Entry, Metrics]
-
-
 def _provenance(profile: str, store: Store, file: Path) -> str:
     """Markdown from the records of everything that ships and of what it rests on."""
     seen: set[Entry] = set()
@@ -105,13 +97,13 @@ def _provenance(profile: str, store: Store, file: Path) -> str:
     for unit in _units(profile):
         whole = [entry for entry in closure(list(unit.requests.values())) if entry not in seen]
         seen |= set(whole)
-        parts.append(_Made(unit, {entry: made for entry in whole if (made := store.whence(entry))}))
+        parts.append((unit, {entry: made for entry in whole if (made := store.whence(entry))}))
     lines = [f"# Where the results of profile {profile} come from", "",
              "Written by `synthprune store export` from what was recorded when each of them was made; what units share is counted"
              " in the first of them. Wall time is time in which something of the unit was being computed.", "",
              "| unit | what | results | entries made | core-hours | wall hours | energy | initialisations | orders |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |", *(_row(part, store) for part in parts), ""]
-    every = [(entry, made) for part in parts for entry, made in part.records.items()]
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |", *(_row(*part, store) for part in parts), ""]
+    every = [(entry, made) for _, records in parts for entry, made in records.items()]
     for title, names in {"Machines": ("cpu", "device"), "Versions": ("package", "torch", "numpy", "python", "engine"),
                          "Revisions": ("revision",)}.items():
         counts = Counter(", ".join(f"{name} {made.get(name)}" for name in names) for _, made in every)
@@ -121,16 +113,17 @@ def _provenance(profile: str, store: Store, file: Path) -> str:
     return "\n".join([*lines, BY_HAND[0], *_by_hand(file), BY_HAND[1], ""])
 
 
-def _row(part: _Made, store: Store) -> str:
-    unit, records = part.unit, part.records.values()
+def _row(unit: Unit, made_of: dict[Entry, Metrics], store: Store) -> str:
+    """A line of the table: the entries of a unit that were made, by the records of how."""
+    records = made_of.values()
     requests = set(unit.requests.values())
     joules = [made.get("joules") for made in records]
     counted = [value for value in joules if value is not None]
     energy = f"{sum(counted) / 3.6e6:.2f} kWh ({len(counted)} of {len(joules)} entries)" if counted else "not counted"
-    starts = sorted({entry.init_seed for entry in part.records if isinstance(entry, Subnetwork)}
-                    | {entry.subnetwork.init_seed for entry in part.records if hasattr(entry, "subnetwork")})
-    orders = sorted({entry.order_seed for entry in part.records if isinstance(entry, Trained)})
-    cells = (unit.name, unit.says, f"{sum(map(store.has, requests))} of {len(requests)}", str(len(part.records)),
+    starts = sorted({entry.init_seed for entry in made_of if isinstance(entry, Subnetwork)}
+                    | {entry.subnetwork.init_seed for entry in made_of if hasattr(entry, "subnetwork")})
+    orders = sorted({entry.order_seed for entry in made_of if isinstance(entry, Trained)})
+    cells = (unit.name, unit.says, f"{sum(map(store.has, requests))} of {len(requests)}", str(len(made_of)),
              f"{sum(made['seconds'] for made in records) / 3600:.2f}", f"{wall_seconds(records) / 3600:.2f}", energy,
              ", ".join(map(str, starts)), ", ".join(map(str, orders)))
     return f"| {' | '.join(cells)} |"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,26 +37,12 @@ def _loss(network: nn.Module, channels: int, pixels: int, batch: int) -> Tensor:
     return F.cross_entropy(network(images), torch.zeros(batch, dtype=torch.int64, device=where))
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes that a training holds at its peak, without the libraries' workspaces and the GPU driver's context."""
+def training_memory(network: nn.Module, channels: int, pixels: int, batch: int, data: int) -> int:
+    """Bytes that a training holds at its peak, without the libraries' workspaces and the GPU driver's context: of `network` (on
+    the meta device) trained in batches of `batch`, beside `data` bytes of resident images and labels.
 
-    weights: int
-    gradients: int
-    momentum: int
-    activations: int
-    data: int
-
-    @property
-    def total(self) -> int:
-        return sum(getattr(self, field.name) for field in fields(Memory))
-
-
-def training_memory(network: nn.Module, channels: int, pixels: int, batch: int, data: int) -> Memory:
-    """Of `network` (on the meta device) trained in batches of `batch`, beside `data` bytes of resident images and labels.
-
-    `weights` are parameters and buffers, `activations` all that autograd keeps for the backward pass, once each, and the
-    gradient of the largest of them.
+    They are those of weights (parameters and buffers), of gradients and of momentum, and of activations: all that autograd
+    keeps for the backward pass, once each, and the gradient of the largest of them.
     """
     kept: set[torch.UntypedStorage] = set()
 
@@ -72,4 +56,4 @@ def training_memory(network: nn.Module, channels: int, pixels: int, batch: int, 
     sizes = [storage.nbytes() for storage in kept]
     parameters = sum(parameter.nbytes for parameter in network.parameters())
     buffers = sum(buffer.nbytes for buffer in network.buffers())
-    return Memory(parameters + buffers, parameters, parameters, sum(sizes) + max(sizes), data)
+    return 3 * parameters + buffers + sum(sizes) + max(sizes) + data

@@ -17,7 +17,7 @@ from synthprune.data.augment import changed, cutmix, drawn
 from synthprune.data.facts import Facts
 from synthprune.data.photo import photo
 from synthprune.machine import interrupted
-from synthprune.models import Masks, State, copy_on, draws, network_with, state_of
+from synthprune.models import Masks, State, check_classes, copy_on, draws, network_with, state_of
 from synthprune.seeds import generator
 
 
@@ -124,9 +124,12 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
     each epoch: a training stopped and continued is the same as one that never stopped, bit for bit. `order_seed` is
     the paper's SGD noise: order of images, augmentation and CutMix. Losses (epochs run,) are those of the augmented batches,
     NaN or infinite if the training diverged. `compiled` is the engine (see `engine.used` for the one that really runs).
+    Raises Problem where `start` is no state of this network, or the labels are of more classes than it has logits.
     """
     device = data.labels.device
-    model = network_with(network, start, str(device)).train()
+    model = network_with(network, start, str(device))
+    _check_classes(model, data)
+    model.train()
     take_step = engine.compiled(_step) if compiled else _step
     if compiled:
         engine.rewritten(model)
@@ -169,6 +172,12 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
             checkpoint(Progress(step + 1, state_of(model), kept, losses.to("cpu", copy=True)))
             saved = time.monotonic()
     return state_of(model), losses.cpu().numpy()
+
+
+@torch.no_grad()
+def _check_classes(model: nn.Module, data: Resident) -> None:
+    """Raises Problem where `model` has too few logits; it is left in evaluation mode, in which one image draws nothing."""
+    check_classes(model.eval()(data.batch(slice(0, 1))), data.labels)
 
 
 def _batches(data: Resident, recipe: Recipe, order_seed: int, steps: range) -> Iterator[Batch]:
@@ -230,6 +239,7 @@ class Evaluator:
 
     def __init__(self, network: nn.Module, data: Resident, *, compiled: bool = False, batch: int = 500) -> None:
         self.model = copy_on(network, data.labels.device)
+        _check_classes(self.model, data)
         if compiled:
             engine.rewritten(self.model)
         self._tensors, self._data, self._batch = self.model.state_dict(), data, batch

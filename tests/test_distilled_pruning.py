@@ -175,8 +175,8 @@ def test_trainings_are_shared_with_chapter_04_and_with_the_search() -> None:
 
 def test_shortfalls_are_paired() -> None:
     p, results = made(LAPTOP, plain)
-    one = shortfalls(p, results)[0]
-    assert one.level == 4 and one.training == pytest.approx([24.25] * 3) and one.pruning == pytest.approx([1.5, 1.6, 1.7])
+    training, pruning = shortfalls(p, results)[4]
+    assert training == pytest.approx([24.25] * 3) and pruning == pytest.approx([1.5, 1.6, 1.7])
     assert shortfall_table(p, results).rows[0][2].startswith("1.6")
 
 

@@ -133,7 +133,7 @@ def test_route_by_what_the_network_contains() -> None:
         route(curved)
     smooth = convnet()
     smooth.features[2] = nn.GELU()
-    with pytest.raises(Problem, match="ConvNet3 with GELU"):
+    with pytest.raises(Problem, match="ConvNet3 with GELU: of activations ReLU alone"):
         route(smooth)
     shared = convnet()
     shared.features[1] = nn.GroupNorm(2, 4)

@@ -30,15 +30,7 @@ from synthprune.experiments.introduction import (
 from synthprune.experiments.profiles import profile_names
 from synthprune.experiments.settings import decides, parameters
 from synthprune.figures import DARK, LIGHT
-from synthprune.figures.introduction import (
-    at_point,
-    barrier_table,
-    conclusion,
-    contact_sheet,
-    idea,
-    verdict_words,
-    weave,
-)
+from synthprune.figures.introduction import at_point, barrier_table, conclusion, contact_sheet, idea, verdict_words, weave
 from synthprune.problems import Problem
 from synthprune.store import Result
 

@@ -181,5 +181,5 @@ def test_models_that_span_no_plane_are_refused() -> None:
             plane_through(network, states, {})
     with pytest.raises(Problem, match="not finite"):
         plane_through(network, [first, second, {**third, "classifier.bias": third["classifier.bias"] * math.nan}], {})
-    with pytest.raises(ValueError, match="three models, not 2"):
+    with pytest.raises(Problem, match="three states or more, not 2"):
         plane_through(network, [first, second], {})

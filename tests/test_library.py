@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,34 @@ def test_a_criterion_may_be_any_function() -> None:
     assert int(kept.sum()) == 16 and initial["1.weight"].abs()[kept].max() <= initial["1.weight"].abs()[~kept].min()
     with pytest.raises(Problem, match=r"broken failed: line \d+: ValueError: no"):
         ask(broken)
+
+
+def test_a_state_or_labels_of_another_network_are_named() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    initial, labels = state_of(network), np.arange(8) % 2
+    data, other = (Resident.of(RNG.integers(0, 256, (8, 1, 8, 8), dtype=np.uint8), np.arange(8) % n) for n in (2, 3))
+    masks, few = dense_masks(initial, prunable(network)), Recipe(epochs=1)
+    batch = {"images": data.batch(slice(None)), "labels": torch.from_numpy(labels)}
+    wrong = {"'1.bias' is absent in the state and (2,)": {"1.weight": initial["1.weight"]},
+             "'1.weight' is (3, 64) in the state and (2, 64)": initial | {"1.weight": torch.zeros(3, 64)},
+             "'more' is (1,) in the state and absent": initial | {"more": torch.zeros(1)}}
+    calls: list[Callable[[dict[str, torch.Tensor]], object]] = [
+        lambda state: synthprune.train(network, state, masks, data, few, order_seed=0),
+        lambda state: next(synthprune.imp(network, state, data, few, levels=1)),
+        lambda state: synthprune.path_losses(network, initial, state, masks, data, data, points=3),
+        lambda state: synthprune.plane_through(network, [initial, initial, state], masks),
+        lambda state: synthprune.align(network, initial, state, seed=0),
+        lambda state: synthprune.hessian_diagonal(network, state, masks, *batch.values()),
+        lambda state: synthprune.prune_at_initialisation(network, state, "magnitude", level=1, fraction=0.2, seed=0, **batch)]
+    for (said, state), call in product(wrong.items(), calls):
+        with pytest.raises(Problem, match=re.escape(said)):
+            call(state)
+    three = batch | {"labels": other.labels}
+    for call in (lambda: synthprune.train(network, initial, masks, other, few, order_seed=0),
+                 lambda: synthprune.path_losses(network, initial, initial, masks, data, other, points=3),
+                 lambda: synthprune.hessian_diagonal(network, initial, masks, *three.values()),
+                 lambda: synthprune.prune_at_initialisation(network, initial, "snip", level=1, fraction=0.2, seed=0, **three)):
+        with pytest.raises(Problem, match="labels are of 3 classes and the network gives 2 logits: build it with classes=3"):
+            call()
+    with pytest.raises(Problem, match="three states or more, not 2"):
+        synthprune.plane_through(network, [initial, initial], masks)

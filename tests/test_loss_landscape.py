@@ -93,8 +93,8 @@ def test_measures_are_those_the_ledger_asks_for() -> None:
     assert (worst.mean, worst.low, worst.high) == pytest.approx((5.1, low, high))
     assert found["distance_over_dense"].intervals.keys() == {f"{scene}, {kind}, level 4" for kind in ("imp", "synthetic")}
     assert found["distance_over_dense"].intervals[f"{scene}, imp, level 4"].mean == pytest.approx(0.8)
-    assert table(p, results)[0].mean_error.mean == pytest.approx(3.1 * (1 + 5 * 0.2) / 6)
-    assert table(p, results)[0].worst_loss.mean == pytest.approx(2 * 0.031)
+    assert table(p, results)["dense"][1].mean == pytest.approx(3.1 * (1 + 5 * 0.2) / 6)
+    assert table(p, results)["dense"][2].mean == pytest.approx(2 * 0.031)
 
 
 def test_paths_and_trainings_are_those_of_chapter_04() -> None:

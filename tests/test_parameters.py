@@ -13,14 +13,7 @@ from synthprune import specs
 from synthprune.chapter import assignments, given_parameters, parameters_cell
 from synthprune.experiments import CHAPTERS, experiment
 from synthprune.experiments.profiles import PARTS, profile_names, read_profile
-from synthprune.experiments.settings import (
-    METHODS,
-    decides,
-    overrides,
-    parameters,
-    scenes,
-    synthetic_data,
-)
+from synthprune.experiments.settings import METHODS, decides, overrides, parameters, scenes, synthetic_data
 from synthprune.experiments.stability import Parameters, requests
 from synthprune.problems import Problem
 
@@ -87,6 +80,7 @@ def test_a_name_that_means_something_else_to_python_is_still_unknown(name: str) 
     ({"scenes": "convnet3-digits,x"}, "profile demo has no scene 'x'"), ({"scenes": []}, "scenes = []"),
     ({"synthetic": "mtt@01"}, "synthetic = 'mtt@01': must be distilled, condensed, coreset, or an imported set's TITLE@CONTENT"),
     ({"synthetic": "../x@0123456789ab"}, "synthetic = '../x@0123456789ab': must be"),
+    ({"synthetic": "json:loads"}, "synthetic = 'json:loads': is a function, and this is the name of a set"),
     ({"profile": "lapptop"}, "unknown profile 'lapptop': did you mean 'laptop'?"), ({"profile": True}, "unknown profile 'True'")])
 def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: str) -> None:
     assert said in refusal(**given)

@@ -16,7 +16,7 @@ from nets import SMALL
 
 from synthprune import claims, specs
 from synthprune.data.facts import CIFAR10
-from synthprune.data.synthetic import SyntheticSet, keep
+from synthprune.data.synthetic import SyntheticSet, filed, keep
 from synthprune.experiments import distilled_pruning, stability
 from synthprune.experiments.overview import set_words, with_each_set
 from synthprune.experiments.preliminaries import (
@@ -35,7 +35,6 @@ from synthprune.experiments.preliminaries import (
     scenes_not_run,
     sets_not_run,
     shown,
-    stored,
     the_set,
     worths,
 )
@@ -337,12 +336,12 @@ def test_a_set_may_have_a_decode_factor_of_its_own() -> None:
     rows = [row[0] for row in figures.worth_table(p, results).rows]
     assert {"10 per class, idc10", "10 per class, mtt10", "5 per class, distilled", "10 per class, dm10"} < set(rows)
     assert {f"10 per class, random real images, decode factor {factor}" for factor in (1, 2)} < set(rows)
-    with pytest.raises(Problem, match="two different sets are both called '10 per class, idc10'"):
-        with_each_set(parameters(Parameters, CHAPTER, given | {"other_sets": ["idc10:10:1"]}))
+    with pytest.raises(Problem, match="two different sets are both called '10 per class, mtt10'"):
+        with_each_set(parameters(Parameters, CHAPTER, given | {"other_sets": ["mtt10:10:1", "mtt10:10:2"]}))
 
 
 def test_the_gallery_says_how_each_set_is_cut() -> None:
-    ours, theirs = filed(factor=2)[0], filed(per_class=2)[0]
+    ours, theirs = kept(factor=2)[0], kept(per_class=2)[0]
     p = parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": ours, "synthetic_factor": 2, "other_sets": [f"{theirs}:2:1"]})
     figure, = (item for _, item in figures.contact_sheets(p, {}).items)
     assert len(figure.panels) == 2 and "trajectories, cut into 2 x 2 tiles; 2 per class" in figure.caption
@@ -355,14 +354,14 @@ def test_the_gallery_says_how_each_set_is_cut() -> None:
 # Sheets.
 
 
-def filed(per_class: int = 10, factor: int = 1, whitened: bool = False) -> tuple[str, np.ndarray]:
+def kept(per_class: int = 10, factor: int = 1, whitened: bool = False) -> tuple[str, np.ndarray]:
     """A set on this machine, its images all different."""
     images = np.random.default_rng(per_class).integers(0, 256, (10 * per_class, 3, 32, 32), dtype=np.uint8)
     return keep(SyntheticSet(images, np.repeat(np.arange(10), per_class), factor, whitened), f"mtt{per_class}"), images
 
 
 def test_a_sheet_shows_the_files_own_images_and_names_their_source() -> None:
-    name, images = filed()
+    name, images = kept()
     p = parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": name, "other_sets": []})
     assert shown(p, {}) == pytest.approx(images[::10] / 255)
     sheet = figures.contact_sheets(p, {})
@@ -378,7 +377,7 @@ def test_an_absent_set_is_named_with_how_to_get_it_and_nothing_stands_in_its_pla
     assert [box.title for box in boxes] == [f"Not on this machine: {n} per class, mtt{n}" for n in (10, 1, 50)]
     assert "'synthprune data import mtt10 PATH --of cifar10'" in boxes[0].text and "Cazenavette et al. (2022)" in boxes[0].text
     assert not any("<img" in box._repr_html_() for box in boxes) and shown(p, results) is None
-    name, _ = filed()
+    name, _ = kept()
     p = parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": name, "other_sets": ["mtt50:50"]})
     figure, box = (item for _, item in figures.contact_sheets(p, {}).items)
     assert len(figure.panels) == 1 and "mtt50" in box.title
@@ -402,31 +401,31 @@ def test_sources_go_by_the_whole_word_of_a_title(title: str, whose: str) -> None
 
 
 @pytest.mark.parametrize("whitened", [False, True])
-def test_a_file_is_read_as_the_room_with_torch_reads_it(home: Path, whitened: bool) -> None:
-    name, images = filed(factor=2, whitened=whitened)
-    assert (stored(name).images == images).all() and (stored(name).factor, stored(name).whitened) == (2, whitened)
-    assert stored("mtt10") is None and stored("mtt10@0123456789ab") is None
+def test_a_file_is_read_as_it_was_filed(home: Path, whitened: bool) -> None:
+    name, images = kept(factor=2, whitened=whitened)
+    assert (filed(name).images == images).all() and (filed(name).factor, filed(name).whitened) == (2, whitened)
+    assert filed("mtt10") is None and filed("mtt10@0123456789ab") is None
     file = home / "data" / "synthetic" / f"{name}.safetensors"
     file.rename(file.with_name("mtt10@0123456789ab.safetensors"))
-    with pytest.raises(Problem, match="does not hold what its name says"):
-        stored("mtt10@0123456789ab")
+    with pytest.raises(Problem, match="not what its name says"):
+        filed("mtt10@0123456789ab")
     file.write_bytes(b"nothing")
     with pytest.raises(Problem, match="is damaged"):
-        stored(name)
+        filed(name)
 
 
 def test_a_set_of_another_size_or_decode_than_said_is_refused() -> None:
-    name, _ = filed(per_class=2, factor=2)
+    name, _ = kept(per_class=2, factor=2)
     with pytest.raises(Problem, match=re.escape("stores 2 images per class for decode factor 2: say synthetic_per_class=2")):
         parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": name, "other_sets": []})
     with pytest.raises(Problem, match="ZCA-whitened images"):
-        parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": filed(whitened=True)[0]})
+        parameters(Parameters, CHAPTER, LAPTOP | {"synthetic": kept(whitened=True)[0]})
     given = {"synthetic": name, "synthetic_per_class": 2, "synthetic_factor": 2, "other_sets": []}
     assert parameters(Parameters, CHAPTER, LAPTOP | given).synthetic == name
 
 
 def test_a_page_with_sheets_needs_no_torch(home: Path) -> None:
-    name, _ = filed()
+    name, _ = kept()
     code = ("import sys; from synthprune.experiments.preliminaries import Parameters;"
             "from synthprune.figures import preliminaries as f;"
             "from synthprune.experiments.settings import parameters;"

@@ -382,4 +382,4 @@ def test_operations_and_memory_are_those_of_the_network_times_what_it_visits() -
     network = build("convnet3", channels=1, pixels=16, classes=10, width=4, norm="instance")
     assert plan.flops(entry) == 6 * 200 * training_flops(network, 1, 16)
     assert plan.flops(specs.Evaluation(of=entry)) == (200 + 359) * forward_flops(network, 1, 16)
-    assert plan.memory(entry) == training_memory(network, 1, 16, entry.recipe.batch, 200 * (16 * 16 + 8)).total
+    assert plan.memory(entry) == training_memory(network, 1, 16, entry.recipe.batch, 200 * (16 * 16 + 8))

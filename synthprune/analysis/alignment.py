@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, fx, nn
 
-from synthprune.models import Masks, State
+from synthprune.models import Masks, State, check_state
 from synthprune.problems import Problem
 from synthprune.seeds import generator
 
@@ -84,6 +84,7 @@ def align(network: nn.Module, first: State, second: State, seed: int) -> Permuta
     none improves: a local optimum. Running statistics do not decide. Pruned weights must be zero in both states; their
     masks are then permuted like the weights. Raises Problem where a weight is not finite.
     """
+    check_state(network, first, second)
     groups = symmetries(network)
     ours, theirs = ({name: state[name].detach().cpu().double() for name, _ in network.named_parameters()}
                     for state in (first, second))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
-from synthprune.models import Masks, State
+from synthprune.models import Masks, State, check_state
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
 from synthprune.training import Evaluator, Resident
@@ -58,6 +58,7 @@ def path_losses(network: nn.Module, first: State, second: State, masks: Masks, t
     """
     if points < 3 or points % 2 == 0:
         raise ValueError(f"points must be odd and at least 3, not {points}")
+    check_state(network, first, second)
     on_train, on_test = (Evaluator(network, data, compiled=compiled) for data in (train, test))
     rows = []
     for beta in np.linspace(0, 1, points):

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthprune.models import ConvNet3, Masks, State, network_with
+from synthprune.models import ConvNet3, Masks, State, check_classes, check_state, network_with
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
 from synthprune.seeds import generator
@@ -35,6 +35,8 @@ Route = Literal["piecewise linear", "instance norm"]
 
 _PIECEWISE_LINEAR = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d,
                      nn.Flatten, nn.Identity, nn.Sequential)
+
+_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 # Bounds on memory that change no result: images whose activations are held at once, and numbers in the largest tensor
 # of the inner loop (4 MB: larger ones leave a core's cache and are slower).
@@ -61,8 +63,10 @@ def route(network: nn.Module) -> Route:
     others = [module for module in curved if not (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels)]
     if isinstance(network, ConvNet3) and not others:
         return "instance norm"
-    raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type((others or curved)[0]).__name__}: "
-                  "take batch norm, or ConvNet-3 with instance norm")
+    which = (others or curved)[0]
+    cure = ("take batch norm, or ConvNet-3 with instance norm" if isinstance(which, _NORMS) else
+            "of activations ReLU alone leaves the logits piecewise linear in a weight: put nn.ReLU in its place")
+    raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type(which).__name__}: {cure}")
 
 
 def hessian_diagonal(network: nn.Module, state: State, masks: Masks, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -83,6 +87,7 @@ def hessian_diagonal(network: nn.Module, state: State, masks: Masks, images: Ten
     diagonal = {name: torch.zeros(mask.shape, dtype=images.dtype, device=images.device) for name, mask in masks.items()}
     for few_images, few_labels in zip(images.split(_IMAGES), labels.split(_IMAGES), strict=True):
         seen = _observe(model, few_images)
+        check_classes(seen.logits, labels)
         for name, value in _gauss_newton(model, masks, seen):
             diagonal[name] += value
         if curved:
@@ -97,6 +102,7 @@ def hessian_diagonal(network: nn.Module, state: State, masks: Masks, images: Ten
 
 def _fixed(network: nn.Module, state: State, masks: Masks, images: Tensor) -> nn.Module:
     """The masked network in evaluation mode, on the device and in the precision of `images`, parameters constant."""
+    check_state(network, state)
     model = network_with(network, apply_masks(state, masks), str(images.device))
     return model.to(images.dtype).eval().requires_grad_(False)
 

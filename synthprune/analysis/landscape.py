@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthprune.models import Masks, State
+from synthprune.models import Masks, State, check_state
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
 from synthprune.training import Evaluator, Resident
@@ -55,10 +55,11 @@ def plane_through(network: nn.Module, states: Sequence[State], masks: Masks) -> 
     It is a plane of parameters: buffers (running statistics) play no part in it. Least squares by the singular values of
     the centred parameters (principal components). Four models that are all equally far from each other have no best
     plane: every one leaves them off it by .35 of that distance (root mean square). Raises Problem where the states are
-    not finite or lie on one line.
+    fewer than three, of another network, not finite or on one line.
     """
     if len(states) < 3:
-        raise ValueError(f"a plane needs three models, not {len(states)}")
+        raise Problem(f"a plane goes through three states or more, not {len(states)}: between two there is a path (path_losses)")
+    check_state(network, *states)
     flat = np.stack([_parameters(network, state, masks) for state in states])
     if not np.isfinite(flat).all():
         raise Problem("no plane goes through these models: a weight is not finite (a training diverged)")

@@ -39,18 +39,17 @@ def read_tensors(path: Path, name: str, factor: int, told: Told = NOTHING) -> Sy
     """
     known, where, order_note = facts(name), str(path), ""
     if not (told.images or told.labels) and (by_class := tensors.by_class(path)):
-        order, order_note = class_order(list(in_order(set(by_class))), known.classes, name, path, told.classes)
-        images, labels = tensors.joined(by_class, order)
+        folders, order_note = class_order(list(in_order(set(by_class))), known.classes, name, path, told.classes)
+        images, labels = tensors.joined(by_class, folders)
     else:
         images, labels = tensors.read_pair(path, told.images, told.labels)
     images = _channels_first(images, known, told.pixels or known.pixels)
     labels, label_note = _labels(labels, where, told.soft)
-    if len(labels) != len(images) or not len(labels):
-        raise Problem(f"{where}: {len(images)} images but {len(labels)} labels")
     check(SyntheticSet(images, labels, factor), where, name, told.pixels or None)
     space = told.space or space_of(images, where)
     images, notes = _in_pixels(images, space, name), (SPACES[space], *label_note, *([order_note] if order_note else []))
-    return _in_class_order(SyntheticSet(images, labels, factor, space == "whitened", notes), where, name, told.pixels or None)
+    order = np.argsort(hard(labels), kind="stable")  # class by class, images of a class in the order they came in
+    return SyntheticSet(images[order], labels[order], factor, space == "whitened", notes)
 
 
 def read_images(path: Path, name: str, factor: int, inside: str = "", told: Told = NOTHING) -> SyntheticSet:
@@ -117,10 +116,3 @@ def _in_pixels(images: np.ndarray, space: str, name: str) -> np.ndarray:
     known = facts(name)
     mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in STANDARDISED.get(name, (known.mean, known.std)))
     return images * std + mean
-
-
-def _in_class_order(synthetic: SyntheticSet, where: str, name: str, pixels: int | None) -> SyntheticSet:
-    """The same set class by class, images of a class in the order they came in."""
-    order = np.argsort(hard(synthetic.labels), kind="stable")
-    return check(SyntheticSet(synthetic.images[order], synthetic.labels[order], synthetic.factor, synthetic.whitened,
-                              synthetic.notes), where, name, pixels)

@@ -42,8 +42,9 @@ def import_dataset(name: str, path: Path, told: Told = NOTHING) -> str:
 
 
 def _keep_known(name: str, path: Path, told: Told) -> str:
-    known = FACTS[name]
-    parts = {split: _official(path, split, name) for split in ("train", "test")} if _is_official(path, name) else \
+    known, (folder, archive) = FACTS[name], OFFICIAL.get(name, ("", ""))
+    official = name in OFFICIAL and ((path / folder).is_dir() or path.name == archive)
+    parts = {split: _official(path, split, name) for split in ("train", "test")} if official else \
         _in_known_order(read_labelled(path, dataclasses.replace(told, pixels=known.pixels if known.photos else 0),
                                       known.channels, known.classes if known.photos else ()), name, path)
     arrays: dict[str, np.ndarray] = {}
@@ -133,10 +134,6 @@ def _called(found: Labelled, label: int) -> str:
 
 def _joined(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
-
-
-def _is_official(path: Path, name: str) -> bool:
-    return name in OFFICIAL and ((path / OFFICIAL[name][0]).is_dir() or path.name == OFFICIAL[name][1])
 
 
 def _official(path: Path, split: str, name: str) -> list[np.ndarray]:

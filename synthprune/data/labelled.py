@@ -91,7 +91,7 @@ def read_labelled(path: Path, told: Told = NOTHING, channels: int = 0, only: tup
     channels, asked = channels or max(len(image) for images, _ in found.parts.values() for image in images), channels
     parts = {name: (_one_form(images, channels, f"{path}: its {name} images".replace("  ", " ")), _classes(labels, path))
              for name, (images, labels) in found.parts.items()}
-    grey = not asked and all(_is_grey(images) for images, _ in parts.values())
+    grey = not asked and all(bool((images == images[:, :1]).all()) for images, _ in parts.values())
     parts = {name: (images[:, :1] if grey else images, labels) for name, (images, labels) in parts.items()}
     return _in_two(parts, found.classes, path, told)
 
@@ -259,10 +259,6 @@ def _one_form(images: list[np.ndarray], channels: int, where: str) -> np.ndarray
     for row, image in zip(out, images, strict=True):
         row[:] = image
     return out
-
-
-def _is_grey(images: np.ndarray) -> bool:
-    return bool((images == images[:, :1]).all())
 
 
 def _in_two(parts: Mapping[str, Part], classes: tuple[str, ...], path: Path, told: Told) -> Labelled:

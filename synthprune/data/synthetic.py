@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
-from torch import Tensor
 
 from synthprune.data.datasets import Split, average
 from synthprune.data.facts import Facts, facts
@@ -23,6 +20,9 @@ from synthprune.data.images import fingerprint
 from synthprune.home import data_folder, synthetic_sets, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.seeds import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor  # a page that shows a set loads no torch
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,16 @@ class SyntheticSet:
         """Twelve hex digits over images, labels, decode factor and space: what the network sees, not how it was filed."""
         return fingerprint(self.images, np.append(self.labels, [self.factor] + [1] * self.whitened))
 
+    @property
+    def pictures(self) -> np.ndarray:
+        """The stored images as float32 about [0, 1]."""
+        return self.images.astype(np.float32) / (255 if self.images.dtype == np.uint8 else 1)
+
     def decoded(self, pixels: int) -> tuple[np.ndarray, np.ndarray]:
         """What the network sees: float32 (n * factor^2, c, pixels, pixels) and labels, int64 or soft, one for each."""
-        images = self.images.astype(np.float32) / (255 if self.images.dtype == np.uint8 else 1)
+        import torch
+
+        images = self.pictures
         blocks = int(self.labels.max()) + 1 if self.labels.ndim == 1 and self.factor > 1 else 1
         seen = decode(torch.from_numpy(images), self.factor, blocks).numpy()
         own = np.reshape(self.labels, (blocks, 1, len(images) // blocks, *self.labels.shape[1:]))
@@ -66,6 +73,8 @@ def decode(images: Tensor, factor: int, classes: int) -> Tensor:
     Within each class block the crops come crop-major, row by row. A side that the factor does not divide is padded
     right and bottom with 0.5. Enlarged bilinearly (corners not aligned, no antialias).
     """
+    import torch.nn.functional as F
+
     if factor == 1:
         return images
     side, per_class = images.shape[-1], len(images) // classes
@@ -90,6 +99,8 @@ def mix(images: Tensor, factor: int) -> Tensor:
 
     (ipc * factor^2, c, h, h) -> (ipc, c, h, h); cell k of stored image i holds real image k * ipc + i.
     """
+    import torch.nn.functional as F
+
     if factor == 1:
         return images
     side, count = images.shape[-1], len(images) // factor**2
@@ -107,6 +118,8 @@ def random_real(split: Split, ipc: int, factor: int, seed: int) -> SyntheticSet:
 
     Raises Problem where a class has too few images.
     """
+    import torch
+
     rng, stored = generator(seed, "coreset"), []
     for label in range(len(split.facts.classes)):
         own = np.flatnonzero(split.train_labels == label)
@@ -159,10 +172,6 @@ def check(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = N
     return synthetic
 
 
-def _folder() -> Path:
-    return data_folder() / "synthetic"
-
-
 def keep(synthetic: SyntheticSet, title: str) -> str:
     """File a synthetic set under '<title>@<content>'; returns that name."""
     if not re.fullmatch(r"[\w.-]+", title):
@@ -172,7 +181,7 @@ def keep(synthetic: SyntheticSet, title: str) -> str:
               "factor": np.array(synthetic.factor)}  # safetensors writes memory as it lies
     if synthetic.whitened:
         arrays["whitened"] = np.array(True)
-    write_whole(_folder() / f"{full}.safetensors", save(arrays))
+    write_whole(data_folder() / "synthetic" / f"{full}.safetensors", save(arrays))
     return full
 
 
@@ -181,17 +190,11 @@ def imported() -> list[str]:
     return sorted(synthetic_sets())
 
 
-def published(full: str, name: str, whitened: bool = False, pixels: int | None = None) -> SyntheticSet:
-    """The set filed as '<title>@<content>', for data set `name`, `whitened` or not, to be used at `pixels` (None: its own).
-
-    Raises Problem where it is absent, holds something else, stands for another data set, lives in the other space or has
-    images of another size: they must have the data set's own, or just the one they are used at.
-    """
+def filed(full: str) -> SyntheticSet | None:
+    """The set filed as '<title>@<content>'; None where it is not here. Raises Problem where it is damaged or another."""
     path = synthetic_sets().get(full)
     if path is None:
-        hint = nearest(full, imported()) if imported() else "none is imported yet"
-        raise Problem(f"the synthetic set '{full}' is not on this machine ({hint}): import it with"
-                      f" 'synthprune data import {full.split('@', maxsplit=1)[0]} PATH --of DATASET'")
+        return None
     try:
         arrays = load_file(path)
         synthetic = SyntheticSet(arrays["images"], arrays["labels"], int(arrays["factor"]), "whitened" in arrays)
@@ -199,6 +202,20 @@ def published(full: str, name: str, whitened: bool = False, pixels: int | None =
         raise Problem(f"{path} is damaged ({error}): import it again") from None
     if synthetic.name != full.rsplit("@", maxsplit=1)[-1]:
         raise Problem(f"{path} holds {synthetic.name}, not what its name says: import it again")
+    return synthetic
+
+
+def published(full: str, name: str, whitened: bool = False, pixels: int | None = None) -> SyntheticSet:
+    """The set filed as '<title>@<content>', for data set `name`, `whitened` or not, to be used at `pixels` (None: its own).
+
+    Raises Problem where it is absent, holds something else, stands for another data set, lives in the other space or has
+    images of another size: they must have the data set's own, or just the one they are used at.
+    """
+    synthetic = filed(full)
+    if synthetic is None:
+        hint = nearest(full, imported()) if imported() else "none is imported yet"
+        raise Problem(f"the synthetic set '{full}' is not on this machine ({hint}): import it with"
+                      f" 'synthprune data import {full.split('@', maxsplit=1)[0]} PATH --of DATASET'")
     if synthetic.whitened != whitened:
         spaces = "ZCA-whitened images and this {} is not" if synthetic.whitened else "pixels and this {} is ZCA-whitened"
         raise Problem(f"the synthetic set '{full}' holds {spaces.format(name)}: use it with whitened={synthetic.whitened}")

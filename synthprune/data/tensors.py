@@ -176,9 +176,14 @@ def _loaded(path: Path) -> object:
     """What the file holds: arrays, in lists or dictionaries."""
     if not path.is_file():
         raise Problem(f"no such file: {path}")
-    read = {".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}.get(path.suffix, _torch)
+    budget = Budget(path)
     try:
-        return read(path, Budget(path))
+        if path.suffix == ".npy":
+            budget.spend(path.stat().st_size, "it")
+            return npy(path.read_bytes(), str(path))
+        if path.suffix == ".safetensors":
+            return load_file(path)  # which checks every size against the file's before it reads
+        return _npz(path, budget) if path.suffix == ".npz" else _torch(path, budget)
     except Problem:
         raise
     except Exception as error:  # refused code, damage and foreign formats are reported by all sorts of exceptions
@@ -204,15 +209,6 @@ def _npz(path: Path, budget: Budget) -> dict[str, np.ndarray]:
             if member.filename.endswith(".npy"):
                 found[member.filename.removesuffix(".npy")] = npy(zip_member(archive, member), f"{path}: {member.filename}")
         return found
-
-
-def _npy(path: Path, budget: Budget) -> np.ndarray:
-    budget.spend(path.stat().st_size, "it")
-    return npy(path.read_bytes(), str(path))
-
-
-def _safetensors(path: Path, _: Budget) -> dict[str, np.ndarray]:
-    return load_file(path)  # which checks every size against the file's before it reads
 
 
 def npy(payload: bytes, where: str) -> np.ndarray:

@@ -13,28 +13,14 @@ from itertools import combinations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from synthprune import specs
 from synthprune.analysis.barriers import ends
 from synthprune.analysis.masks import by_chance, overlaps, total
 from synthprune.experiments.paths import Paths
-from synthprune.experiments.profiles import CELL_PARTS
-from synthprune.experiments.settings import (
-    CELL_METHODS,
-    Settings,
-    decoded_images,
-    field,
-    retrained,
-    search,
-    subnetwork,
-)
-from synthprune.own import is_own
-from synthprune.problems import nearest
+from synthprune.experiments.settings import Settings, decoded_images, field, path, search, subnetwork
 from synthprune.store import Result
-
-QUANTITIES = ("accuracy", "error", "test_error", "loss", "left")
-"""What is measured of every initialisation; see Measured."""
 
 
 class Cell(Settings):
@@ -48,20 +34,6 @@ class Cell(Settings):
     levels: list[int] = field("pruning levels", min_length=1)
     orders: list[int] = field("data orders to retrain in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
-
-    @field_validator("part")
-    @classmethod
-    def _known_part(cls, part: str) -> str:
-        if part not in CELL_PARTS:
-            raise ValueError(nearest(part, CELL_PARTS))
-        return part
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, method: str) -> str:
-        if method not in CELL_METHODS and not is_own(method):
-            raise ValueError(nearest(method, CELL_METHODS))
-        return method
 
     @model_validator(mode="after")
     def _sparse_unless_dense(self) -> Self:
@@ -83,11 +55,10 @@ class Cell(Settings):
 
     def paths(self, level: int, seed: int, *, aligned: bool = False) -> dict[str, specs.Path]:
         """The path of every pair of orders, by its name."""
-        method, found = "imp" if self.method == "dense" else self.method, {}
+        found = {}
         for pair in self.pairs:
-            trained = tuple(retrained(self, method, seed, level, order) for order in pair)
             name = f"{self.name}: level {level}, initialisation {seed}, orders {pair[0]}-{pair[1]}"
-            found[name + ", aligned" * aligned] = specs.Path(ends=trained, points=self.points, aligned=aligned)
+            found[name + ", aligned" * aligned] = path(self, self.method, seed, level, pair, aligned=aligned)
         return found
 
     def masks(self, level: int, seed: int) -> dict[str, specs.Subnetwork]:

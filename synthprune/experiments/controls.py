@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import ValidationError, model_validator
 
 from synthprune import specs, stats
 from synthprune.experiments.cells import Cell, Measured, of_cell, partners
@@ -37,13 +37,6 @@ class Parameters(Settings):
     levels: list[int] = field("pruning levels, where a cell does not say (level n keeps 0.8^n of the weights)", min_length=1)
     orders: list[int] = field("data orders to retrain in, where a cell does not say; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
-
-    @field_validator("levels")
-    @classmethod
-    def _sparse(cls, levels: list[int]) -> list[int]:
-        if not 1 <= min(levels) <= max(levels) <= 30:
-            raise ValueError("levels go from 1 to 30; the dense network is a cell of its own")
-        return sorted(levels)
 
     @model_validator(mode="after")
     def _cells_can_be_read(self) -> Parameters:
@@ -128,26 +121,21 @@ def not_run(p: Parameters, results: Mapping[str, Result], *parts: str) -> list[s
     return [one.name for one in cells(p, *parts) if one.name not in done]
 
 
-class _Gathered:
-    """Intervals by label, each with the number of initialisations that was planned for it."""
+Compared = Iterator[tuple[str, str, np.ndarray, str]]
+"""Of what is compared its label, words that end the label, if any (the ledger takes labels that differ in their last part alone
+for one case), the values (planned initialisations,), NaN where not measured, and a name that tells apart what shares a label."""
 
-    def __init__(self) -> None:
-        self.intervals: dict[str, Interval] = {}
 
-    def add(self, label: str, words: str, values: np.ndarray, name: str) -> None:
-        """`values` (planned initialisations,), NaN where not measured; `name` tells apart what shares a label.
-
-        `words`, if any, end the label: the ledger takes labels that differ in their last part alone for one case.
-        """
+def _measure(found: Compared, unit: str) -> Measure | None:
+    """Intervals by label, each with the number of initialisations that was planned for it; None where nothing was measured."""
+    intervals: dict[str, Interval] = {}
+    for label, words, values, name in found:
         ending = f", {words}" if words else ""
-        label = f"{label}, {name}{ending}" if label + ending in self.intervals else label + ending
-        self.intervals[label] = stats.interval(values).out_of(len(values))
-
-    def measure(self, unit: str) -> Measure | None:
-        """None where nothing was measured at all."""
-        if not any(of.n for of in self.intervals.values()):
-            return None
-        return Measure(self.intervals, unit, max(of.planned for of in self.intervals.values()))
+        label = f"{label}, {name}{ending}" if label + ending in intervals else label + ending
+        intervals[label] = stats.interval(values).out_of(len(values))
+    if not any(of.n for of in intervals.values()):
+        return None
+    return Measure(intervals, unit, max(of.planned for of in intervals.values()))
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:
@@ -164,7 +152,7 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
         "barrier_without_decay": _without_decay(p, of),
         "barrier_decay_minus_without_decay": _decay_minus_without(p, of)}
     units = {"barrier_per_doubling_of_search": "points per doubling"}
-    made = {name: gathered.measure(units.get(name, "percentage points")) for name, gathered in found.items()}
+    made = {name: _measure(compared, units.get(name, "percentage points")) for name, compared in found.items()}
     return {name: measure for name, measure in made.items() if measure}
 
 
@@ -182,15 +170,14 @@ def _less(first: Measured, second: Measured, quantity: str, seeds: Sequence[int]
     return first.of(quantity, seeds) - second.of(quantity, seeds)
 
 
-def _between_sources(p: Parameters, of: Sequence[Measured], first: str, second: str, quantities: Mapping[str, str]) -> _Gathered:
+def _between_sources(p: Parameters, of: Sequence[Measured], first: str, second: str, quantities: Mapping[str, str]) -> Compared:
     """One source of masks less another, all else equal, at every level that both have."""
-    found, among = _Gathered(), _own(p, _of_part(of, "sources"))
+    among = _own(p, _of_part(of, "sources"))
     for one in (one for one in among if one.cell.method == first):
         asked = one.cell.differing(method=second).same(one.level)
         other = next(partners((other for other in among if other.cell.method == second), asked, one.cell.seeds), None)
         for quantity, words in quantities.items() if other else ():
-            found.add(f"{p.scene}, level {one.level}", words, _less(one, other[0], quantity, other[1]), one.cell.name)
-    return found
+            yield f"{p.scene}, level {one.level}", words, _less(one, other[0], quantity, other[1]), one.cell.name
 
 
 def lengths(of: Sequence[Measured]) -> Iterator[list[Measured]]:
@@ -205,9 +192,8 @@ def lengths(of: Sequence[Measured]) -> Iterator[list[Measured]]:
             yield ordered
 
 
-def _over_length(p: Parameters, of: Sequence[Measured], read: Any) -> _Gathered:
+def _over_length(p: Parameters, of: Sequence[Measured], read: Any) -> Compared:
     """`read(log2 of lengths (cells,), barriers (cells, initialisations))` of every retraining, for both errors."""
-    found = _Gathered()
     for group in lengths(of):
         seeds = [seed for seed in group[0].cell.seeds if all(seed in one.cell.seeds for one in group)]
         doublings = np.log2([one.cell.round_epochs for one in group])
@@ -217,8 +203,7 @@ def _over_length(p: Parameters, of: Sequence[Measured], read: Any) -> _Gathered:
             # A slope or an end is an initialisation's own only where every length was run from it.
             values = np.where(np.isfinite(heights).all(0), read(doublings, heights), np.nan)
             if seeds:
-                found.add(label, words, values, group[0].cell.name)
-    return found
+                yield label, words, values, group[0].cell.name
 
 
 def _per_doubling(doublings: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -241,9 +226,9 @@ AT_EQUAL_STEPS = (("imp, steps of synthetic", "synthetic"), ("imp", "synthetic, 
 PAIR_WORDS = ("steps of the synthetic search", "steps of IMP")
 
 
-def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> _Gathered:
+def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> Compared:
     """IMP less synthetic where both take the same steps, at the chapter's own scale."""
-    found, seen, of = _Gathered(), set(), _own(p, _of_part(of, "sources", "question"))
+    seen, of = set(), _own(p, _of_part(of, "sources", "question"))
     for (real, synthetic), words in zip(AT_EQUAL_STEPS, PAIR_WORDS, strict=True):
         for one in (one for one in of if one.cell.method == synthetic):
             asked = one.cell.differing(method=real).same(one.level)
@@ -253,8 +238,7 @@ def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> _Gathered:
             seen.add((one.asked, asked))
             for quantity, error in ERRORS.items():
                 label = f"{p.scene}, level {one.level}, {words}, {_images(one.cell)}, {retraining(one.cell)}"
-                found.add(label, error, _less(other[0], one, quantity, other[1]), one.cell.name)
-    return found
+                yield label, error, _less(other[0], one, quantity, other[1]), one.cell.name
 
 
 def _undecayed(of: Sequence[Measured]) -> list[Measured]:
@@ -267,22 +251,18 @@ def _searched_and_retrained(p: Parameters, one: Measured) -> str:
     return f"{p.scene}, level {one.level}, search of {one.cell.round_epochs} epochs, {retraining(one.cell)}"
 
 
-def _without_decay(p: Parameters, of: Sequence[Measured]) -> _Gathered:
-    found = _Gathered()
+def _without_decay(p: Parameters, of: Sequence[Measured]) -> Compared:
     for one in _undecayed(of):
-        found.add(_searched_and_retrained(p, one), ERRORS["error"], one.error, one.cell.name)
-    return found
+        yield _searched_and_retrained(p, one), ERRORS["error"], one.error, one.cell.name
 
 
-def _decay_minus_without(p: Parameters, of: Sequence[Measured]) -> _Gathered:
+def _decay_minus_without(p: Parameters, of: Sequence[Measured]) -> Compared:
     """A search with the setting's weight decay less the same without."""
-    found = _Gathered()
     for one in _undecayed(of):
         asked = one.cell.differing(search_weight_decay=-1).same(one.level)
         other = next(partners(of, asked, one.cell.seeds), None)
         for quantity, error in ERRORS.items() if other else ():
-            found.add(_searched_and_retrained(p, one), error, _less(other[0], one, quantity, other[1]), one.cell.name)
-    return found
+            yield _searched_and_retrained(p, one), error, _less(other[0], one, quantity, other[1]), one.cell.name
 
 
 def over_dense(of: Sequence[Measured], one: Measured, quantity: str) -> Interval | None:

@@ -8,26 +8,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from synthprune import specs, stats
 from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, total
-from synthprune.costs import Cost, criterion_cost, search_cost
-from synthprune.data.facts import facts
+from synthprune.costs import Cost
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined, more_scenes
 from synthprune.experiments.paths import complete
-from synthprune.experiments.settings import (
-    METHODS,
-    Method,
-    Settings,
-    decoded_images,
-    field,
-    retrained,
-    sparse_levels,
-    subnetwork,
-)
+from synthprune.experiments.settings import METHODS, Method, Settings, SparseLevels, field, retrained, subnetwork
 from synthprune.stats import Measure
 from synthprune.store import Result, Store
 
@@ -36,14 +26,9 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "09_discussion"
 
     scenes: list[str] = field("networks and data sets of the profile to show, one after the other", min_length=1)
-    levels: list[int] = field("pruning levels whose masks are compared", min_length=1)
+    levels: SparseLevels = field("pruning levels whose masks are compared", min_length=1)
     second_seed: int = field("order in which second searches see their data, to compare two searches of one method", ge=0)
     second_level: int = field("highest level to which second searches go; 0: none", ge=0)
-
-    @field_validator("levels")
-    @classmethod
-    def _sparse(cls, levels: list[int]) -> list[int]:
-        return sparse_levels(levels)
 
     @model_validator(mode="after")
     def _searches_differ(self) -> Parameters:
@@ -174,25 +159,19 @@ def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: s
 
 def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
     """What a mask of `method` at `level` takes; `flops` is NaN where the operations of a visit were not counted."""
-    evaluated, how = results[first_round(p)].metrics, settings.search(p, method)
-    flops, classes = evaluated.get("flops", math.nan), len(facts(p.dataset).classes)
-    if isinstance(how, specs.AtInitialisation):
-        return criterion_cost(how.criterion, classes * how.per_class, flops)
-    real = isinstance(how.data, specs.Real)
-    stored, decoded = ((evaluated["train_images"],) * 2 if real else (classes * p.synthetic_per_class, decoded_images(p)))
-    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level,
-                       flops=flops, rewind=how.epoch)
+    evaluated = results[first_round(p)].metrics
+    return settings.cost(p, method, level, evaluated["train_images"], evaluated.get("flops", math.nan))
 
 
 def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarray:
     """(initialisations,): joules counted while a mask was found, all trainings together, the making of the synthetic set
     apart; NaN where one was not measured, or nobody knows where it came from."""
-    return np.array([_joules(specs.closure([subnetwork(p, method, seed, level)]), store) for seed in p.seeds])
+    def joules(seed: int) -> float:
+        whole = specs.closure([subnetwork(p, method, seed, level)])
+        counted = [(store.whence(one) or {}).get("joules") for one in whole if not isinstance(one, specs.Made)]
+        return math.nan if None in counted else float(sum(counted))
 
-
-def _joules(entries: list[specs.Entry], store: Store) -> float:
-    counted = [(store.whence(one) or {}).get("joules") for one in entries if not isinstance(one, specs.Made)]
-    return float("nan") if None in counted else float(sum(counted))
+    return np.array([joules(seed) for seed in p.seeds])
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:

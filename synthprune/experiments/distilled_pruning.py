@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator
 
 from synthprune import specs, stats
-from synthprune.costs import Cost, search_cost
-from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined, more_scenes
@@ -20,11 +17,10 @@ from synthprune.experiments.settings import (
     METHODS,
     Method,
     Settings,
-    decoded_images,
+    cost,
     field,
     parameters,
     retrained,
-    search,
     search_recipe,
     synthetic_data,
 )
@@ -125,24 +121,16 @@ def failed(p: Parameters, results: Mapping[str, Result]) -> list[str]:
     return left_out({name: results[name] for name in of_scene(p)}, p.scene)
 
 
-@dataclass(frozen=True)
-class Shortfall:
-    """What the synthetic set costs at one level, in points of test accuracy, paired by initialisation: (initialisations,).
+def shortfalls(p: Parameters, results: Mapping[str, Result]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Paper section 3: whether the low accuracy after training on the synthetic set carries over to pruning with it.
 
-    `training`: dense network trained on the real set, less one trained on the synthetic set. `pruning`: IMP subnetwork
-    less synthetic subnetwork, both trained on the real set.
+    By level what the synthetic set costs in points of test accuracy, paired by initialisation (initialisations,): for
+    training (dense network trained on the real set, less one trained on the synthetic set), and for pruning (IMP subnetwork
+    less synthetic subnetwork, both trained on the real set).
     """
-
-    level: int
-    training: np.ndarray
-    pruning: np.ndarray
-
-
-def shortfalls(p: Parameters, results: Mapping[str, Result]) -> list[Shortfall]:
-    """Paper section 3: whether the low accuracy after training on the synthetic set carries over to pruning with it."""
     trained = np.array([mean_accuracy([results[on_synthetic(p, seed)]]) for seed in p.seeds])
-    return [Shortfall(level, accuracies(p, results, "imp", 0) - trained,
-                      accuracies(p, results, "imp", level) - accuracies(p, results, "synthetic", level)) for level in p.sparse]
+    return {level: (accuracies(p, results, "imp", 0) - trained,
+                    accuracies(p, results, "imp", level) - accuracies(p, results, "synthetic", level)) for level in p.sparse}
 
 
 def real_images(p: Settings, results: Mapping[str, Result]) -> int:
@@ -154,18 +142,6 @@ def real_images(p: Settings, results: Mapping[str, Result]) -> int:
         if name.startswith(f"{p.scene}: "):
             return result.metrics["train_images"]
     return settings.real_images(p)
-
-
-def cost(p: Settings, method: Method, level: int, images: int) -> Cost:
-    """What a "synthetic" or an "imp" mask of `level` takes, by `images` real ones; operations are not counted here (0).
-
-    The making of the synthetic set is not in it, nor the retraining of the subnetwork.
-    """
-    how = search(p, method)
-    stored = len(facts(p.dataset).classes) * p.synthetic_per_class
-    seen = (images, images) if method == "imp" else (stored, decoded_images(p))
-    return search_cost(stored=seen[0], decoded=seen[1], epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level, flops=0,
-                       rewind=how.epoch)
 
 
 COUNTS = {"training_points": "training points: stored images, each epoch", "visits": "image visits: decoded images, each epoch",
@@ -195,17 +171,16 @@ def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]
 def _measured(p: Parameters, results: Mapping[str, Result]) -> Iterator[tuple[str, int, np.ndarray]]:
     """(measure, level, values per initialisation) of one scene."""
     dense = accuracies(p, results, "imp", 0)
-    for short in shortfalls(p, results):
-        level = short.level
-        yield "accuracy_synthetic_minus_imp", level, -short.pruning
+    for level, (training, pruning) in shortfalls(p, results).items():
+        yield "accuracy_synthetic_minus_imp", level, -pruning
         if level == LOW:
-            yield "accuracy_synthetic_minus_imp_low", level, -short.pruning
+            yield "accuracy_synthetic_minus_imp_low", level, -pruning
         if level >= EXTREME:
-            yield "accuracy_synthetic_minus_imp_extreme", level, -short.pruning
+            yield "accuracy_synthetic_minus_imp_extreme", level, -pruning
         if level >= HIGH:
             yield "accuracy_imp_minus_dense_high", level, accuracies(p, results, "imp", level) - dense
         yield "stored_point_ratio", level, np.full(len(p.seeds), ratios(p, results, level)["training_points"])
-        yield "shortfall_training_minus_pruning", level, short.training - short.pruning
+        yield "shortfall_training_minus_pruning", level, training - pruning
 
 
 EXERCISE_BATCH = 48

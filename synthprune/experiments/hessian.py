@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import field_validator
 from scipy.special import stdtrit
 
 from synthprune import specs, stats
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import faults_of, gathered, in_parts
-from synthprune.experiments.settings import METHODS, Settings, field, retrained, sparse_levels
+from synthprune.experiments.settings import METHODS, Settings, SparseLevels, field, retrained
 from synthprune.experiments.stability import LOW
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -26,36 +25,24 @@ COLUMNS = ("min", "max", "mean", "std", "magnitude")
 """Smallest and greatest entry, mean, standard deviation and mean magnitude: the columns of the paper's table."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """A row of the paper's table in section 4.2: ConvNet-3 on CIFAR-10, one network each, one batch of 64 images."""
-
-    method: str
-    pruned: str
-    values: Mapping[str, float]
-
-
-PAPER_TABLE = tuple(Published(method, pruned, dict(zip(COLUMNS, values, strict=True))) for method, pruned, values in (
-    ("dense", "0 %", (-1.847, 1.344, 0.0048, 0.035, 0.0067)),
-    ("imp", "60 %", (-3.073, 4.510, 0.0051, 0.0559, 0.0087)),
-    ("imp", "90 %", (-6.323, 6.127, 0.0035, 0.0594, 0.0060)),
-    ("synthetic", "60 %", (-0.982, 2.093, 0.0047, 0.0286, 0.0061)),
-    ("synthetic", "90 %", (-2.338, 1.730, 0.0037, 0.0354, 0.0053))))
+PAPER_TABLE = {
+    ("dense", "0 %"): (-1.847, 1.344, 0.0048, 0.035, 0.0067),
+    ("imp", "60 %"): (-3.073, 4.510, 0.0051, 0.0559, 0.0087),
+    ("imp", "90 %"): (-6.323, 6.127, 0.0035, 0.0594, 0.0060),
+    ("synthetic", "60 %"): (-0.982, 2.093, 0.0047, 0.0286, 0.0061),
+    ("synthetic", "90 %"): (-2.338, 1.730, 0.0037, 0.0354, 0.0053)}
+"""The COLUMNS of the paper's table in section 4.2, by method and share pruned: ConvNet-3 on CIFAR-10, one network each, one
+batch of 64 images."""
 
 
 class Parameters(Settings):
     chapter: ClassVar[str] = "06_hessian"
 
-    levels: list[int] = field("pruning levels to measure beside the dense network (level n keeps 0.8^n of the weights)",
+    levels: SparseLevels = field("pruning levels to measure beside the dense network (level n keeps 0.8^n of the weights)",
                               min_length=1)
     order: int = field("data order of the training at whose end the Hessian is taken", ge=0)
     hessian_batches: int = field("batches of training images, each with a Hessian of its own", ge=1)
     hessian_batch: int = field("images in such a batch (the paper: 64)", ge=1)
-
-    @field_validator("levels")
-    @classmethod
-    def _sparse(cls, levels: list[int]) -> list[int]:
-        return sparse_levels(levels)
 
 
 def setting(p: Parameters) -> str:
@@ -86,7 +73,7 @@ def name(p: Parameters, network: Network, seed: int) -> str:
 def requests(p: Parameters) -> dict[str, specs.Entry]:
     """The diagonal of every network and initialisation."""
     return {name(p, network, seed): specs.Diagonal(
-        of=retrained(p, network.method if network.level else METHODS[0], seed, network.level, p.order),
+        of=retrained(p, network.method, seed, network.level, p.order),
         batches=p.hessian_batches, batch=p.hessian_batch) for network in networks(p) for seed in p.seeds}
 
 
@@ -247,8 +234,7 @@ def check_zeros(answer: Any, p: Parameters, results: Mapping[str, Result]) -> st
         return f"There is no IMP subnetwork of level {level} here to compare with."
     over_all, over_survivors = (stats.interval(statistic(p, results, network, "magnitude", weights)).mean
                                 for weights in ("all", "survivors"))
-    published = {row.pruned: row.values["magnitude"] for row in PAPER_TABLE if row.method == "imp"}["90 %"]
-    right = published * over_survivors / over_all
+    right = PAPER_TABLE["imp", "90 %"][COLUMNS.index("magnitude")] * over_survivors / over_all
     if not np.isfinite(right):
         return f"Every IMP subnetwork of level {level} collapsed or diverged: there is no share of survivors to divide by."
     return judged(answer, ((right, (

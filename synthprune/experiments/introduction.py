@@ -16,7 +16,7 @@ from synthprune.experiments import settings
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.discussion import masks
 from synthprune.experiments.paths import Barriers, Paths
-from synthprune.experiments.settings import METHODS, Distilling, decides, field, retrained, subnetwork
+from synthprune.experiments.settings import METHODS, Distilling, decides, field, subnetwork
 from synthprune.store import Result
 
 Network = Literal["dense", "synthetic", "imp"]
@@ -57,13 +57,8 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
     """The synthetic set, the two masks of the first initialisation, and the paths of every network."""
     wanted: dict[str, specs.Entry] = {SET: settings.synthetic_data(p)}
     wanted |= {mask_of(method): subnetwork(p, method, p.seeds[0], p.level) for method in METHODS}
-    return wanted | {name(network, seed, pair): specs.Path(ends=tuple(_trained(p, network, seed, order) for order in pair),
-                                                           points=p.points)
+    return wanted | {name(network, seed, pair): settings.path(p, network, seed, 0 if network == "dense" else p.level, pair)
                      for network in NETWORKS for seed in p.seeds for pair in combinations(p.orders, 2)}
-
-
-def _trained(p: Parameters, network: Network, seed: int, order: int) -> specs.Trained:
-    return retrained(p, "imp", seed, 0, order) if network == "dense" else retrained(p, network, seed, p.level, order)
 
 
 def paths(p: Parameters, results: Mapping[str, Result], network: Network) -> Paths:

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from synthprune import specs, stats
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import BARRIERS, Paths, faults_of, gathered, in_parts
-from synthprune.experiments.settings import Settings, field, retrained
+from synthprune.experiments.settings import Settings, field, path, retrained
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -72,14 +72,15 @@ def of_kind(p: Parameters, kind: Kind) -> dict[str, specs.Entry]:
 
     Of the others' planes only the distances are read, so they have the smallest grid there is.
     """
-    def networks(seed: int, orders: list[int] | tuple[int, int]) -> tuple[specs.Trained, ...]:
-        return tuple(retrained(p, "synthetic" if kind == "synthetic" else "imp", seed, 0 if kind == "dense" else p.level, order)
-                     for order in orders)
+    level = 0 if kind == "dense" else p.level
+
+    def networks(seed: int, orders: list[int]) -> tuple[specs.Trained, ...]:
+        return tuple(retrained(p, kind, seed, level, order) for order in orders)
 
     def plane(seed: int, orders: list[int]) -> specs.Plane:
         return specs.Plane(models=networks(seed, orders), side=p.side if seed == p.planned[0] else 2, per_class=p.map_per_class)
 
-    paths = {path_name(p, kind, seed, pair): specs.Path(ends=networks(seed, pair), points=p.points)
+    paths = {path_name(p, kind, seed, pair): path(p, kind, seed, level, pair)
              for seed in p.seeds for pair in combinations(p.orders, 2)}
     planes = {plane_name(p, kind, seed, orders): plane(seed, orders)
               for seed in p.seeds for orders in ([p.orders, p.three] if seed == p.planned[0] else [p.orders])}
@@ -175,23 +176,12 @@ def pairs(p: Parameters, results: Mapping[str, Result], kind: Kind) -> Pairs:
     return Pairs(*(np.where(sound[:, None], row, np.nan) for row in rows))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One kind of network, over initialisations: barriers between its four trainings, and how far they lie apart."""
-
-    kind: Kind
-    worst_error: Interval
-    mean_error: Interval
-    worst_loss: Interval
-    distance: Interval
-    over_dense: Interval
-
-
-def table(p: Parameters, results: Mapping[str, Result]) -> list[Row]:
-    """Highest and mean barrier of the six pairs (percentage points, nats), mean distance, and that over the dense one's."""
+def table(p: Parameters, results: Mapping[str, Result]) -> dict[Kind, tuple[Interval, ...]]:
+    """By kind of network, over initialisations: the highest error barrier of the six pairs and their mean (points), the highest
+    loss barrier (nats), the mean distance, and that over the dense one's."""
     of = {kind: pairs(p, results, kind) for kind in measured(p, results)[1]}
-    return [Row(kind, stats.interval(each.error.max(1)), stats.interval(each.error.mean(1)), stats.interval(each.loss.max(1)),
-                stats.interval(each.distance.mean(1)), _over_dense(of, kind)) for kind, each in of.items()]
+    return {kind: (*map(stats.interval, (each.error.max(1), each.error.mean(1), each.loss.max(1), each.distance.mean(1))),
+                   _over_dense(of, kind)) for kind, each in of.items()}
 
 
 def _over_dense(of: Mapping[Kind, Pairs], kind: Kind) -> Interval:

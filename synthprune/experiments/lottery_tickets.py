@@ -14,7 +14,7 @@ from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import in_parts, mean_accuracy
 from synthprune.experiments.settings import Settings, architecture, dataset, field, recipe, search
 from synthprune.problems import Problem
-from synthprune.stats import Interval, Measure
+from synthprune.stats import Measure
 from synthprune.store import Result
 
 
@@ -141,12 +141,9 @@ def surest_ticket(p: Parameters, results: Mapping[str, Result], trial: str) -> i
 
     An interval of fewer initialisations than were planned speaks for none.
     """
-    sure = [level for level in p.levels if _surely(stats.interval(beside_dense(p, results, trial, level)), len(p.planned))]
-    return max(sure, default=None)
-
-
-def _surely(difference: Interval, initialisations: int) -> bool:
-    return not stats.untold(difference, initialisations) and difference.low > -MARGIN
+    of = {level: stats.interval(beside_dense(p, results, trial, level)) for level in p.levels}
+    return max((level for level, difference in of.items() if not stats.untold(difference, len(p.planned))
+                and difference.low > -MARGIN), default=None)
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from synthprune import specs
-from synthprune.costs import Cost, search_cost
+from synthprune.costs import Cost
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import in_parts, mean_accuracy
-from synthprune.experiments.settings import Distilling, Method, decoded_images, field, retrained, subnetwork, trained_on
+from synthprune.experiments.settings import Distilling, Method, field, retrained, subnetwork, trained_on
 from synthprune.store import Result, Store
 
 SETS: tuple[Method, ...] = ("synthetic", "coreset")
@@ -100,11 +100,7 @@ def making_visits(p: Parameters) -> int:
 def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> Cost:
     """What the search for one mask of the chapter's level takes, the making of the set apart."""
     dense = pruned("dense", measured(p, results)[0].seeds[0])
-    real, classes = results[dense].metrics["train_images"], len(facts(p.dataset).classes)
-    stored, decoded = (real, real) if method == "imp" else (classes * p.synthetic_per_class, decoded_images(p))
-    how = settings.search(p, method)
-    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=p.batch, levels=p.level, flops=math.nan,
-                       rewind=how.epoch)
+    return settings.cost(p, method, p.level, results[dense].metrics["train_images"], math.nan)
 
 
 def seconds(p: Parameters, store: Store, method: Method) -> np.ndarray:

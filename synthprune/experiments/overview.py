@@ -7,17 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import AfterValidator, model_validator
 
 from synthprune import specs, stats
 from synthprune.data.facts import facts
 from synthprune.experiments import settings
 from synthprune.experiments.described import described, joined, more_scenes
 from synthprune.experiments.paths import Paths, complete
-from synthprune.experiments.settings import METHODS, Method, Settings, field, overrides, parameters, retrained
+from synthprune.experiments.settings import METHODS, Method, Settings, field, overrides, parameters
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -26,21 +26,30 @@ SET = re.compile(r"([^:]+):([1-9]\d*)(?::([1-9]\d*))?")
 """A set in `other_sets`: its name, its stored images per class, and its decode factor, unless it is the scene's."""
 
 
+def checked_sets(sets: list[str]) -> list[str]:
+    """`other_sets` as they are. Raises ValueError where one cannot be read or is said twice."""
+    for one in sets:
+        if not SET.fullmatch(str(one)):
+            raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1, and not"
+                             " NAME:IMAGES PER CLASS:DECODE FACTOR, as distilled:1:2")
+    if len(set(sets)) < len(sets):
+        raise ValueError("must be distinct")
+    return sets
+
+
+OtherSets = Annotated[list[str], AfterValidator(checked_sets)]
+
+
 class Parameters(Settings):
     chapter: ClassVar[str] = "07_overview"
 
     scenes: list[str] = field("networks and data sets of the profile to compare", min_length=1)
-    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
+    other_sets: OtherSets = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
                                   " or NAME:IMAGES PER CLASS:DECODE FACTOR, where the factor is another")
     low_level: int = field("the low pruning level (the paper: 4, 59 % pruned)", ge=1, le=30)
     high_level: int = field("the high pruning level (the paper: 9, 87 % pruned)", ge=1, le=30)
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
-
-    @field_validator("other_sets")
-    @classmethod
-    def _sized(cls, sets: list[str]) -> list[str]:
-        return checked_sets(sets)
 
     @model_validator(mode="after")
     def _in_order(self) -> Parameters:
@@ -58,17 +67,6 @@ def setting(p: Parameters) -> str:
     others = f" Other synthetic sets: {html.escape(', '.join(p.other_sets))}." if p.other_sets else ""
     return described(p, f"{others}{more_scenes(p)} Initialisations {joined(p.seeds)}; levels {p.low_level} and {p.high_level};"
                         f" each subnetwork is trained in {len(p.orders)} orders.", "they show how the comparison works")
-
-
-def checked_sets(sets: list[str]) -> list[str]:
-    """`other_sets` as they are. Raises ValueError where one cannot be read or is said twice."""
-    for one in sets:
-        if not SET.fullmatch(str(one)):
-            raise ValueError(f"{one} is not NAME:IMAGES PER CLASS, as distilled:1, and not"
-                             " NAME:IMAGES PER CLASS:DECODE FACTOR, as distilled:1:2")
-    if len(set(sets)) < len(sets):
-        raise ValueError("must be distinct")
-    return sets
 
 
 def with_each_set(p: Settings) -> list[Settings]:
@@ -107,9 +105,8 @@ def name(p: Parameters, method: Method, level: int, seed: int, pair: tuple[int, 
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths that compare one synthetic set with IMP: those of chapter 04, where it asks for the same."""
-    return {name(p, method, level, seed, pair): specs.Path(
-        ends=tuple(retrained(p, method, seed, level, order) for order in pair), points=p.points)
-        for method in METHODS for level in p.both_levels for seed in p.seeds for pair in combinations(p.orders, 2)}
+    return {name(p, method, level, seed, pair): settings.path(p, method, seed, level, pair)
+            for method in METHODS for level in p.both_levels for seed in p.seeds for pair in combinations(p.orders, 2)}
 
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:

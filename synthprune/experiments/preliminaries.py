@@ -10,19 +10,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator, model_validator
-from safetensors import SafetensorError, safe_open
 
 from synthprune import specs, stats
 from synthprune.data.facts import facts
-from synthprune.data.images import fingerprint
+from synthprune.data.synthetic import filed, hard
 from synthprune.experiments import settings
 from synthprune.experiments.answers import judged
 from synthprune.experiments.described import described, joined
-from synthprune.experiments.overview import checked_sets, set_words, with_each_set
+from synthprune.experiments.overview import OtherSets, set_words, with_each_set
 from synthprune.experiments.paths import Barriers, Paths, complete, left_out, mean_accuracy
-from synthprune.experiments.settings import Settings, decoded_images, field, matched_epochs, retrained, trained_on
-from synthprune.home import home
-from synthprune.problems import Problem
+from synthprune.experiments.settings import Settings, decoded_images, field, matched_epochs, trained_on
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
 
@@ -43,7 +40,7 @@ class Parameters(Settings):
     chapter: ClassVar[str] = "02_preliminaries"
 
     scenes: list[str] = field("networks and data sets of the profile whose stability is tested, dense", min_length=1)
-    other_sets: list[str] = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
+    other_sets: OtherSets = field("synthetic sets beside `synthetic`, each NAME:IMAGES PER CLASS, as distilled:1,"
                                   " or NAME:IMAGES PER CLASS:DECODE FACTOR, where the factor is another")
     orders: list[int] = field("data orders to train in; every pair makes a path", min_length=2)
     points: int = field("points on a path, both ends included (odd)", ge=3)
@@ -55,15 +52,10 @@ class Parameters(Settings):
             raise ValueError("random real images are what synthetic sets are compared with here: name a synthetic set")
         return value
 
-    @field_validator("other_sets")
-    @classmethod
-    def _sized(cls, sets: list[str]) -> list[str]:
-        return checked_sets(sets)
-
     @model_validator(mode="after")
     def _as_in_its_file(self) -> Parameters:
         """Random images could not match a set whose size and decode are other than said."""
-        if found := stored(self.synthetic):
+        if found := filed(self.synthetic):
             if found.whitened:
                 raise ValueError(f"{self.synthetic} holds ZCA-whitened images, which are no pixels: this chapter cannot use it")
             per_class = len(found.labels) // len(facts(self.dataset).classes)
@@ -101,9 +93,8 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths of one scene's dense network: those of chapter 04, where it asks for the same."""
-    return {path_name(p, seed, pair): specs.Path(
-        ends=tuple(retrained(p, "imp", seed, 0, order) for order in pair), points=p.points)
-        for seed in p.seeds for pair in combinations(p.orders, 2)}
+    return {path_name(p, seed, pair): settings.path(p, "imp", seed, 0, pair)
+            for seed in p.seeds for pair in combinations(p.orders, 2)}
 
 
 def other_decode(p: Parameters) -> Parameters:
@@ -161,46 +152,15 @@ def dense(p: Parameters, results: Mapping[str, Result]) -> list[Dense]:
 # Sets.
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A published set as it lies on this machine: images (n, c, h, h), uint8 or float about [0, 1]; labels; decode factor;
-    whether it lives in ZCA-whitened space and not in pixels."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    factor: int
-    whitened: bool
-
-
-def stored(full: str) -> Stored | None:
-    """The set imported as '<title>@<content>'; None where it is not here. Read without torch, so that a page can show it.
-
-    Raises Problem where the file is damaged or holds something else than its name says.
-    """
-    file = home() / "data" / "synthetic" / f"{full}.safetensors"
-    if "@" not in full or not file.exists():
-        return None
-    try:
-        with safe_open(file, "numpy") as content:
-            images, labels, factor = (content.get_tensor(name) for name in ("images", "labels", "factor"))
-            whitened = "whitened" in content.keys()  # noqa: SIM118 (safe_open is no mapping)
-    except (SafetensorError, OSError) as error:
-        raise Problem(f"{file} is damaged ({error}): import it again") from None
-    # The name is data.synthetic.SyntheticSet's, whose room needs torch; a test compares the two.
-    if fingerprint(images, np.append(labels, [int(factor)] + [1] * whitened)) != full.rsplit("@", maxsplit=1)[-1]:
-        raise Problem(f"{file} does not hold what its name says: import it again")
-    return Stored(images, labels, int(factor), whitened)
-
-
 def shown(p: Parameters, results: Mapping[str, Result]) -> np.ndarray | None:
     """The first stored image of each class, float (classes, c, h, h) about [0, 1]; None where the set is not here."""
     if the_set(p) in results:
         images, labels = (results[the_set(p)].arrays[name] for name in ("images", "labels"))
-    elif found := stored(p.synthetic):
-        images, labels = found.images / np.float32(255 if found.images.dtype == np.uint8 else 1), found.labels
+    elif found := filed(p.synthetic):
+        images, labels = found.pictures, hard(found.labels)
     else:
         return None
-    return images[np.unique(labels if labels.ndim == 1 else labels.argmax(1), return_index=True)[1]]
+    return images[np.unique(labels, return_index=True)[1]]
 
 
 def how_to_import(p: Parameters) -> str:
@@ -294,7 +254,7 @@ def _is_kims(p: Parameters) -> bool:
 def asked_of_kim(p: Parameters) -> bool:
     """Whether a set with a title like Kim et al.'s may be theirs. Anybody can give a set that title: so only in the profile that
     asks for theirs, and never a set that is filed here with images of another side than the data set's own."""
-    found = stored(p.synthetic)
+    found = filed(p.synthetic)
     return p.profile == "paper" and (found is None or found.images.shape[-1] == facts(p.dataset).pixels)
 
 

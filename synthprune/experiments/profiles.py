@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,12 @@ def read_profile(name: str) -> dict[str, Any]:
 
     Raises Problem for an unknown name or key, or a file that is no mapping.
     """
-    shipped = {file.name.removesuffix(".yaml"): file for file in (files("synthprune") / "profiles").iterdir()
-               if file.name.endswith(".yaml")}
-    file = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
+    file = Path(name) if name.endswith((".yaml", ".yml")) else _shipped().get(name)
     if file is None:
-        raise Problem(f"unknown profile '{name}': {nearest(name, shipped)}")
+        raise Problem(f"unknown profile '{name}': {nearest(name, _shipped())}")
     try:
         return _read(name, file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
 
 
@@ -42,10 +41,7 @@ def _read(name: str, text: str) -> dict[str, Any]:
     from synthprune.experiments import CHAPTERS, experiment
     from synthprune.experiments.settings import CELL_METHODS
 
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Problem(f"profile {name} cannot be read: {' '.join(str(error).split())}") from None
+    values = yaml.safe_load(text)
     if not isinstance(values, dict):
         raise Problem(f"profile {name} is not a list of 'field: value' lines")
     values |= {"scenes": values.get("scenes") or {str(values.get("scene", "main")): {}}}
@@ -84,5 +80,10 @@ def said_by(profile: str, model: type[BaseModel], chapter: str, scene: str | Non
 
 
 def profile_names() -> list[str]:
-    return sorted(f.name.removesuffix(".yaml") for f in (files("synthprune") / "profiles").iterdir()
-                  if f.name.endswith(".yaml"))
+    return sorted(_shipped())
+
+
+def _shipped() -> dict[str, Traversable]:
+    """The file of every profile that comes with the package."""
+    return {file.name.removesuffix(".yaml"): file for file in (files("synthprune") / "profiles").iterdir()
+            if file.name.endswith(".yaml")}

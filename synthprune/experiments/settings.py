@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from synthprune import specs
+from synthprune.costs import Cost, criterion_cost, search_cost
 from synthprune.data.facts import FACTS, facts, full_name
 from synthprune.experiments.profiles import said_by
 from synthprune.home import synthetic_sets
@@ -152,8 +153,11 @@ class Settings(BaseModel):
     @classmethod
     def _in_full(cls, value: str) -> str:
         """A title becomes the full name of the imported set it belongs to; where there is none, it stays a title."""
+        if ":" in value:
+            raise ValueError("is a function, and this is the name of a set: a criterion of your own goes to chapter 3 in methods,"
+                             " to chapter 10 in cells")
         if value in ("distilled", "condensed", "coreset") or "@" not in value:
-            found = [name for name in _imported() if name.startswith(f"{value}@")]
+            found = [name for name in sorted(synthetic_sets()) if name.startswith(f"{value}@")]
             if len(found) > 1:
                 raise ValueError(f"is the title of {len(found)} imported sets: say which, {' or '.join(found)}")
             return found[0] if found else value
@@ -202,17 +206,15 @@ def sparse_levels(levels: list[int]) -> list[int]:
     return sparse
 
 
+SparseLevels = Annotated[list[int], AfterValidator(sparse_levels)]
+
+
 def _list(name: str, value: str | float) -> list[Any]:
     """`[0,1]`, `0,1` or a single item, as a list."""
     try:
         return yaml.safe_load(str(value) if str(value).strip().startswith("[") else f"[{value}]")
     except yaml.YAMLError:
         raise ValueError(f"{name}={value} is not a list: write it as [0,1] or 0,1") from None
-
-
-def _imported() -> list[str]:
-    """The synthetic sets on this machine, by full name: without the room that reads them, which needs torch."""
-    return sorted(synthetic_sets())
 
 
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
@@ -271,12 +273,9 @@ def architecture(p: Settings) -> specs.Architecture:
 
 
 def synthetic_data(p: Settings) -> specs.PruningData:
-    if p.synthetic == "distilled":
-        return specs.Distilled(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
-                               steps=p.distillation_steps)
-    if p.synthetic == "condensed":
-        return specs.Condensed(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor,
-                               steps=p.distillation_steps)
+    made = {"distilled": specs.Distilled, "condensed": specs.Condensed}.get(p.synthetic)
+    if made:
+        return made(dataset=dataset(p), ipc=p.synthetic_per_class, factor=p.synthetic_factor, steps=p.distillation_steps)
     if p.synthetic == "coreset":
         return coreset(p)
     if "@" in p.synthetic:
@@ -335,6 +334,20 @@ def search(p: Settings, method: Method, init_seed: int = 0) -> specs.Search | sp
                         rewind=int(p.rewind) if p.rewind.isdecimal() else p.rewind)
 
 
+def cost(p: Settings, method: Method, level: int, images: int, flops: float = 0) -> Cost:
+    """What a mask of `method` at `level` takes, by `images` real ones and `flops` of a visit.
+
+    The making of a synthetic set is not in it, nor the retraining of the subnetwork.
+    """
+    how, classes = search(p, method), len(facts(p.dataset).classes)
+    if isinstance(how, specs.AtInitialisation):
+        return criterion_cost(how.criterion, classes * how.per_class, flops)
+    stored, decoded = ((images, images) if isinstance(how.data, specs.Real)
+                       else (classes * p.synthetic_per_class, decoded_images(p)))
+    return search_cost(stored=stored, decoded=decoded, epochs=how.recipe.epochs, batch=how.recipe.batch, levels=level,
+                       flops=flops, rewind=how.epoch)
+
+
 def real_images(p: Settings) -> int:
     """Training images of the whole data set, or of the part that is used. Raises Problem where that is not known."""
     if not p.train_per_class and facts(p.dataset).images:
@@ -347,13 +360,18 @@ def real_images(p: Settings) -> int:
 
 def subnetwork(p: Settings, method: Method, init_seed: int, level: int) -> specs.Subnetwork:
     return specs.Subnetwork(dataset=dataset(p), architecture=architecture(p), init_seed=init_seed,
-                            search=search(p, method, init_seed), level=level)
+                            search=search(p, method, init_seed) if level else None, level=level)
 
 
 def retrained(p: Settings, method: Method, init_seed: int, level: int, order_seed: int) -> specs.Trained:
     """The subnetwork trained on the real data, in one order."""
     return specs.Trained(subnetwork=subnetwork(p, method, init_seed, level), data=specs.Real(),
                          recipe=recipe(p, p.epochs), order_seed=order_seed)
+
+
+def path(p: Settings, method: Method, init_seed: int, level: int, pair: tuple[int, int], **how: Any) -> specs.Path:
+    """The path between the subnetwork's trainings in a `pair` of orders; level 0: the dense network, whatever the method."""
+    return specs.Path(ends=tuple(retrained(p, method, init_seed, level, order) for order in pair), points=p.points, **how)
 
 
 def trained_on(p: Settings, method: Method, seed: int) -> specs.Evaluation:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from synthprune.analysis.barriers import ends
 from synthprune.experiments import settings
 from synthprune.experiments.described import described, joined
 from synthprune.experiments.paths import Barriers, Paths, complete, gathered
-from synthprune.experiments.settings import METHODS, Method, Settings, decides, field, retrained
+from synthprune.experiments.settings import METHODS, Method, Settings, decides, field
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure
 from synthprune.store import Result
@@ -64,9 +63,7 @@ def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parame
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths of one scene: method x level x initialisation x pair of orders (x batch-norm statistics)."""
     return {
-        name(p, method, level, seed, pair, statistics): specs.Path(
-            ends=tuple(retrained(p, method, seed, level, order) for order in pair), points=p.points,
-            batch_norm=statistics)
+        name(p, method, level, seed, pair, statistics): settings.path(p, method, seed, level, pair, batch_norm=statistics)
         for method in METHODS for level in p.levels for seed in p.seeds for pair in combinations(p.orders, 2)
         for statistics in batch_norm_statistics(p)}
 
@@ -103,32 +100,22 @@ def table(p: Parameters, results: Mapping[str, Result], batch_norm: str = "inter
             if level or method == METHODS[0]}
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How much more one kind of network rises than the synthetic subnetwork, paired by initialisation."""
-
-    label: str
-    level: int
-    midpoint_loss: Interval
-    train_error: Interval
-    verdict: str
-
-
-def differences(p: Parameters, results: Mapping[str, Result]) -> list[Difference]:
-    """IMP minus synthetic and dense minus synthetic, at every sparse level: nats, and points of training error.
+def differences(p: Parameters, results: Mapping[str, Result]) -> dict[tuple[str, int], tuple[Interval, Interval, str]]:
+    """How much more one kind of network rises than the synthetic subnetwork, paired by initialisation: by what is compared (IMP
+    minus synthetic, dense minus synthetic) and sparse level, nats, points of training error, and the verdict.
 
     "rises more" where the whole interval of the error's difference lies above zero, "rises less" where below.
     """
     of = {method: curves(p, results, method) for method in METHODS}
-    rows = []
+    found = {}
     for level in (level for level in p.levels if level):
         for label, method, other in (("IMP minus synthetic", "imp", level), ("dense minus synthetic", "synthetic", 0)):
             if other not in p.levels:
                 continue
             loss, error = (stats.interval(of[method][other].barrier(*which) - of["synthetic"][level].barrier(*which))
                            for which in (("train_loss", "midpoint"), ("train_error", "highest")))
-            rows.append(Difference(label, level, loss, error, stats.direction(error, decides(p), len(p.planned))))
-    return rows
+            found[label, level] = loss, error, stats.direction(error, decides(p), len(p.planned))
+    return found
 
 
 def measures(p: Parameters, results: Mapping[str, Result]) -> dict[str, Measure]:

@@ -153,21 +153,17 @@ class Figure:
         link = (f'<a download="{self.name}.csv" href="data:text/csv;base64,{base64.b64encode(text.encode()).decode()}">'
                 "Data (CSV)</a>")
         moved = self.play.attribute(self.rows) if self.play and len(self.rows) > 1 else ""
+        said = printed().get(self.name)
+        paper = f' <span class="printed">In the paper: {html.escape(said["says"])} ({said["where"]}).</span>' if said else ""
         kind = "synthprune still" if moved and self.play.instead else "synthprune"
         return (f'<figure class="{kind}"{moved}>{_CSS}<div class="panels">{"".join(p.html() for p in self.panels)}</div>'
-                f"<figcaption>{self.caption}{_printed(self.name)} {link}</figcaption></figure>")
+                f"<figcaption>{self.caption}{paper} {link}</figcaption></figure>")
 
 
 @functools.cache
 def printed() -> Mapping[str, Mapping[str, Any]]:
     """What the paper prints, by the name of the figure that shows ours: `says`, `where` it stands, and the `quotes` for it."""
     return yaml.safe_load((files("synthprune.figures") / "printed.yaml").read_text(encoding="utf-8"))
-
-
-def _printed(name: str) -> str:
-    """HTML for the end of a caption; nothing where the paper prints nothing."""
-    said = printed().get(name)
-    return f' <span class="printed">In the paper: {html.escape(said["says"])} ({said["where"]}).</span>' if said else ""
 
 
 @dataclass(frozen=True)

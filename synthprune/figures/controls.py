@@ -48,12 +48,9 @@ def _rows(p: Parameters, of: Mapping[tuple[str, int], Measured]) -> Rows:
     found: dict[str, list[Measured]] = {}
     for one in of.values():
         found.setdefault(one.cell.name, []).append(one)
-    ordered = sorted(found.values(), key=lambda row: (row[0].cell.method != "dense", -np.nan_to_num(_mean(row[0]), nan=-1)))
+    ordered = sorted(found.values(), key=lambda row: (row[0].cell.method != "dense",
+                                                      -np.nan_to_num(stats.interval(row[0].accuracy).mean, nan=-1)))
     return [(title(p, row[0].cell), row) for row in ordered]
-
-
-def _mean(one: Measured) -> float:
-    return stats.interval(one.accuracy).mean
 
 
 def _dots_alt(rows: Rows, quantity: str) -> str:

@@ -115,8 +115,7 @@ def _pair(one: Likeness) -> str:
 
 
 def _densities(style: Style, of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.16, 0.42, 0.8, 0.5))
+    axes = Canvas(figsize=SIZE).add_axes((0.16, 0.42, 0.8, 0.5))
     layers = list(of["imp"])
     places = np.arange(len(layers))
     for method in reversed(SHOWN):
@@ -129,7 +128,7 @@ def _densities(style: Style, of: Mapping[str, Mapping[str, np.ndarray]], level: 
     axes.set_xticks(places, layers, rotation=90 if len(layers) > 5 else 30, fontsize=7 if len(layers) > 5 else 9)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="upper center", bbox_to_anchor=(0.45, -0.34), ncols=2, columnspacing=1)
-    return canvas
+    return axes.figure
 
 
 def _densities_alt(of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> str:
@@ -140,8 +139,7 @@ def _densities_alt(of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> st
 
 def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:
     """A row for each pair of masks, and in it one point per level, the lowest level on top."""
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.4, 0.18, 0.56, 0.74))
+    axes = Canvas(figsize=SIZE).add_axes((0.4, 0.18, 0.56, 0.74))
     pairs = list(dict.fromkeys(_pair(one) for one in found))
     levels = sorted({one.level for one in found})
     for one in found:
@@ -156,7 +154,7 @@ def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:
     axes.set(title="overlap", xlabel="kept by both, of those\nkept by either (%)", xlim=(0, 108), xticks=(0, 25, 50, 75, 100))
     axes.set_yticks(range(len(pairs)), [pair.replace(" and ", " and\n") for pair in pairs])
     axes.set_ylim(len(pairs) - 0.5, -0.5)
-    return canvas
+    return axes.figure
 
 
 def _overlaps_alt(found: Sequence[Likeness]) -> str:

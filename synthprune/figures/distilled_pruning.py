@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +19,6 @@ from synthprune.experiments.distilled_pruning import (
     SHOWN,
     Parameters,
     accuracies,
-    cost,
     failed,
     measured_scenes,
     paper_setting,
@@ -26,7 +26,7 @@ from synthprune.experiments.distilled_pruning import (
     real_images,
     shortfalls,
 )
-from synthprune.experiments.settings import METHODS, Method, Settings, decoded_images, search
+from synthprune.experiments.settings import METHODS, Method, Settings, cost, decoded_images, search
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Play, Stack, Style, Table
 from synthprune.figures.drawings import Line, in_each, in_rows, limits
 from synthprune.figures.words import (
@@ -87,8 +87,7 @@ def _steps(p: Parameters, method: Method) -> tuple[str, ...]:
 
 
 def _algorithm(style: Style, steps: Sequence[str], method: Method, title: str) -> Canvas:
-    canvas = Canvas(figsize=(3.6, 4.8))
-    axes = canvas.add_axes((0, 0, 1, 0.93))
+    axes = Canvas(figsize=(3.6, 4.8)).add_axes((0, 0, 1, 0.93))
     axes.set(xlim=(0, 1), ylim=(0, 6), title=title)
     axes.set_axis_off()
     for n, text in enumerate(steps):
@@ -103,7 +102,7 @@ def _algorithm(style: Style, steps: Sequence[str], method: Method, title: str) -
     corner = Path([(0.75, 2.5), (0.86, 2.5), (0.86, 4.5), (0.75, 4.5)])
     axes.add_patch(FancyArrowPatch(path=corner, arrowstyle="-|>", mutation_scale=10, color=style.text))
     axes.text(0.93, 3.5, "until sparse enough", rotation=90, ha="center", va="center", fontsize=9)
-    return canvas
+    return axes.figure
 
 
 _ON = {"light": "#ffffff", "dark": "#111111"}
@@ -118,11 +117,6 @@ def line_alt(line: Line) -> str:
     means = dict(zip(line.x, line.mean, strict=True))
     said = ", ".join(f"level {level} {minus(means[level], 1)}" for level in some(line.x) if np.isfinite(means[level]))
     return f"{line.label}: {said or NOTHING}"
-
-
-def of_method(p: Parameters, results: Mapping[str, Result], method: Method) -> Line:
-    return Line(LABELS[method], lambda style: style.colour(method), p.sparse,
-                np.transpose([accuracies(p, results, method, level) for level in p.sparse]), MARKERS[method])
 
 
 def draw_dense(axes: Axes, style: Style, values: np.ndarray) -> None:
@@ -149,6 +143,21 @@ def level_axis(axes: Axes, levels: Sequence[int]) -> None:
     axes.set_xlabel("pruning level, and % of the weights pruned")
 
 
+def over_levels(style: Style, lines: Sequence[Line], levels: Sequence[int], reference: Callable[[Axes], None], *,
+                mark: Sequence[int] = (), anchor: float = 0.45, **said: Any) -> Canvas:
+    """Lines over levels, beside what `reference` draws and upright lines at those to `mark`, with a legend below."""
+    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
+    reference(axes)
+    for line in lines:
+        line.draw(axes, style)
+    for level in mark:
+        axes.axvline(level, color=style.text, linewidth=0.8, zorder=1)
+    axes.set(**said)
+    level_axis(axes, levels)
+    axes.legend(loc="upper center", bbox_to_anchor=(anchor, -0.27), ncols=2, columnspacing=1)
+    return axes.figure
+
+
 def _percent(level: int) -> str:
     pruned = 100 * (1 - 0.8**level)
     return f"{pruned:.{0 if pruned < 90 else 1 if pruned < 99.9 else 2}f}"
@@ -156,10 +165,14 @@ def _percent(level: int) -> str:
 
 def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 2: its methods, then masks found without training, then what the search of a mask takes."""
-    lines = {method: of_method(p, results, method) for method in p.methods}
+    lines = {method: Line(LABELS[method], lambda style, method=method: style.colour(method), p.sparse,
+                          np.transpose([accuracies(p, results, method, level) for level in p.sparse]), MARKERS[method])
+             for method in p.methods}
     dense = accuracies(p, results, "imp", 0)
     frame = limits([dense, *(line.values for line in lines.values())])
-    panels = [Panel(lambda style, title=title, those=those: _accuracies(style, title, those, dense, frame),
+    panels = [Panel(lambda style, title=title, those=those: over_levels(
+                        style, those, p.sparse, lambda axes: draw_dense(axes, style, dense), title=title,
+                        ylabel="test accuracy (%)", ylim=frame),
                     f"Lines of test accuracy in percent over pruning levels, {title}. {dense_alt(dense)};"
                     f" {'; '.join(map(line_alt, those))}.")
               for title, those in _compared(lines)]
@@ -184,21 +197,8 @@ def _compared(lines: Mapping[str, Line]) -> list[tuple[str, list[Line]]]:
     return [(title, those) for title, those in panels if title.startswith("masks as") or len(those) > 1]
 
 
-def _accuracies(style: Style, title: str, lines: Sequence[Line], dense: np.ndarray, frame: tuple[float, float]) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
-    draw_dense(axes, style, dense)
-    for line in lines:
-        line.draw(axes, style)
-    axes.set(title=title, ylabel="test accuracy (%)", ylim=frame)
-    level_axis(axes, lines[0].x)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
-    return canvas
-
-
 def _counts(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
+    axes = Canvas(figsize=SIZE).add_axes((0.17, 0.37, 0.79, 0.56))
     images = real_images(p, results)
     for method in METHODS:
         for what, dash in DASHES.items():
@@ -209,7 +209,7 @@ def _counts(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
     keys = [Line2D([], [], color=style.colour(method), marker=MARKERS[method], label=LABELS[method]) for method in METHODS]
     keys += [Line2D([], [], color=style.text, linestyle=dash, label=COUNTS[what].split(":")[0]) for what, dash in DASHES.items()]
     axes.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.45, -0.27), ncols=2, columnspacing=1)
-    return canvas
+    return axes.figure
 
 
 def _counts_alt(p: Parameters, results: Mapping[str, Result]) -> str:
@@ -240,8 +240,8 @@ def accuracy_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def shortfall_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """What the synthetic set costs as training data and as pruning data."""
-    rows = [(f"level {one.level} ({sparsity(one.level)})", *(stats.interval(values).text(1) for values in (
-        one.training, one.pruning, one.training - one.pruning))) for one in shortfalls(p, results)]
+    rows = [(f"level {level} ({sparsity(level)})", *(stats.interval(values).text(1) for values in (
+        training, pruning, training - pruning))) for level, (training, pruning) in shortfalls(p, results).items()]
     return Table(f"What the synthetic set costs, in points of test accuracy: {interval_words(p)}",
                  ("level (pruned)", "training a dense network on it, not on the real set",
                   "finding the mask on it, not on the real set", "the first less the second"), rows)
@@ -263,14 +263,10 @@ def cost_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         columns.append({what: (*(whole(getattr(of, what)) for of in costs), f"{times:.3g}\N{MULTIPLICATION SIGN}")
                         for what, times in ratios(one, found, level).items()})
     rows = [(words, *(cell for column in columns for cell in column[what])) for what, words in COUNTS.items()]
-    return Table(f"What it takes to find a mask of level {level}", header, rows,
-                 f"{_making(p)} Here: {_in_short(p)}. The paper: arithmetic from its settings, not a measurement"
-                 f" ({scene_title(paper)}: {_in_short(paper)}).")
-
-
-def _making(p: Settings) -> str:
     made = f", here in {p.distillation_steps} steps of distribution matching," if p.synthetic == "distilled" else ""
-    return f"Making the synthetic set{made} and training the subnetwork afterwards are in no count."
+    return Table(f"What it takes to find a mask of level {level}", header, rows,
+                 f"Making the synthetic set{made} and training the subnetwork afterwards are in no count. Here: {_in_short(p)}."
+                 f" The paper: arithmetic from its settings, not a measurement ({scene_title(paper)}: {_in_short(paper)}).")
 
 
 def _in_short(p: Settings) -> str:

@@ -114,8 +114,7 @@ def dots(style: Style, rows: Sequence[tuple[str, Sequence[Dot]]], title: str, *,
     height = 0.36 * len(rows) + 1.0
     longest = max((len(part) for label, _ in rows for part in label.split("\n")), default=0)
     left = min(0.5, 0.08 + 0.021 * longest)
-    canvas = Canvas(figsize=(4.2, height))
-    axes = canvas.add_axes((left, 0.8 / height, 0.96 - left, 1 - 0.95 / height))
+    axes = Canvas(figsize=(4.2, height)).add_axes((left, 0.8 / height, 0.96 - left, 1 - 0.95 / height))
     for place, (_, row) in enumerate(rows):
         for n, dot in enumerate(row):
             finite, at = dot.values[np.isfinite(dot.values)], place + 0.24 * (n - (len(row) - 1) / 2)
@@ -131,7 +130,7 @@ def dots(style: Style, rows: Sequence[tuple[str, Sequence[Dot]]], title: str, *,
         axes.axvline(0, color=style.text, linewidth=0.8, zorder=1)
     if line is not None:
         axes.axvline(line, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
-    return canvas
+    return axes.figure
 
 
 def sheet(style: Style, images: Sequence[np.ndarray], classes: Sequence[str], title: str) -> Canvas:

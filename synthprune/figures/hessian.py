@@ -57,9 +57,9 @@ def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) 
     for method in ("dense", "imp", "synthetic"):
         rows += [(title(network), *(_number(row.columns[column]) for column in COLUMNS)) for network, row in ours.items()
                  if network.method == method]
-        rows += [(f"the paper: {LABELS[published.method]}, {published.pruned} pruned",
-                  *(minus(published.values[column], 3 if column in ("min", "max") else 4) for column in COLUMNS))
-                 for published in PAPER_TABLE if published.method == method]
+        rows += [(f"the paper: {LABELS[method]}, {pruned} pruned",
+                  *(minus(value, 3 if column in ("min", "max") else 4) for column, value in zip(COLUMNS, values, strict=True)))
+                 for (of, pruned), values in PAPER_TABLE.items() if of == method]
     over = "surviving weights" if weights == "survivors" else "all prunable weights, the pruned counted as zeros"
     return Table(f"Diagonal of the Hessian over {over}, batches averaged: {interval_words(p)}", ("network", *HEADER), rows,
                  "The paper's rows are ConvNet-3 of width 128 on CIFAR-10: one network each, one batch of 64 images, and it does"
@@ -77,7 +77,8 @@ def scatter_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 def opinion_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Largest eigenvalue, and the trace by another algorithm beside the sum of the exact diagonal."""
     p, _ = measured(p, results)
-    rows = [(title(of.network), _number(of.eigenvalue), _number(of.sum), _number(of.trace), _plain(of.error),
+    rows = [(title(of.network), _number(of.eigenvalue), _number(of.sum), _number(of.trace),
+             minus(of.error, _digits(of.error)) if np.isfinite(of.error) else "not measured",
              f"{of.inside} of {of.checks}") for of in second_opinions(p, results)]
     return Table(f"A second opinion on the same Hessians, batches averaged: {interval_words(p)}",
                  ("network", "largest eigenvalue", "sum of the exact diagonal", "trace, estimated",
@@ -92,10 +93,6 @@ def title(network: Network) -> str:
 def _number(of: object) -> str:
     """An interval with as many digits as its mean needs."""
     return of.text(_digits(of.mean))
-
-
-def _plain(value: float) -> str:
-    return minus(value, _digits(value)) if np.isfinite(value) else "not measured"
 
 
 def _digits(value: float) -> int:
@@ -124,8 +121,7 @@ def _bins(found: Mapping[Network, Distribution | None]) -> str:
 
 
 def _histogram(style: Style, level: int, shown: Sequence[Distribution]) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.18, 0.3, 0.78, 0.62))
+    axes = Canvas(figsize=SIZE).add_axes((0.18, 0.3, 0.78, 0.62))
     for each in shown:
         colour, dash = style.colour(each.network.method), DASHES[each.network.method]
         for share in each.share if len(each.share) > 1 else ():
@@ -144,7 +140,7 @@ def _histogram(style: Style, level: int, shown: Sequence[Distribution]) -> Canva
     axes.set(xlim=(-reach, reach), title=f"level {level} ({sparsity(level)} pruned)", xlabel="diagonal entry of the Hessian",
              ylabel="share of survivors per bin")
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, columnspacing=1)
-    return canvas
+    return axes.figure
 
 
 def _gaps(share: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,17 +19,7 @@ from synthprune.experiments.paths import left_out
 from synthprune.experiments.settings import decides
 from synthprune.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
 from synthprune.figures.drawings import Line, line_of_stability
-from synthprune.figures.words import (
-    absences,
-    count,
-    interval_words,
-    level_words,
-    line_words,
-    mean_text,
-    minus,
-    setting,
-    titled,
-)
+from synthprune.figures.words import absences, count, interval_words, level_words, line_words, mean_text, minus, setting, titled
 from synthprune.store import Result
 
 SIZE = (4.3, 5.9)
@@ -83,7 +72,7 @@ def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
              f" {count(p.level, 'round')}\n(IMP: the same on {_real_images(p, results)} real images)")
     canvas.text(0.2, 0.53, words, fontsize=9, va="center")
     arrow = {"arrowstyle": "-|>", "color": style.text, "linewidth": 1.4, "mutation_scale": 14}
-    canvas.add_artist(_arrow(canvas, (0.12, 0.575), (0.12, 0.485), arrow))
+    canvas.add_artist(FancyArrowPatch((0.12, 0.575), (0.12, 0.485), transform=canvas.transFigure, **arrow))
     grid = canvas.add_axes((0.02, 0.02, 0.56, 0.4))
     _title(grid, "2  Find a mask")
     _, first, second = largest_layer(results)
@@ -98,10 +87,6 @@ def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
 
 def _title(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", pad=16 if title.startswith("1") else 6)
-
-
-def _arrow(canvas: Canvas, start: tuple[float, float], end: tuple[float, float], look: dict[str, Any]) -> object:
-    return FancyArrowPatch(start, end, transform=canvas.transFigure, **look)
 
 
 def _show(axes: Axes, picture: np.ndarray) -> None:

@@ -13,16 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from synthprune.experiments.loss_landscape import (
-    KINDS,
-    Kind,
-    Map,
-    Parameters,
-    maps,
-    measured,
-    pairs,
-    table,
-)
+from synthprune.experiments.loss_landscape import KINDS, Kind, Map, Parameters, maps, measured, pairs, table
 from synthprune.experiments.paths import left_out
 from synthprune.figures import Figure, Panel, Play, Style, Table
 from synthprune.figures.words import absences, count, interval_words, level_words, listed, setting, titled
@@ -42,7 +33,8 @@ def flat(p: Parameters, results: Mapping[str, Result], orders: list[int]) -> Fig
     half = max((np.ptp(each.x) / 2 for each in shown.values()), default=1.0)
     panels = [Panel(lambda style, each=each: _flat(each, scale, half, _title(p, each.kind)), _alt(each, _title(p, each.kind)))
               for each in shown.values()]
-    panels += [Panel(lambda style: _bar(style, scale), _bar_alt(scale), apart=True)] if shown else []
+    bar = f"Colour bar of the maps: training loss from {scale.vmin:.3g} (dark) to {scale.vmax:.3g} nats (bright)."
+    panels += [Panel(lambda style: _bar(style, scale), bar, apart=True)] if shown else []
     exact = len(orders) == 3
     which = ("the plane through the three networks; the dashed lines are the straight paths between them" if exact else
              "the plane nearest to the four networks (least squares); crosses and numbers mark their projections")
@@ -101,8 +93,8 @@ def pair_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def kind_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Barriers between the four trainings and their distances, with intervals over initialisations."""
-    rows = [(_title(p, row.kind), row.worst_error.text(2), row.mean_error.text(2), row.worst_loss.text(3), row.distance.text(2),
-             "1" if row.kind == "dense" else row.over_dense.text(3)) for row in table(p, results)]
+    rows = [(_title(p, kind), worst.text(2), mean.text(2), loss.text(3), distance.text(2),
+             "1" if kind == "dense" else over.text(3)) for kind, (worst, mean, loss, distance, over) in table(p, results).items()]
     here, _ = measured(p, results)
     return Table(f"Four trainings of one network, six pairs: {interval_words(here)}",
                  ("network", "training-error barrier, worst pair, points", "mean of the pairs, points",
@@ -152,8 +144,7 @@ def _marks(scale: LogNorm, digits: tuple[float, ...] = (1, 2, 5)) -> list[float]
 
 
 def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.15, 0.13, 0.8, 0.76))
+    axes = Canvas(figsize=SIZE).add_axes((0.15, 0.13, 0.8, 0.76))
     step = of.x[1] - of.x[0]
     extent = (of.x[0] - step / 2, of.x[-1] + step / 2, of.y[0] - step / 2, of.y[-1] + step / 2)
     loss = np.ma.masked_invalid(of.loss).clip(FLOOR)
@@ -169,7 +160,7 @@ def _flat(of: Map, scale: LogNorm, half: float, title: str) -> Canvas:
     axes.grid(visible=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
-    return canvas
+    return axes.figure
 
 
 def _levels(scale: LogNorm) -> list[float]:
@@ -187,10 +178,6 @@ def _bar(style: Style, scale: LogNorm) -> Canvas:
     return canvas
 
 
-def _bar_alt(scale: LogNorm) -> str:
-    return f"Colour bar of the maps: training loss from {scale.vmin:.3g} (dark) to {scale.vmax:.3g} nats (bright)."
-
-
 def _mark_networks(axes: Axes, of: Map) -> None:
     axes.plot(*of.places.T, linestyle="none", marker="X", markersize=8, color="white", markeredgecolor="black")
     for order, place in zip(of.orders, of.places, strict=True):
@@ -199,8 +186,7 @@ def _mark_networks(axes: Axes, of: Map) -> None:
 
 
 def _surface(of: Map, scale: LogNorm, title: str) -> Canvas:
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
+    axes = Canvas(figsize=SIZE).add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
     x, y = np.meshgrid(of.x, of.y)
     height = np.where(np.isfinite(of.loss), np.log10(of.loss.clip(FLOOR)), np.nan)
     axes.plot_surface(x, y, height, facecolors=colormaps[COLOURS](scale(of.loss)), rcount=100, ccount=100, linewidth=0,
@@ -213,7 +199,7 @@ def _surface(of: Map, scale: LogNorm, title: str) -> Canvas:
     axes.tick_params(labelsize=8, pad=0)
     axes.view_init(elev=32, azim=-58)
     axes.set_box_aspect((1, 1, 0.8), zoom=0.92)
-    return canvas
+    return axes.figure
 
 
 def _alt(of: Map, title: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
 from synthprune import stats
 from synthprune.experiments.lottery_tickets import (
@@ -22,12 +21,11 @@ from synthprune.experiments.lottery_tickets import (
 )
 from synthprune.experiments.paths import left_out
 from synthprune.figures import Figure, Panel, Style, Table
-from synthprune.figures.distilled_pruning import dense_alt, draw_dense, level_axis, line_alt
+from synthprune.figures.distilled_pruning import dense_alt, draw_dense, line_alt, over_levels
 from synthprune.figures.drawings import Line, in_rows, limits
 from synthprune.figures.words import interval_words, left_out_words, line_words, listed, minus, setting, sparsity
 from synthprune.store import Result
 
-SIZE = (3.6, 4.0)
 DEEPEST = -6.0
 """Points below the dense network at which the second panel is cut off: far below, no ticket is looked for."""
 COLOURS = {"k0": lambda style: style.imp, "late": lambda style: style.others[0], "start": lambda style: style.synthetic}
@@ -40,18 +38,22 @@ def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
     dense = accuracies(p, results, here[0], 0) if here else np.full(len(p.seeds), np.nan)
     lines = [_line(p, trial, [accuracies(p, results, trial, level) for level in p.levels]) for trial in here]
     beside = [_line(p, trial, [beside_dense(p, results, trial, level) for level in p.levels]) for trial in here]
+    shared = {"mark": [p.start_level], "anchor": 0.42}
+    frame = limits([np.array([0.0, -2 * MARGIN]), *(np.maximum(line.values, DEEPEST) for line in beside)])
     panels = [
-        Panel(lambda style: _lines(style, p, lines, "test accuracy (%)", lambda axes: draw_dense(axes, style, dense),
-                                   limits([dense, *(line.values for line in lines)])),
+        Panel(lambda style: over_levels(style, lines, p.levels, lambda axes: draw_dense(axes, style, dense), **shared,
+                                        ylabel="test accuracy (%)", ylim=limits([dense, *(line.values for line in lines)])),
               f"Lines of test accuracy in percent over pruning levels. {dense_alt(dense)}; {_said(lines)}."),
-        Panel(lambda style: _lines(style, p, beside, "test accuracy less dense (points)", lambda axes: _margin(axes, style),
-                                   _frame(beside)),
+        Panel(lambda style: over_levels(style, beside, p.levels, lambda axes: _margin(axes, style), **shared,
+                                        ylabel="test accuracy less dense (points)", ylim=frame),
               "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
               f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
+    deep = any((line.values < DEEPEST).any() for line in beside)
+    cut = f" The second panel ends {minus(-DEEPEST, 0)} points below dense." if deep else ""
     caption = (f"{setting(p)} Test accuracy after training on the real images; then the same less that of the dense network from"
                f" the same initialisation. {line_words(p.seeds)} Upright line: level {p.start_level}, up to which the masks of"
                " the synthetic start are found on the synthetic set. Levels count all pruning."
-               f"{_cut(beside)}{left_out_words(left_out(results, p.scene))}")
+               f"{cut}{left_out_words(left_out(results, p.scene))}")
     rows = [("trial", "level", "initialisation", "test_accuracy", "less_dense"),
             *((f'"{one.label}"', level, *row) for one, two in zip(lines, beside, strict=True) for n, level in enumerate(p.levels)
               for row in in_rows(p.seeds, one.values[:, n], two.values[:, n], digits=4))]
@@ -64,31 +66,6 @@ def _line(p: Parameters, trial: str, values: Sequence[np.ndarray]) -> Line:
 
 def _said(lines: Sequence[Line]) -> str:
     return "; ".join(map(line_alt, lines)) or "nothing was run"
-
-
-def _lines(style: Style, p: Parameters, lines: Sequence[Line], what: str, reference: Callable[[Axes], None],
-           frame: tuple[float, float]) -> Canvas:
-    """The trials over levels, beside what `reference` draws, with the start's level marked."""
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0.17, 0.37, 0.79, 0.56))
-    reference(axes)
-    for line in lines:
-        line.draw(axes, style)
-    axes.axvline(p.start_level, color=style.text, linewidth=0.8, zorder=1)
-    axes.set(ylabel=what, ylim=frame)
-    level_axis(axes, p.levels)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.27), ncols=2, columnspacing=1)
-    return canvas
-
-
-def _frame(beside: Sequence[Line]) -> tuple[float, float]:
-    """Around what was measured, down to DEEPEST."""
-    return limits([np.array([0.0, -2 * MARGIN]), *(np.maximum(line.values, DEEPEST) for line in beside)])
-
-
-def _cut(beside: Sequence[Line]) -> str:
-    deep = any((line.values < DEEPEST).any() for line in beside)
-    return f" The second panel ends {minus(-DEEPEST, 0)} points below dense." if deep else ""
 
 
 def _margin(axes: Axes, style: Style) -> None:
@@ -108,23 +85,17 @@ def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
                      "" if later is None else stats.interval(later).text(1),
                      "at none" if sure is None else f"{sure} ({sparsity(sure)})"))
     return Table(f"The highest level that reaches the dense network less {MARGIN} points of test accuracy",
-                 ("trial", f"on {_initialisations(p)}", "later than IMP, k = 0, levels", "with its whole interval"), rows,
+                 ("trial", f"on initialisation{'s' * (len(p.seeds) > 1)} {listed(p.seeds)}", "later than IMP, k = 0, levels",
+                  "with its whole interval"), rows,
                  f"0: at no level. A trial that reaches the line at the last level run may have sparser tickets; no difference to"
-                 f" such a level can be told. Differences: {interval_words(p)}.{_narrow(p)}")
+                 f" such a level can be told. Differences: {interval_words(p)}."
+                 + " With two initialisations an interval may be narrow by chance." * (len(p.seeds) == 2))
 
 
 def _level(p: Parameters, level: float) -> str:
     if not np.isfinite(level):
         return "dense diverged"
     return f"{level:.0f}{' (last level run)' if level == p.last_level else ''}"
-
-
-def _narrow(p: Parameters) -> str:
-    return " With two initialisations an interval may be narrow by chance." if len(p.seeds) == 2 else ""
-
-
-def _initialisations(p: Parameters) -> str:
-    return f"{'initialisation' if len(p.seeds) == 1 else 'initialisations'} {listed(p.seeds)}"
 
 
 def level_table(p: Parameters, results: Mapping[str, Result]) -> Table:

@@ -39,7 +39,8 @@ def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The first stored image of each class, before and after distillation."""
     change, classes = moved(p, results), facts(p.dataset).classes
     panels = [Panel(lambda style, name=name, title=title: sheet(style, first_of_each(results[name]), classes, title),
-                    _sheet_alt(p, title, change))
+                    f"Contact sheet, {title}: one stored image each of {', '.join(classes[:ON_A_SHEET])}. Distillation changes"
+                    f" pixels by {minus(change.mean(), 1)} percent of their range on average.")
               for name, title in ((START, "random real images"), (END, f"after {p.distillation_steps} steps"))
               if name in results]
     cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
@@ -55,12 +56,6 @@ def first_of_each(result: Result) -> list[np.ndarray]:
     """The first stored image of each class, in class order."""
     _, first = np.unique(result.arrays["labels"], return_index=True)
     return list(result.arrays["images"][first])
-
-
-def _sheet_alt(p: Parameters, title: str, change: np.ndarray) -> str:
-    classes = ", ".join(facts(p.dataset).classes[:ON_A_SHEET])
-    return (f"Contact sheet, {title}: one stored image each of {classes}. Distillation changes pixels by"
-            f" {minus(change.mean(), 1)} percent of their range on average.")
 
 
 def worth(p: Parameters, results: Mapping[str, Result]) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,11 +37,11 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The paper's figure 6, and beside it the differences that its ratios are made of."""
     found = comparisons(p, results)
     views = (_View("ratios, synthetic over IMP", "loss-barrier ratio", "test-accuracy ratio", (1, 1),
-                   lambda c: (_Bar.of(c.ratio("loss"), c.ratios("loss")) if c.orders else _NO_PLACE,
-                              _Bar.of(c.ratio("accuracy"), c.ratios("accuracy")))),
+                   lambda c: (_bar(c.ratio("loss"), c.ratios("loss")) if c.orders else _NO_PLACE,
+                              _bar(c.ratio("accuracy"), c.ratios("accuracy")))),
              _View("differences, synthetic less IMP", "loss-barrier difference (nats)", "accuracy difference (points)", (0, 0),
-                   lambda c: (_Bar.of(c.difference("loss"), c.differences("loss")),
-                              _Bar.of(c.difference("accuracy"), c.differences("accuracy")))))
+                   lambda c: (_bar(c.difference("loss"), c.differences("loss")),
+                              _bar(c.difference("accuracy"), c.differences("accuracy")))))
     panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
     caption = (f"Profile {html.escape(p.profile)}{'' if decides(p) else ': decides nothing'}. Open: low level; filled: high"
                f" level. {level_words(p.both_levels)} A dotted line joins the two levels of one synthetic set; the number beside"
@@ -110,27 +110,18 @@ def _not_run(p: Parameters, results: Mapping[str, Result]) -> list[str]:
     return [plain.label(what.replace(": ", ", ", 1)) for what in not_run(p, results)]
 
 
-@dataclass(frozen=True)
-class _Bar:
-    """A value and how far its bar reaches: the interval, or of two initialisations (whose interval says nothing) the range."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, interval: Interval, values: np.ndarray) -> _Bar:
-        if interval.n == 2 and np.isfinite(interval.mean):
-            return cls(interval.mean, *stats.bounds(values))
-        return cls(interval.mean, interval.low, interval.high)
-
-    @property
-    def reach(self) -> list[list[float]]:
-        """As matplotlib wants it: the lengths below and above the value."""
-        return [[np.nan_to_num(self.value - self.low)], [np.nan_to_num(self.high - self.value)]]
+def _bar(of: Interval, values: np.ndarray) -> Interval:
+    """A value with what its bar spans: the interval, or of two initialisations (whose interval says nothing) the range."""
+    low, high = stats.bounds(values) if of.n == 2 and np.isfinite(of.mean) else (of.low, of.high)
+    return replace(of, low=low, high=high)
 
 
-_NO_PLACE = _Bar(float("nan"), float("nan"), float("nan"))
+def _reach(of: Interval) -> list[list[float]]:
+    """As matplotlib wants it: the lengths below and above the value."""
+    return [[np.nan_to_num(of.mean - of.low)], [np.nan_to_num(of.high - of.mean)]]
+
+
+_NO_PLACE = Interval(float("nan"), float("nan"), float("nan"), 0)
 
 
 @dataclass(frozen=True)
@@ -141,7 +132,7 @@ class _View:
     x: str
     y: str
     origin: tuple[float, float]
-    of: Callable[[Comparison], tuple[_Bar, _Bar]]
+    of: Callable[[Comparison], tuple[Interval, Interval]]
 
     def draw(self, style: Style, found: Sequence[Comparison]) -> Canvas:
         canvas = Canvas(figsize=SIZE)
@@ -164,7 +155,7 @@ class _View:
 
     def _frame(self, axes: Axes, found: Sequence[Comparison]) -> Callable[[int], float]:
         """Set the limits from the values, not from the bars; on the right a strip for points without a place on the axis."""
-        points = np.array([[bar.value for bar in self.of(c)] for c in found] + [list(self.origin)])
+        points = np.array([[bar.mean for bar in self.of(c)] for c in found] + [list(self.origin)])
         low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
         pad = 0.12 * np.where(high > low, high - low, 1)
         low, high = low - pad, high + pad
@@ -185,15 +176,15 @@ class _View:
         places, (colour, shape, label) = [], look
         for c, high in zip(pair, (False, True), strict=True):
             x, y = self.of(c)
-            place = (x.value if np.isfinite(x.value) else aside, y.value)
+            place = (x.mean if np.isfinite(x.mean) else aside, y.mean)
             places.append(place)
             area = 30 + 30 * np.log10(max(c.compression, 1))
-            axes.errorbar(*place, xerr=x.reach, yerr=y.reach, color=colour, elinewidth=1, alpha=0.6, fmt="none", zorder=2)
+            axes.errorbar(*place, xerr=_reach(x), yerr=_reach(y), color=colour, elinewidth=1, alpha=0.6, fmt="none", zorder=2)
             axes.scatter(*place, s=area, marker=shape, edgecolor=colour, facecolor=colour if high else "none", linewidth=1.4,
                          label=label if high else None, zorder=3)
             if high:
                 axes.annotate(str(c.p.synthetic_per_class), place, (8, 6), textcoords="offset points", fontsize=8)
-        if np.isfinite(self.of(pair[0])[0].value) == np.isfinite(self.of(pair[1])[0].value):
+        if np.isfinite(self.of(pair[0])[0].mean) == np.isfinite(self.of(pair[1])[0].mean):
             axes.plot(*zip(*places, strict=True), color=colour, linestyle=":", linewidth=1.4, zorder=2)
 
     def alt(self, found: Sequence[Comparison]) -> str:
@@ -204,8 +195,8 @@ class _View:
         return (f"Points of {self.y} against {self.x}, {self.title}; IMP at ({self.origin[0]}, {self.origin[1]})."
                 f" Barrier, then accuracy: {'; '.join(map(said, found)) or 'nothing was run'}.")
 
-    def _words(self, bar: _Bar) -> str:
-        return minus(bar.value, 3) if np.isfinite(bar.value) else NO_ORDER.replace("\n", " ")
+    def _words(self, bar: Interval) -> str:
+        return minus(bar.mean, 3) if np.isfinite(bar.mean) else NO_ORDER.replace("\n", " ")
 
 
 def _rows(found: Sequence[Comparison]) -> list[tuple]:

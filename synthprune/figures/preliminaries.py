@@ -209,6 +209,9 @@ def source(p: Parameters) -> str:
 
 
 def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) -> Figure:
+    def tiles(factor: int) -> str:
+        return f", cut into {factor} x {factor} tiles" if factor > 1 else ", left whole"
+
     classes = facts(p.dataset).classes
     panels = [Panel(lambda style, images=images, words=words: sheet(style, images, classes, words),
                     f"Contact sheet of the synthetic set with {words}: one stored image each of"
@@ -219,17 +222,13 @@ def _sheets(p: Parameters, here: Mapping[str, tuple[Parameters, np.ndarray]]) ->
     cut = (f" Each is cut into {p.synthetic_factor} x {p.synthetic_factor} tiles before a network sees it."
            if factors == {p.synthetic_factor} and p.synthetic_factor > 1 else "")
     some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
-    whose = "; ".join(f"{words}: {source(one)}" + ("" if len(factors) == 1 else _tiles(one)) for words, (one, _) in here.items())
+    whose = "; ".join(f"{words}: {source(one)}" + ("" if len(factors) == 1 else tiles(one.synthetic_factor))
+                      for words, (one, _) in here.items())
     caption = html.escape(f"The first stored image of each class of {facts(p.dataset).title}. {whose}.{cut}{smaller}{some}"
                           f" Profile {p.profile}.", quote=False)
     rows = [("set", "source", "pixels"), *((f'"{words}"', f'"{source(one)}"', images.shape[-1])
                                             for words, (one, images) in here.items())]
     return Figure(panels, caption, rows, "02_contact_sheets")
-
-
-def _tiles(p: Parameters) -> str:
-    """How one set is decoded, where they differ."""
-    return f", cut into {p.synthetic_factor} x {p.synthetic_factor} tiles" if p.synthetic_factor > 1 else ", left whole"
 
 
 # What training on a set alone gives.

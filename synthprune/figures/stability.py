@@ -101,8 +101,8 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """How much more IMP subnetworks and the dense network rise than synthetic subnetworks, start by start."""
-    rows = [(f"{d.label}, level {d.level}", d.midpoint_loss.text(3), d.train_error.text(2), d.verdict)
-            for d in differences(p, results)]
+    rows = [(f"{label}, level {level}", loss.text(3), error.text(2), verdict)
+            for (label, level), (loss, error, verdict) in differences(p, results).items()]
     return Table(
         f"Differences of barriers on the same initialisations: {interval_words(p)}",
         ("difference", "loss barrier midway (paper), nats", "training error barrier, points", "the first, beside the second"),
@@ -145,7 +145,8 @@ class _Lines:
         return line_words(p.seeds, thin=True, cut=", cut off at the frame" if len(p.seeds) > 2 and self.clipped else "")
 
     def panel(self, size: tuple[float, float]) -> Panel:
-        return Panel(lambda style: self.draw(style, size), self.alt()) if self.drawn else _nothing(size, self.title)
+        return Panel(lambda style: self.draw(style, size), self.alt()) if self.drawn else Panel(
+            lambda style: _blank(style, size, self.title), f"{self.title}. {NOTHING}" if self.title else NOTHING)
 
     def draw(self, style: Style, size: tuple[float, float]) -> Canvas:
         wide = size == WIDE
@@ -209,8 +210,7 @@ def _surface(style: Style, method: Method, c: Levels, frame: tuple[float, float]
     means, levels, points = _means(c), list(c), np.linspace(0, 1, p.points)
     if not np.isfinite(means).any():
         return _blank(style, SIZE, title)
-    canvas = Canvas(figsize=SIZE)
-    axes = canvas.add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
+    axes = Canvas(figsize=SIZE).add_axes((0, 0.02, 0.88, 0.94), projection="3d", computed_zorder=False)
     axes.set(xlim=(0, 1), zlim=frame, title=title, yticks=levels, xticks=(0, 0.5, 1), ylabel="pruning level")
     axes.set_ylim(*((levels[0], levels[-1]) if len(levels) > 1 else (levels[0] - 1, levels[0] + 1)))
     axes.set_xlabel(r"position on the path $\beta$")
@@ -236,7 +236,7 @@ def _surface(style: Style, method: Method, c: Levels, frame: tuple[float, float]
         axes.plot(points, np.full_like(points, level), seen(i) if sheet else means[i], color=style.colour(kind),
                   linestyle=_dash(p, level), marker=MARKERS[kind], markevery=2, markeredgecolor="white", markeredgewidth=0.5,
                   linewidth=1.8 if level in combined_levels(p) else 1, zorder=11 + 2 * order)
-    return canvas
+    return axes.figure
 
 
 def _means(c: Levels) -> np.ndarray:
@@ -263,17 +263,12 @@ def _surface_alt(method: Method, c: Levels) -> str:
     return f"Surface of training loss over pruning level and path position, {title}. {'; '.join(parts)}."
 
 
-def _nothing(size: tuple[float, float], title: str) -> Panel:
-    return Panel(lambda style: _blank(style, size, title), f"{title}. {NOTHING}" if title else NOTHING)
-
-
 def _blank(style: Style, size: tuple[float, float], title: str) -> Canvas:
-    canvas = Canvas(figsize=size)
-    axes = canvas.add_axes((0, 0, 1, 0.92))
+    axes = Canvas(figsize=size).add_axes((0, 0, 1, 0.92))
     axes.set_axis_off()
     axes.set_title(title)
     axes.text(0.5, 0.5, NOTHING.replace(": ", ":\n").replace("collapsed", "\ncollapsed"), ha="center", va="center")
-    return canvas
+    return axes.figure
 
 
 def _measured(p: Parameters, results: Mapping[str, Result]) -> dict[Method, Levels]:
