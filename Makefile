@@ -4,7 +4,7 @@
 PYTHON ?= python3.11
 PROFILE ?= demo
 BIN := .venv/bin
-PLATFORM := $(shell uname -s)-$(shell uname -m)
+PLATFORM := $(shell $(PYTHON) -c 'import platform as p; print(p.system(), p.machine(), *p.python_version_tuple()[:2], sep="-")')
 
 .PHONY: book check test clean
 
@@ -26,9 +26,9 @@ check: .venv/compiled
 # Exact versions where they were tested, the ranges of pyproject.toml elsewhere. pip would take a minute to compile to bytecode
 # what no page imports; the book compiles and keeps what it does import, also where the shell says to keep none.
 .venv/ready: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "synthprune is tested with Python 3.11: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "synthprune takes Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/one")'
 	$(PYTHON) -m venv .venv
-ifeq ($(PLATFORM),Linux-x86_64)
+ifeq ($(PLATFORM),Linux-x86_64-3-11)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 else

@@ -14,7 +14,7 @@ from synthprune.machine import cores, cpu
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Timings
 
-Each table was made by the command above it, on a machine with nothing else to do.
+Each table was made by the command above it, on a machine with nothing else to do, unless it says otherwise.
 Medians, and in brackets the least and the most.
 Ratios are taken turn by turn, so that they say more than seconds, which are one machine's.
 Nothing here was measured on a GPU; `python -m benchmarks.gpu` prints the same table there.
