@@ -35,6 +35,8 @@ SCHEMES = ("light", "dark")
 AXE = Path(__file__).parent.parent / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 """Where `tests/run` puts axe-core, the common checker of accessibility; without npm there is none, and it is not asked."""
 WORD = "barrier"
+HEAVIEST = 1_500_000
+"""Bytes of a page with all that it loads, before its figures' data."""
 
 
 @dataclass(frozen=True, order=True)
@@ -126,6 +128,7 @@ def look(
 
 def _visit(chromium: Any, html: Path, path: Path, width: int, scheme: str) -> Iterator[tuple[str, str]]:
     heard: list[tuple[str, str]] = []
+    weight: list[int] = []
     context = chromium.new_context(
         viewport={"width": width, "height": 900},
         color_scheme=scheme,
@@ -136,6 +139,7 @@ def _visit(chromium: Any, html: Path, path: Path, width: int, scheme: str) -> It
 
         def gate(route: Any) -> None:
             if _inside(route.request.url, html):
+                weight.append(_weight(route.request.url))
                 route.continue_()
             else:
                 heard.append(("refused request", route.request.url))
@@ -166,6 +170,10 @@ def _visit(chromium: Any, html: Path, path: Path, width: int, scheme: str) -> It
             heard.append(("theme", f"the system asks for {scheme}, the page shows {theme!r}"))
         heard += map(tuple, page.evaluate(INSPECT))
         heard += _axe(page, width)
+        if sum(weight) > HEAVIEST:
+            heard.append(("weight", f"{sum(weight):,} bytes before the figures' data"))
+        if not question:  # what the search page loads is needed for it, and in its order
+            heard += [("blocking script", source) for source in page.evaluate(BLOCKING)]
 
         # The reader may choose against the system: the same page must stand in the theme's other dress.
         if theme is not None:
@@ -212,6 +220,14 @@ def _inside(url: str, html: Path) -> bool:
     return Path(name).resolve().is_relative_to(html)
 
 
+def _weight(url: str) -> int:
+    """Bytes of a file below the book, less the data that it carries; 0 for what is no file."""
+    file = Path(unquote(urlsplit(url).path))
+    if urlsplit(url).scheme != "file" or not file.is_file():
+        return 0
+    return len(DATA.sub(b"", file.read_bytes())) if file.suffix == ".html" else file.stat().st_size
+
+
 def _redirect(path: Path) -> Path | None:
     # Only the beginning: a redirect is a few lines, a chapter may hold megabytes of drawings.
     with path.open(encoding="utf-8") as file:
@@ -219,6 +235,9 @@ def _redirect(path: Path) -> Path | None:
     found = re.search(r"""<meta\s+http-equiv=["']refresh["']\s+content=["'][^"']*url=([^"'#?]+)""", head, re.IGNORECASE)
     return (path.parent / found.group(1)).resolve() if found else None
 
+
+DATA = re.compile(rb"data:[^\"']+;base64,[A-Za-z0-9+/=]+")
+BLOCKING = "[...document.head.querySelectorAll('script[src]:not([defer], [async])')].map(script => script.src)"
 
 # Wait for what arrives after "load": lazy images, fonts, mathematics, and one frame in which the layout settles.
 SETTLE = """

@@ -69,6 +69,8 @@ BROKEN = {
     "mathematics as source": ("", r'<span class="math">\(x^2\)</span>', "mathematics not set"),
     "skipped heading": ("", "<h3>Deep</h3>", "headings"),
     "search": ("", "", "search"),
+    "a script before the first paint": ("<script src='data:text/javascript,0'></script>", "", "blocking script"),
+    "too heavy": ("", f"<p hidden>{'x' * 1_600_000}</p>", "weight"),
     "two titles": ("", "<h1>Again</h1>", "headings"),
 }
 BARELY_LEGIBLE = '<p style="color: #bbb; background: #fff">pale</p>'

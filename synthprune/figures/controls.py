@@ -87,8 +87,9 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
                      *_beside(one, other, "error", 2), *_beside(one, other, "accuracy", 1), done_words(one)))
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
                  ("mask", "images per class", "retrained, epochs", "barrier, points", "barrier, as elsewhere, points",
-                  "change, points", "accuracy, %", "accuracy, as elsewhere, %", "change, points", "initialisations"), rows,
-                 "As elsewhere: the same network rewound as in the rest of the chapter, on the same initialisations.")
+                  "change, points", "accuracy, %", "accuracy, as elsewhere, %", "change, points", "measured"), rows,
+                 "As elsewhere: the same network rewound as in the rest of the chapter, on the same initialisations. Measured:"
+                 " how many of the planned initialisations.")
 
 
 def _beside(one: Measured, other: tuple[Measured, list[int]] | None, quantity: str, digits: int) -> list[str]:
