@@ -66,7 +66,7 @@ def route(network: nn.Module) -> Route:
     if isinstance(network, ConvNet3) and not others:
         return "instance norm"
     which = (others or curved)[0]
-    cure = _CURES.get(type(which).__module__.rpartition(".")[2], "known are convolutions, linear layers, batch norm, ReLU, poolings")
+    cure = _CURES.get(type(which).__module__.rpartition(".")[2], "known are linear maps, batch norm, ReLU and poolings")
     raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type(which).__name__}: {cure}")
 
 
