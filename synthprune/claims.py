@@ -158,7 +158,9 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
         return Judgement(claim=claim.id, state="open", words=SCALE["open"] if mute else NOT_RUN,
                          evidence=f"This scale cannot decide it. {claim.elsewhere}" if mute else plain.capital(chosen))
     finding = _judge(claim, chosen)
-    others = [_p(other, measured, profile) for other in claim.family]
+    # With which p each other hypothesis is decided, whichever way; 1 where it was not measured.
+    others = [1.0 if isinstance(its := _chosen(other, measured, profile), str) else _judge(other, its).least
+              for other in claim.family]
     state = finding.state(holm([finding.least, *others])[0] <= LEVEL)
     evidence = finding.evidence[state]
     if state != finding.state(told=True):
@@ -167,12 +169,6 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
                 for scene in _scenes(chosen.values()) if scene in STAND_INS]
     return Judgement(claim=claim.id, state=state, words=(PAPER if profile == "paper" else SCALE)[state],
                      evidence=" ".join([evidence, *standing]))
-
-
-def _p(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> float:
-    """With which p a claim is decided, whichever way; 1 where it was not measured."""
-    chosen = _chosen(claim, measured, profile)
-    return 1.0 if isinstance(chosen, str) else _judge(claim, chosen).least
 
 
 def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> dict[str, Measure] | str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from synthprune import specs
+from synthprune.experiments.paths import QUANTITIES as LOSSES
 from synthprune.store import Result
 from synthprune.values import Entry
 
@@ -26,7 +27,6 @@ UNITS = {
     **dict.fromkeys(("min", "max", "mean", "std", "magnitude", "eigenvalue", "trace", "trace_error"), "nats per weight squared")}
 """Units of the columns that have one."""
 
-LOSSES = ("train_loss", "train_error", "test_loss", "test_error")
 COLUMNS = ("min", "max", "mean", "std", "magnitude")
 Row = dict[str, Any]
 

@@ -135,6 +135,10 @@ def test_route_by_what_the_network_contains() -> None:
     smooth.features[2] = nn.GELU()
     with pytest.raises(Problem, match="ConvNet3 with GELU: of activations ReLU alone"):
         route(smooth)
+    dropping = convnet()
+    dropping.features[2] = nn.Dropout()
+    with pytest.raises(Problem, match="ConvNet3 with Dropout: known are"):
+        route(dropping)
     shared = convnet()
     shared.features[1] = nn.GroupNorm(2, 4)
     with pytest.raises(Problem, match="ConvNet3 with"):

@@ -20,6 +20,7 @@ from synthprune.experiments.hessian import (
     name,
     networks,
     requests,
+    scatter,
     second_opinions,
     setting,
     statistic,
@@ -117,17 +118,17 @@ def test_pruned_weights_count_as_zeros_in_the_second_table_alone() -> None:
     for column in ("mean", "magnitude"):
         np.testing.assert_allclose(statistic(p, results, network, column, "all"),
                                    share * statistic(p, results, network, column))
-    rows = {row.network: row for row in table(p, results, "survivors")}
-    assert rows[network].columns["magnitude"].mean == pytest.approx(brute(network, "magnitude").mean())
+    rows = table(p, results, "survivors")
+    assert rows[network]["magnitude"].mean == pytest.approx(brute(network, "magnitude").mean())
     assert list(rows) == [Network("dense"), *(Network(method, level) for method in ("imp", "synthetic") for level in (4, 9))]
 
 
 def test_scatter_is_that_of_batches_and_of_initialisations() -> None:
     p, results = made(LAPTOP)
-    row = table(p, results, "survivors")[0]
+    between_batches, between_initialisations = scatter(p, results)[Network("dense")]
     each = np.array([results[name(p, Network("dense"), seed)].arrays["survivors/overall/std"] for seed in p.seeds])
-    assert row.between_batches == pytest.approx(np.mean(each.std(1, ddof=1) / each.mean(1)))
-    assert row.between_initialisations == pytest.approx(each.mean(1).std(ddof=1) / each.mean())
+    assert between_batches == pytest.approx(np.mean(each.std(1, ddof=1) / each.mean(1)))
+    assert between_initialisations == pytest.approx(each.mean(1).std(ddof=1) / each.mean())
     one, alone = made({"profile": "laptop", "seeds": [0], "levels": [4], "hessian_batches": 1})
     assert scatter_table(one, alone).rows[0] == ("dense", "needs two", "needs two")
 
@@ -162,8 +163,8 @@ def test_a_diverged_training_is_named_and_kept_out() -> None:
     results[lost] = Result("", {}, {"collapsed": [], "diverged": True}, {})
     assert left_out(results) == [f"{lost}: the training diverged"]
     assert measures(p, results)["diagonal_synthetic_over_imp"].intervals["convnet3-cifar10, level 4, std"].n == 2
-    row = next(row for row in table(p, results, "survivors") if row.network == Network("imp", 4))
-    assert row.columns["std"].n == 2 and row.columns["std"].mean == pytest.approx(brute(row.network, "std", (0, 2)).mean())
+    std = table(p, results, "survivors")[Network("imp", 4)]["std"]
+    assert std.n == 2 and std.mean == pytest.approx(brute(Network("imp", 4), "std", (0, 2)).mean())
     assert next(o for o in second_opinions(p, results) if o.network == Network("imp", 4)).checks == 6
     assert lost in histograms(p, results).caption
     gone = {key: Result("", {}, {"collapsed": [], "diverged": True}, {}) for key in results}

@@ -46,7 +46,8 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
             groups[group].append(Axis(f"{node.target}.weight", 1))
             group = node.target
             groups[group] = [Axis(f"{group}.{name}", 0) for name, _ in module.named_parameters()]
-        elif once and module is not None and _one_norm_per_channel(module):
+        elif once and (isinstance(module, nn.BatchNorm2d)
+                       or (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels)):
             groups[group] += [Axis(f"{node.target}.{name}", 0) for name, value in module.state_dict().items() if value.ndim]
         elif node.target is operator.add:
             for other in others:
@@ -57,10 +58,6 @@ def symmetries(network: nn.Module) -> dict[str, list[Axis]]:
                           "(known: convolutions, linear layers and norms per channel, each used once; ReLU, poolings, sums)")
         of[node] = group
     return {name: axes for name, axes in groups.items() if name not in ("", group)}
-
-
-def _one_norm_per_channel(module: nn.Module | None) -> bool:
-    return isinstance(module, nn.BatchNorm2d) or (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels)
 
 
 def _channelwise(node: fx.Node, module: nn.Module | None) -> bool:

@@ -36,7 +36,9 @@ Route = Literal["piecewise linear", "instance norm"]
 _PIECEWISE_LINEAR = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d,
                      nn.Flatten, nn.Identity, nn.Sequential)
 
-_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+_CURES = {"activation": "of activations ReLU alone leaves the logits piecewise linear in a weight: put nn.ReLU in its place",
+          "normalization": "take batch norm, or ConvNet-3 with instance norm"}
+"""What to do about a layer that is curved, by the room of torch.nn that it comes from."""
 
 # Bounds on memory that change no result: images whose activations are held at once, and numbers in the largest tensor
 # of the inner loop (4 MB: larger ones leave a core's cache and are slower).
@@ -64,8 +66,7 @@ def route(network: nn.Module) -> Route:
     if isinstance(network, ConvNet3) and not others:
         return "instance norm"
     which = (others or curved)[0]
-    cure = ("take batch norm, or ConvNet-3 with instance norm" if isinstance(which, _NORMS) else
-            "of activations ReLU alone leaves the logits piecewise linear in a weight: put nn.ReLU in its place")
+    cure = _CURES.get(type(which).__module__.rpartition(".")[2], "known are linear maps, batch norm, ReLU and poolings")
     raise Problem(f"no exact Hessian diagonal for {type(network).__name__} with {type(which).__name__}: {cure}")
 
 

@@ -110,8 +110,9 @@ def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
         return is_rows(name) or (is_image(name) and len(parts) > len(inside) + 1 and (not only or parts[-2] in only))
 
     budget, images, rows = Budget(path), {}, {}
-    single = path.is_file() and is_rows(path.name)
-    for name, payload in [(path.name, _whole(path, budget))] if single else files(path, wanted, budget):
+    if single := path.is_file() and is_rows(path.name):
+        budget.spend(path.stat().st_size, "it")
+    for name, payload in [(path.name, path.read_bytes())] if single else files(path, wanted, budget):
         if is_rows(name):
             rows[name] = payload
         else:
@@ -126,11 +127,6 @@ def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
     if not images:
         raise none_found(path, told.inside)
     return _by_folder(images, path)
-
-
-def _whole(path: Path, budget: Budget) -> bytes:
-    budget.spend(path.stat().st_size, "it")
-    return path.read_bytes()
 
 
 def _by_folder(images: dict[str, np.ndarray], path: Path) -> Found:
@@ -169,13 +165,9 @@ def _of_arrays(path: Path, told: Told) -> Found:
         if len(numbers) != len(pixels) or not len(numbers):
             raise Problem(f"{path}: {len(pixels)} {part or 'labelled'} images but {len(numbers)} labels")
         for image, label in zip(pixels, numbers.tolist(), strict=True):
-            found.add(part, _brought(image, told.pixels, str(path)), label)
+            picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+            found.add(part, squared(picture, told.pixels, str(path)), label)
     return found
-
-
-def _brought(image: np.ndarray, pixels: int, where: str) -> np.ndarray:
-    """(h, w, c) as (c, h, h), brought to `pixels` where said."""
-    return squared(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), pixels, where)
 
 
 def _pairs(path: Path, told: Told) -> dict[str, Part]:

@@ -6,7 +6,7 @@ name; which cells differ in one thing alone is therefore asked of their specific
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -168,7 +168,7 @@ def _overlap(pair: list[Result | None]) -> float:
     return float(100 * (total(layers).jaccard - by_chance(layers)["jaccard"].mean))
 
 
-def partners(of: Iterable[Measured], asked: tuple[specs.Path, ...], seeds: list[int]) -> Iterator[tuple[Measured, list[int]]]:
-    """What is the training `asked` for, each with the initialisations that it shares with `seeds`: most of them first."""
+def partner(of: Iterable[Measured], asked: tuple[specs.Path, ...], seeds: list[int]) -> tuple[Measured, list[int]] | None:
+    """What is the training `asked` for and shares most initialisations with `seeds`, with these; None where there is none."""
     same = [(one, [seed for seed in seeds if seed in one.cell.seeds]) for one in of if one.asked == asked]
-    yield from sorted(((one, shared) for one, shared in same if shared), key=lambda found: -len(found[1]))
+    return max((found for found in same if found[1]), key=lambda found: len(found[1]), default=None)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError, model_validator
 
 from synthprune import specs, stats
-from synthprune.experiments.cells import Cell, Measured, of_cell, partners
+from synthprune.experiments.cells import Cell, Measured, of_cell, partner
 from synthprune.experiments.described import described
 from synthprune.experiments.profiles import read_profile
 from synthprune.experiments.settings import METHODS, Settings, fault_of, field, overrides
@@ -175,7 +175,7 @@ def _between_sources(p: Parameters, of: Sequence[Measured], first: str, second: 
     among = _own(p, _of_part(of, "sources"))
     for one in (one for one in among if one.cell.method == first):
         asked = one.cell.differing(method=second).same(one.level)
-        other = next(partners((other for other in among if other.cell.method == second), asked, one.cell.seeds), None)
+        other = partner((other for other in among if other.cell.method == second), asked, one.cell.seeds)
         for quantity, words in quantities.items() if other else ():
             yield f"{p.scene}, level {one.level}", words, _less(one, other[0], quantity, other[1]), one.cell.name
 
@@ -232,7 +232,7 @@ def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> Compared:
     for (real, synthetic), words in zip(AT_EQUAL_STEPS, PAIR_WORDS, strict=True):
         for one in (one for one in of if one.cell.method == synthetic):
             asked = one.cell.differing(method=real).same(one.level)
-            other = next(partners((other for other in of if other.cell.method == real), asked, one.cell.seeds), None)
+            other = partner((other for other in of if other.cell.method == real), asked, one.cell.seeds)
             if other is None or (one.asked, asked) in seen:
                 continue
             seen.add((one.asked, asked))
@@ -260,14 +260,14 @@ def _decay_minus_without(p: Parameters, of: Sequence[Measured]) -> Compared:
     """A search with the setting's weight decay less the same without."""
     for one in _undecayed(of):
         asked = one.cell.differing(search_weight_decay=-1).same(one.level)
-        other = next(partners(of, asked, one.cell.seeds), None)
+        other = partner(of, asked, one.cell.seeds)
         for quantity, error in ERRORS.items() if other else ():
             yield _searched_and_retrained(p, one), error, _less(other[0], one, quantity, other[1]), one.cell.name
 
 
 def over_dense(of: Sequence[Measured], one: Measured, quantity: str) -> Interval | None:
     """A barrier over that of the dense network of the same retraining, paired; None where no cell has that network."""
-    other = next(partners(of, one.cell.dense, one.cell.seeds), None)
+    other = partner(of, one.cell.dense, one.cell.seeds)
     return stats.ratio(one.of(quantity, other[1]), other[0].of(quantity, other[1])) if other and one.level else None
 
 

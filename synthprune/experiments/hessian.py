@@ -96,30 +96,23 @@ def statistic(p: Parameters, results: Mapping[str, Result], network: Network, co
     return batches(p, results, network, f"{weights}/overall/{column}").mean(1)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One network's line: each column over initialisations, and how much single batches and initialisations scatter.
-
-    `between_batches` and `between_initialisations`: the standard deviation of the column "std" among batches of one
-    network (averaged), and among initialisations, each over the mean; NaN where there is one.
-    """
-
-    network: Network
-    columns: Mapping[str, Interval]
-    between_batches: float
-    between_initialisations: float
+def table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> dict[Network, dict[str, Interval]]:
+    """The paper's table from our own networks: each of COLUMNS over initialisations."""
+    p, known = measured(p, results)
+    return {network: {column: stats.interval(statistic(p, results, network, column, weights)) for column in COLUMNS}
+            for network in known}
 
 
-def table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> list[Row]:
-    """The paper's table from our own networks."""
-    rows = []
+def scatter(p: Parameters, results: Mapping[str, Result]) -> dict[Network, tuple[float, float]]:
+    """How much the column "std" scatters among batches of one network (averaged), and among initialisations: its standard
+    deviation over its mean; NaN where there is one."""
+    found = {}
     p, known = measured(p, results)
     for network in known:
-        each = batches(p, results, network, f"{weights}/overall/std")
+        each = batches(p, results, network, "survivors/overall/std")
         each = each[np.isfinite(each).all(1)]
-        rows.append(Row(network, {column: stats.interval(statistic(p, results, network, column, weights)) for column in COLUMNS},
-                        float(np.mean([_scatter(one) for one in each])) if len(each) else np.nan, _scatter(each.mean(1))))
-    return rows
+        found[network] = (float(np.mean([_scatter(one) for one in each])) if len(each) else np.nan, _scatter(each.mean(1)))
+    return found
 
 
 def _scatter(values: np.ndarray) -> float:

@@ -105,12 +105,9 @@ def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> C
 
 def seconds(p: Parameters, store: Store, method: Method) -> np.ndarray:
     """(initialisations,): core-seconds that finding the mask took, the set apart; NaN where nobody knows a training's."""
-    return np.array([_seconds(specs.closure([subnetwork(p, method, seed, p.level)]), store) for seed in p.seeds])
-
-
-def _seconds(entries: list[specs.Entry], store: Store) -> float:
-    made = [store.whence(entry) for entry in entries if isinstance(entry, specs.Trained)]
-    return float(sum(one["seconds"] if one else math.nan for one in made))
+    searches = [specs.closure([subnetwork(p, method, seed, p.level)]) for seed in p.seeds]
+    return np.array([sum(made["seconds"] if (made := store.whence(one)) else math.nan
+                         for one in search if isinstance(one, specs.Trained)) for search in searches], float)
 
 
 def break_even(p: Parameters, results: Mapping[str, Result]) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synthprune import stats
-from synthprune.experiments.cells import Measured, of_cell, partners
+from synthprune.experiments.cells import Measured, of_cell, partner
 from synthprune.experiments.controls import Parameters, aligned, measured, planned
 from synthprune.figures import LABELS, Figure, Panel, Table
 from synthprune.figures.cells import BARS, done_words, progress, title
@@ -66,7 +66,7 @@ def source_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = []
     for one in sorted(ordered, key=lambda one: one.level):
         asked = one.cell.differing(method="synthetic").same(one.level) if one.level else ()
-        other = next(partners(of.values(), asked, one.cell.seeds), None) if one.cell.method != "synthetic" else None
+        other = partner(of.values(), asked, one.cell.seeds) if one.cell.method != "synthetic" else None
         less = [stats.interval(one.of(q, other[1]) - other[0].of(q, other[1])).text(2) if other else "" for q in SHOWN]
         pruned = f", level {one.level} ({sparsity(one.level)})" if one.level else ""
         rows.append((f"{title(p, one.cell)}{pruned}", stats.interval(one.accuracy).text(1), stats.interval(one.error).text(2),
@@ -82,7 +82,7 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
     of, rows = planned(p, results), []
     for one in (one for one in of.values() if one.cell.part == "rewind"):
         asked = one.cell.differing(rewind=p.rewind).same(one.level)
-        other = next(partners(of.values(), asked, one.cell.seeds), None)
+        other = partner(of.values(), asked, one.cell.seeds)
         rows.append((f"{title(p, one.cell)}, level {one.level}", f"{one.cell.train_per_class or 'all'}", f"{one.cell.epochs}",
                      *_beside(one, other, "error", 2), *_beside(one, other, "accuracy", 1), done_words(one)))
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",

@@ -17,6 +17,7 @@ from synthprune.experiments.hessian import (
     distribution,
     measured,
     networks,
+    scatter,
     second_opinions,
     table,
 )
@@ -52,10 +53,10 @@ def histograms(p: Parameters, results: Mapping[str, Result]) -> Figure:
 def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> Table:
     """The paper's five rows beside ours."""
     p, _ = measured(p, results)
-    ours = {row.network: row for row in table(p, results, weights)}
+    ours = table(p, results, weights)
     rows: list[Sequence[str]] = []
     for method in ("dense", "imp", "synthetic"):
-        rows += [(title(network), *(_number(row.columns[column]) for column in COLUMNS)) for network, row in ours.items()
+        rows += [(title(network), *map(_number, columns.values())) for network, columns in ours.items()
                  if network.method == method]
         rows += [(f"the paper: {LABELS[method]}, {pruned} pruned",
                   *(minus(value, 3 if column in ("min", "max") else 4) for column, value in zip(COLUMNS, values, strict=True)))
@@ -68,8 +69,7 @@ def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) 
 
 def scatter_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     """How far one batch, or one initialisation, may speak for all."""
-    rows = [(title(row.network), _percent(row.between_batches), _percent(row.between_initialisations))
-            for row in table(p, results, "survivors")]
+    rows = [(title(network), *map(_percent, shares)) for network, shares in scatter(p, results).items()]
     return Table("How much the diagonal's standard deviation scatters (standard deviation over mean)",
                  ("network", "among batches of one network", "among initialisations, batches averaged"), rows)
 

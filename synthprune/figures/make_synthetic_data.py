@@ -106,14 +106,10 @@ def cost_table(p: Parameters, results: Mapping[str, Result], store: Store) -> Ta
         rows.append(("making the set", "", f"{p.distillation_steps}", whole(making_visits(p)), f"{made:.1f}"))
     p, networks = measured(p, results)
     for method in SOURCES if ("pruned", "dense") in networks else ():
-        cost = mask_cost(p, results, method)
+        cost, took = mask_cost(p, results, method), seconds(p, store, method)
         rows.append((f"one mask, {LABELS[method]}", whole(cost.stored_images), whole(cost.steps), whole(cost.visits),
-                     _mean(seconds(p, store, method))))
+                     "not measured" if np.isnan(took).any() else f"{took.mean():.1f}"))
     return Table(f"What it cost, to level {p.level}", ("what", "stored images", "steps", "images passed", "core-seconds"), rows,
                  f"Images passed are not all alike: while the set is made, {PASSED[p.synthetic]}, through another network."
                  " Seconds are of the machine that made the results, with whatever else it did meanwhile; masks: mean over"
                  f" {initialisations(p)}. Not measured: the trainings are not on this machine.")
-
-
-def _mean(values: np.ndarray) -> str:
-    return "not measured" if np.isnan(values).any() else f"{values.mean():.1f}"
