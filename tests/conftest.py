@@ -13,13 +13,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes, one has the tests of the one book, and either whole files, whose fixtures are made once."""
-    for item in items:
-        group = "book" if "book" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty SYNTHPRUNE_HOME."""
