@@ -63,7 +63,7 @@ def main() -> None:
         said = "stopped; what was finished is stored, and the same command goes on from there"
     if said:
         typer.echo(f"synthprune: {said}", err=True)
-    sys.exit(status)
+    sys.exit(status or 0)
 
 
 @app.command()
