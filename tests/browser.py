@@ -173,7 +173,8 @@ def _visit(chromium: Any, html: Path, path: Path, width: int, scheme: str) -> It
         if sum(weight) > HEAVIEST:
             heard.append(("weight", f"{sum(weight):,} bytes before the figures' data"))
         if not question:  # what the search page loads is needed for it, and in its order
-            heard += [("blocking script", source) for source in page.evaluate(BLOCKING)]
+            heard += [("blocking script", source)
+                      for source in BLOCKING.findall(path.read_text(encoding="utf-8").partition("</head>")[0])]
 
         # The reader may choose against the system: the same page must stand in the theme's other dress.
         if theme is not None:
@@ -237,7 +238,8 @@ def _redirect(path: Path) -> Path | None:
 
 
 DATA = re.compile(rb"data:[^\"']+;base64,[A-Za-z0-9+/=]+")
-BLOCKING = "[...document.head.querySelectorAll('script[src]:not([defer], [async])')].map(script => script.src)"
+# In the page as it is written: a script that another one adds holds nothing up.
+BLOCKING = re.compile(r"""<script(?![^>]*\s(?:defer|async)\b)[^>]*\ssrc=["']([^"']*)""")
 
 # Wait for what arrives after "load": lazy images, fonts, mathematics, and one frame in which the layout settles.
 SETTLE = """

@@ -118,7 +118,7 @@ def test_where_nothing_can_be_had_every_chapter_has_a_page_and_no_claim_a_verdic
     for room in (book, pages):  # nothing ships either
         monkeypatch.setattr(room, "open_store", Store)
     monkeypatch.setattr(book, "CHAPTERS", {"04_stability": "stability"})
-    monkeypatch.setattr(book, "_compile", lambda root: root / "index.html")
+    monkeypatch.setattr(book, "_compile", lambda root, around: root / "index.html")
     monkeypatch.setattr(pages.claims, "load", lambda: [c for c in CLAIMS if c.chapter == "04_stability"])
     _, absent = book.build("laptop", tmp_path, lambda *_: None)
     assert "not computed yet; 'synthprune compute --profile laptop' goes on" in absent["04_stability"]
