@@ -15,7 +15,7 @@ test: .venv/compiled
 	tests/run
 
 # What needs no training and no book: minutes less, for every small step.
-FAST := augment claims costs criteria figures gate introduction landscape masks models overview parameters photo plan pruning \
+FAST := augment claims costs criteria figures gate house introduction landscape masks models overview parameters photo plan pruning \
         specs stability stats units
 
 check: .venv/compiled

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from synthprune import specs
+from synthprune.results import specs
 from tests.external import NOT_SHARED, Cluster
 
 TURNS, FEW, MANY, LARGE = 5, 200, 2000, 200
@@ -54,8 +54,8 @@ def client(what: str, count: int, standin: bool) -> None:
     """Compute `count` of them where SYNTHPRUNE_SCHEDULER says, or here; print as JSON what it took."""
     if standin:
         import tests.standin  # noqa: F401
-    from synthprune.solve import fill, missing
-    from synthprune.store import Store
+    from synthprune.results.solve import fill, missing
+    from synthprune.results.store import Store
 
     ends, store = [], Store(NOT_SHARED)
     todo = missing(globals()[what](count), store)

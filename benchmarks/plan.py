@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 from benchmarks.table import Row, record
-from synthprune import specs
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters
-from synthprune.plan import seconds
-from synthprune.store import Store
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.settings import parameters
+from synthprune.results import specs
+from synthprune.results.plan import seconds
+from synthprune.results.store import Store
 
 
 def finished(profile: str, store: Store) -> dict[str, list[specs.Entry]]:

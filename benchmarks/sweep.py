@@ -16,9 +16,9 @@ from pathlib import Path
 from distributed import LocalCluster
 
 from benchmarks.table import Row, record
-from synthprune.solve import solve
-from synthprune.specs import Architecture, Dataset, Real, Recipe, Search, Subnetwork, Trained
-from synthprune.store import Store
+from synthprune.results.solve import solve
+from synthprune.results.specs import Architecture, Dataset, Real, Recipe, Search, Subnetwork, Trained
+from synthprune.results.store import Store
 
 TURNS = 5
 LONG, SHORT = 260, 15

@@ -13,20 +13,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from synthprune import __version__, claims, specs
-from synthprune.budget import lacking_words, plan_table, stored_table
-from synthprune.chance import flags
-from synthprune.experiments import experiment
-from synthprune.experiments.settings import Settings, decides, overrides, parameters
-from synthprune.figures import Stack, Table, Verdict
-from synthprune.figures.words import count, listed
+from synthprune import __version__
+from synthprune.book import claims
+from synthprune.chapters import experiment, plain
+from synthprune.chapters.budget import lacking_words, plan_table, stored_table
+from synthprune.chapters.figures import Stack, Table, Verdict
+from synthprune.chapters.figures.words import count, listed
+from synthprune.chapters.settings import Settings, decides, overrides, parameters
 from synthprune.home import sources
 from synthprune.machine import revision
 from synthprune.problems import Problem
-from synthprune.solve import missing, solve, unobtainable
-from synthprune.specs import Entry
+from synthprune.results import specs
+from synthprune.results.chance import flags
+from synthprune.results.solve import missing, solve, unobtainable
+from synthprune.results.specs import Entry
+from synthprune.results.store import Result, Store
 from synthprune.stats import Measure
-from synthprune.store import Result, Store
 
 if TYPE_CHECKING:
     import pandas
@@ -56,7 +58,7 @@ def given_parameters() -> dict[str, Any]:
     """
     from IPython import get_ipython
 
-    shell, cells = get_ipython(), {}
+    shell, cells = get_ipython(), dict[str, str]()
     for source in shell.history_manager.input_hist_raw if shell else []:
         if source.lstrip().startswith(MARK):
             # The first line tells our cell from papermill's: a cell that was mended and run again replaces what it said.
@@ -76,11 +78,13 @@ def assignments(source: str) -> dict[str, Any]:
     for node in body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
-        annotated = [node.target] if isinstance(node, ast.AnnAssign) else [None]
-        targets = node.targets if isinstance(node, ast.Assign) else annotated
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
         try:
-            values |= {target.id: ast.literal_eval(node.value) for target in targets}
-        except (AttributeError, TypeError, ValueError):
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or not node.value or len(names) < len(targets):
+                raise ValueError
+            values |= dict.fromkeys(names, ast.literal_eval(node.value))
+        except (TypeError, ValueError):
             raise Problem(f"'{ast.unparse(node).splitlines()[0]}' in the parameters cell is not 'name = plain value'") from None
     return values
 
@@ -178,7 +182,7 @@ class Run:
 
         Losses are in nats, errors and sparsity from 0 to 1. Raises Problem before anything is solved.
         """
-        from synthprune.table import table
+        from synthprune.chapters.table import table
 
         if not self.results:
             raise Problem(f"{self.chapter}: nothing has been solved yet: run the cells above first")
@@ -252,7 +256,7 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
     if not words:
         return ""
     tally = listed([f"{times} {word}" for word, times in words.items()])
-    said = f"{claims.DEMO.capitalize()}." if list(words) == [claims.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
+    said = f"{plain.DEMO.capitalize()}." if list(words) == [plain.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
     numbers = next(filter(None, (claims.in_short(ledger[name], measures) for name in judged)), "")
     return f"{said} {numbers}".strip()
 

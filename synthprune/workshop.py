@@ -143,16 +143,15 @@ def _drawn(asked: str) -> str:
     else from stored demo results.
 
     `asked`: the chapter's name, and on the next line a Python expression of `p`, `results` and the rooms of
-    `synthprune.figures`.
+    `synthprune.chapters.figures`.
     """
-    from synthprune import figures
+    from synthprune.book.findings import REFERENCE
     from synthprune.chapter import open_store
-    from synthprune.experiments import experiment
-    from synthprune.experiments.settings import parameters
-    from synthprune.findings import REFERENCE
+    from synthprune.chapters import experiment, figures
+    from synthprune.chapters.settings import parameters
 
     chapter, expression = asked.strip().split("\n", 1)
-    rooms = {room.name: importlib.import_module(f"synthprune.figures.{room.name}")
+    rooms = {room.name: importlib.import_module(f"synthprune.chapters.figures.{room.name}")
              for room in pkgutil.iter_modules(figures.__path__)}
     store = open_store()
     for profile in (REFERENCE, "demo"):
@@ -209,7 +208,8 @@ def timed(notebook: NotebookNode) -> Iterator[tuple[str, float, float]]:
     stamps: list[tuple[float, float]] = []
 
     def stamp(**_: Any) -> None:
-        spent = psutil.Process(client.km.provisioner.pid).cpu_times()
+        kernel: Any = client.km
+        spent = psutil.Process(kernel.provisioner.pid).cpu_times()
         stamps.append((time.perf_counter(), spent.user + spent.system))
 
     client = NotebookClient(notebook, kernel_name="python3", timeout=600, extra_arguments=["--log-level=50"],

@@ -17,7 +17,7 @@ CLIENT = """
 import sys
 import standin
 from sweep import *
-from synthprune import cluster
+from synthprune.results import cluster
 from synthprune.problems import Problem
 cluster.BEAT_SECONDS, cluster.ANSWER_SECONDS, cluster.NO_WORKER_SECONDS, cluster.STALL_SECONDS = 0.3, *map(int, sys.argv[2:])
 try:

@@ -15,12 +15,12 @@ from test_discussion import LAYERS, stored
 from test_hessian_chapter import Network, diagonal
 from test_loss_landscape import TETRAHEDRON, bowl, plane
 
-from synthprune import specs
 from synthprune.chapter import Run
+from synthprune.chapters import experiment
+from synthprune.chapters.settings import Settings, parameters
 from synthprune.data.facts import FACTS
-from synthprune.experiments import experiment
-from synthprune.experiments.settings import Settings, parameters
-from synthprune.store import Result, Store
+from synthprune.results import specs
+from synthprune.results.store import Result, Store
 
 PROFILE = """
 {dataset: cifar10, pixels: 16, train_per_class: 100, test_per_class: 0, architecture: convnet3, width: 8, norm: instance,

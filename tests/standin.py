@@ -1,4 +1,4 @@
-"""Stands in for `synthprune.compute` in the processes of a test's cluster: entries of no content, made without torch.
+"""Stands in for `synthprune.results.compute` in the processes of a test's cluster: entries of no content, made without torch.
 
 A worker takes it as `--preload`; a client imports it. The folder SYNTHPRUNE_TROUBLE holds what shall go wrong: a file
 `<key>.<trouble>`, where the trouble is `kill` (once, the worker kills itself), `poison` (always), `hang`, `slow`: fifty
@@ -20,8 +20,8 @@ import numpy as np
 
 import synthprune
 from synthprune.machine import interrupted
-from synthprune.specs import Entry
-from synthprune.store import Store
+from synthprune.results.specs import Entry
+from synthprune.results.store import Store
 
 STEPS = 50
 
@@ -79,4 +79,5 @@ def _slowly(entry: Entry, store: Store, file: Path) -> None:
             raise KeyboardInterrupt
 
 
-sys.modules["synthprune.compute"] = sys.modules["synthprune.obstacles"] = synthprune.compute = sys.modules[__name__]
+stand_in = sys.modules["synthprune.results.compute"] = sys.modules["synthprune.results.obstacles"] = sys.modules[__name__]
+synthprune.results.compute = stand_in

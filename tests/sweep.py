@@ -21,9 +21,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from synthprune import specs
-from synthprune.solve import solve
-from synthprune.store import Store, read
+from synthprune.results import specs
+from synthprune.results.solve import solve
+from synthprune.results.store import Store, read
 
 DIGITS = specs.Dataset(name="digits", pixels=16, train_per_class=20)
 MADE = specs.Distilled(dataset=DIGITS, ipc=1, factor=2, steps=2, real_batch=4, width=4)
@@ -105,8 +105,8 @@ def main(folder: Path, kills: int, seed: int) -> None:
     import torch
     import torch._dynamo  # seconds, which every optimiser's first step would take
 
-    from synthprune import compute as room  # once here, or most children die while importing
-    from synthprune import store
+    from synthprune.results import compute as room  # once here, or most children die while importing
+    from synthprune.results import store
 
     room._provenance(MADE, 0)
     torch.set_num_threads(1)

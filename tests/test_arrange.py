@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from synthprune.arrange import arranged, linked, sections
-from synthprune.experiments import CHAPTERS
+from synthprune.book.arrange import arranged, linked, sections
+from synthprune.chapters import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,12 +20,12 @@ from pictures import Toucher, file_of, folder_of, picture, tar_of, tiny
 from PIL import Image
 
 from synthprune import machine
+from synthprune.chapters.profiles import read_profile
 from synthprune.cli import main
 from synthprune.cli.options import _device
 from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10
 from synthprune.data.synthetic import SyntheticSet, keep, published
-from synthprune.experiments.profiles import read_profile
 from synthprune.problems import Problem
 
 # A run that would be over in a moment, were it not refused.

@@ -15,10 +15,10 @@ import nbformat
 import pytest
 import yaml
 
-from synthprune import claims
-from synthprune.book import execute, find_record
-from synthprune.experiments import CHAPTERS
-from synthprune.pages import paper_page
+from synthprune.book import claims
+from synthprune.book.build import execute, find_record
+from synthprune.book.pages import paper_page
+from synthprune.chapters import CHAPTERS
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def test_a_chapter_that_fails_leaves_the_page_before_it(book: tuple[Path, Path],
     """A failing cell, and a kernel that is killed: the earlier page stays, the failed notebook lies beside."""
     sources = tmp_path / "sources" / "notebooks"
     sources.mkdir(parents=True)
-    monkeypatch.setattr("synthprune.book.sources", lambda: sources.parent)
+    monkeypatch.setattr("synthprune.book.build.sources", lambda: sources.parent)
     monkeypatch.setenv("SYNTHPRUNE_HOME", str(book[1]))
     page = tmp_path / "04_stability.ipynb"
     page.write_text("the page before")
@@ -48,7 +48,7 @@ def test_a_chapter_that_fails_leaves_the_page_before_it(book: tuple[Path, Path],
 
 
 def test_a_warning_leaves_the_pages_before_it(book: tuple[Path, Path], tmp_path: Path) -> None:
-    from synthprune.book import _compile
+    from synthprune.book.build import _compile
 
     root = tmp_path / "root"
     shutil.copytree(book[0], root, ignore=shutil.ignore_patterns("_build"))
@@ -84,10 +84,10 @@ def test_images_tell_what_the_data_say(executed: dict) -> None:
     """Different results give different alternative texts, and both schemes of one picture the same."""
     import numpy as np
 
-    from synthprune.experiments.settings import parameters
-    from synthprune.experiments.stability import Parameters, requests
-    from synthprune.figures.stability import surfaces
-    from synthprune.store import Result
+    from synthprune.chapters.figures.stability import surfaces
+    from synthprune.chapters.settings import parameters
+    from synthprune.chapters.stability import Parameters, requests
+    from synthprune.results.store import Result
 
     p = parameters(Parameters, "04_stability", {"profile": "demo"})
     curve = np.linspace(1, 2, 11)
@@ -110,10 +110,10 @@ def test_images_tell_what_the_data_say(executed: dict) -> None:
 def test_collapsed_and_diverged_subnetworks_are_named_and_left_out() -> None:
     import numpy as np
 
-    from synthprune.experiments.settings import parameters
-    from synthprune.experiments.stability import Parameters, requests, table
-    from synthprune.figures.stability import surfaces
-    from synthprune.store import Result
+    from synthprune.chapters.figures.stability import surfaces
+    from synthprune.chapters.settings import parameters
+    from synthprune.chapters.stability import Parameters, requests, table
+    from synthprune.results.store import Result
 
     p = parameters(Parameters, "04_stability", {"profile": "demo", "scene": "convnet3-digits", "seeds": [0, 1]})
     names = ("train_loss", "train_error", "test_loss", "test_error")

@@ -1,7 +1,7 @@
 """One tiny result per kind, its parents made by hand, against numbers written down: has the arithmetic moved?
 
 Where a canary moves, results of that kind made before and after are not the same thing under one name: raise the kind's
-`version` in synthprune/specs.py, then write the numbers anew with `python tests/test_canaries.py`. Only few steps are
+`version` in synthprune/results/specs.py, then write the numbers anew with `python tests/test_canaries.py`. Only few steps are
 taken, so that another processor or engine stays within the tolerance.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from sweep import recipe
 
-from synthprune import compute, specs
-from synthprune.store import Arrays, Metrics, Store
+from synthprune.results import compute, specs
+from synthprune.results.store import Arrays, Metrics, Store
 
 NUMBERS = Path(__file__).with_name("canaries.json")
 TOLERANCE = 1e-5
@@ -118,8 +118,8 @@ def moved(now: dict[str, list[float]], then: dict[str, list[float]]) -> list[str
 def test_canary(name: str) -> None:
     entry = CANARIES[name]
     lines = moved(numbers(entry), json.loads(NUMBERS.read_text())[name])
-    assert not lines, (f"raise the version of {type(entry).__name__} (now {entry.version}) in synthprune/specs.py, then run"
-                       f" 'python tests/test_canaries.py':\n" + "\n".join(lines))
+    assert not lines, (f"raise the version of {type(entry).__name__} (now {entry.version}) in synthprune/results/specs.py, then"
+                       f" run 'python tests/test_canaries.py':\n" + "\n".join(lines))
 
 
 def test_every_kind_has_a_canary_and_a_way_to_be_computed() -> None:

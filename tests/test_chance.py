@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthprune import specs
-from synthprune.chance import alone, flags
 from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep, random_real
-from synthprune.solve import fill
-from synthprune.store import Store
+from synthprune.results import specs
+from synthprune.results.chance import alone, flags
+from synthprune.results.solve import fill
+from synthprune.results.store import Store
 
 DIGITS = specs.Dataset(name="digits", pixels=16)
 NETWORK = specs.Architecture(name="convnet3", width=8, norm="instance")

@@ -11,10 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from synthprune.book import find_record, gate
+from synthprune.book.build import find_record, gate
 from synthprune.chapter import assignments, parameters_cell
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.profiles import read_profile
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.profiles import read_profile
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -133,7 +133,7 @@ def test_a_parameters_cell_holds_plain_values_only(line: str) -> None:
 
 
 def test_a_page_of_stored_results_never_imports_torch(book: tuple[Path, Path]) -> None:
-    code = ("import sys; from synthprune.chapter import begin; from synthprune.figures import stability as s;"
+    code = ("import sys; from synthprune.chapter import begin; from synthprune.chapters.figures import stability as s;"
             "run = begin('04_stability'); run.plan()._repr_html_(); r = run.solve(); p = run.parameters;"
             "s.surfaces(p, r)._repr_html_(); s.one_level(p, r, 9)._repr_html_(); s.barrier_table(p, r)._repr_html_();"
             "run.provenance()._repr_mimebundle_(); assert run.computed == 0; assert 'torch' not in sys.modules")

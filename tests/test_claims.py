@@ -13,11 +13,12 @@ import pytest
 import yaml
 from pybtex.database import parse_file
 
-from synthprune import claims, experiments, plain
-from synthprune.claims import Judgement, evaluate, load
+from synthprune.book import claims
+from synthprune.book.claims import Judgement, evaluate, load
+from synthprune.book.scoreboard import contradictions, scoreboard
+from synthprune.book.statements import Claim, Condition
+from synthprune.chapters import CHAPTERS, plain
 from synthprune.problems import Problem
-from synthprune.scoreboard import contradictions, scoreboard
-from synthprune.statements import Claim, Condition
 from synthprune.stats import Interval, Measure, interval
 
 ROOT = Path(__file__).parent.parent
@@ -478,7 +479,7 @@ def test_an_absent_ledger_is_named(tmp_path: Path) -> None:
 def test_every_measure_is_asked_for_and_every_chapter_exists() -> None:
     declared = {(claim.chapter, name) for claim in BY_ID.values() for name in claim.declared}
     assert declared == {(claim.chapter, name) for claim in BY_ID.values() for name in claim.measures}
-    assert {claim.chapter for claim in BY_ID.values()} <= experiments.CHAPTERS.keys()
+    assert {claim.chapter for claim in BY_ID.values()} <= CHAPTERS.keys()
 
 
 OLD = GOOD["claims"][0]
@@ -535,7 +536,7 @@ def test_the_bibliography_holds_the_papers_whole_list() -> None:
 
 
 def test_the_ledger_needs_no_torch() -> None:
-    code = "import sys; from synthprune.claims import load; load(); assert 'torch' not in sys.modules"
+    code = "import sys; from synthprune.book.claims import load; load(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

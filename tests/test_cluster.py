@@ -20,10 +20,10 @@ from distributed.scheduler import KilledWorker
 from external import NOT_SHARED, Cluster, until
 from sweep import digests, requests, trained
 
-from synthprune import cluster, specs, worker
 from synthprune.data.synthetic import SyntheticSet, keep
-from synthprune.solve import solve
-from synthprune.store import Store
+from synthprune.results import cluster, specs, worker
+from synthprune.results.solve import solve
+from synthprune.results.store import Store
 
 WANTED = requests()
 ALL = specs.closure(list(WANTED.values()))

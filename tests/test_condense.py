@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from test_distill import NETWORK, accuracy
 from typer.testing import CliRunner
 
-from synthprune import compute, specs
 from synthprune.cli import app
 from synthprune.condense import Progress, Trainee, gradient_matching, matching_loss, siamese
 from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, imported, random_real
 from synthprune.models import build, initial_state, network_with
-from synthprune.store import Store
+from synthprune.results import compute, specs
+from synthprune.results.store import Store
 
 SMALL = {"ipc": 1, "factor": 2, "steps": 5, "inner": 3, "lr": 0.05, "real_batch": 4, "trained_images": 20, "width": 4, "seed": 0}
 
@@ -211,7 +211,7 @@ def test_the_command_makes_a_set_files_it_and_goes_on_where_it_was_stopped(home:
     assert made.startswith(f"{full}: 10 stored images of 16 pixels, decode factor 2")
     entry = specs.Condensed(dataset=specs.Dataset(name="digits", pixels=16), ipc=1, factor=2, steps=2, width=4)
     assert f"condensed {entry.key[:12]}" in made and Store().get(entry).metrics["name"] == full.split("@")[1]
-    monkeypatch.setattr("synthprune.compute.gradient_matching", None)
+    monkeypatch.setattr("synthprune.results.compute.gradient_matching", None)
     assert run() == made  # stored, so not made again
     assert "distilled" in run("--method", "distilled") and len([name for name in imported() if name.startswith("mine@")]) == 2
 

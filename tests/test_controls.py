@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from synthprune import specs
-from synthprune.claims import load
-from synthprune.experiments.cells import Cell, above_chance, of_cell
-from synthprune.experiments.controls import (
+from synthprune.book.claims import load
+from synthprune.chapters.cells import Cell, above_chance, of_cell
+from synthprune.chapters.controls import (
     Parameters,
     aligned,
     cell,
@@ -27,14 +26,15 @@ from synthprune.experiments.controls import (
     requests,
     training_error,
 )
-from synthprune.experiments.profiles import read_profile
-from synthprune.experiments.settings import parameters, retrained, search, subnetwork
-from synthprune.figures.controls import alignment, rewinding, source_table, sources
-from synthprune.figures.search_length import question, table, why
+from synthprune.chapters.figures.controls import alignment, rewinding, source_table, sources
+from synthprune.chapters.figures.search_length import question, table, why
+from synthprune.chapters.profiles import read_profile
+from synthprune.chapters.settings import parameters, retrained, search, subnetwork
 from synthprune.problems import Problem
-from synthprune.solve import solve
+from synthprune.results import specs
+from synthprune.results.solve import solve
+from synthprune.results.store import Result, Store
 from synthprune.stats import untold
-from synthprune.store import Result, Store
 
 CHAPTER = "10_controls"
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")

@@ -10,9 +10,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from synthprune import specs
-from synthprune.experiments import stability
-from synthprune.experiments.discussion import (
+from synthprune.chapters import stability
+from synthprune.chapters.discussion import (
     SHOWN,
     Parameters,
     check_chance,
@@ -30,10 +29,11 @@ from synthprune.experiments.discussion import (
     name,
     requests,
 )
-from synthprune.experiments.settings import parameters, subnetwork
-from synthprune.figures.discussion import cost_table, density_table, overlap_table, where
+from synthprune.chapters.figures.discussion import cost_table, density_table, overlap_table, where
+from synthprune.chapters.settings import parameters, subnetwork
 from synthprune.problems import Problem
-from synthprune.store import Result, Store
+from synthprune.results import specs
+from synthprune.results.store import Result, Store
 
 LAYERS = {"classifier": (10, 8), "features.10": (5, 4), "features.2": (10, 30), "stem.0": (4, 5)}
 ONE = {"profile": "laptop", "scenes": ["convnet3-cifar10"], "seeds": [0, 1, 2], "train_per_class": 1000, "second_level": 4,

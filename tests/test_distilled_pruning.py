@@ -8,10 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from synthprune import specs
-from synthprune.claims import load
-from synthprune.experiments import settings, stability
-from synthprune.experiments.distilled_pruning import (
+from synthprune.book.claims import load
+from synthprune.chapters import settings, stability
+from synthprune.chapters.distilled_pruning import (
     COUNTS,
     Parameters,
     accuracies,
@@ -29,9 +28,8 @@ from synthprune.experiments.distilled_pruning import (
     setting,
     shortfalls,
 )
-from synthprune.experiments.settings import parameters
-from synthprune.figures import DARK, LIGHT
-from synthprune.figures.distilled_pruning import (
+from synthprune.chapters.figures import DARK, LIGHT
+from synthprune.chapters.figures.distilled_pruning import (
     accuracy_against_sparsity,
     accuracy_table,
     algorithm,
@@ -39,9 +37,11 @@ from synthprune.figures.distilled_pruning import (
     in_scenes,
     shortfall_table,
 )
-from synthprune.figures.drawings import Line, limits
+from synthprune.chapters.figures.drawings import Line, limits
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results import specs
+from synthprune.results.store import Result
 
 CHAPTER, SCENE = "03_distilled_pruning", "convnet3-cifar10"
 SMALL = {"profile": "laptop", "scene": SCENE, "train_per_class": 1000, "synthetic": "mtt10@0f71478c0686", "synthetic_factor": 1,

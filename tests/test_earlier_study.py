@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthprune.figures import DARK, LIGHT
-from synthprune.figures.earlier_study import curves, logged
+from synthprune.chapters.figures import DARK, LIGHT
+from synthprune.chapters.figures.earlier_study import curves, logged
 
 
 def test_lines_hold_what_was_logged() -> None:

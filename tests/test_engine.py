@@ -15,16 +15,17 @@ import pytest
 import torch
 from torch import nn
 
-from synthprune import block, engine, specs
+from synthprune import block, engine
 from synthprune.block import Block
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.settings import parameters
 from synthprune.data.facts import facts
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.settings import parameters
 from synthprune.home import compiled_code
 from synthprune.models import build, initial_state, network_with, prunable
-from synthprune.plan import compiles
 from synthprune.problems import Problem
 from synthprune.pruning import dense_masks, prune_by_magnitude
+from synthprune.results import specs
+from synthprune.results.plan import compiles
 from synthprune.training import Evaluator, Recipe, Resident, evaluate, train
 
 

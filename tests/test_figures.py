@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure as Canvas
 
-from synthprune import figures
-from synthprune.figures import DARK, LIGHT, Figure, Panel, Style, Table, Verdict
+from synthprune.chapters import figures
+from synthprune.chapters.figures import DARK, LIGHT, Figure, Panel, Style, Table, Verdict
 
 ROOT = Path(__file__).parent.parent
 PAPER = ROOT.parent / "shared" / "paper" / "paper.txt"

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from synthprune import claims, findings, pages
-from synthprune.experiments import experiment, stability
-from synthprune.experiments.paths import QUANTITIES
-from synthprune.experiments.settings import Settings, parameters
-from synthprune.findings import QUESTIONS, Ask, Chapter, answer, find
+from synthprune.book import claims, findings, pages
+from synthprune.book.findings import QUESTIONS, Ask, Chapter, answer, find
+from synthprune.chapters import experiment, plain, stability
+from synthprune.chapters.paths import QUANTITIES
+from synthprune.chapters.settings import Settings, parameters
+from synthprune.results.store import Result, Store
 from synthprune.stats import Interval, Measure
-from synthprune.store import Result, Store
 
 ROOT = Path(__file__).parent.parent
 SCENE, PLANNED = "convnet3-cifar10", 5
@@ -175,12 +175,12 @@ def test_what_is_not_measured_is_said_in_one_line(no_figure: None) -> None:
 
 def test_the_answer_follows_from_the_verdicts() -> None:
     """Every verdict that has a say changes the sentence, in every combination of the others."""
-    said = {states: answer(dict(zip(HYPOTHESES, states, strict=True)), "Here") for states in product(claims.SCALE, repeat=5)}
+    said = {states: answer(dict(zip(HYPOTHESES, states, strict=True)), "Here") for states in product(plain.SCALE, repeat=5)}
     for states, sentence in said.items():
         of = dict(zip(HYPOTHESES, states, strict=True))
         reason, silent = ("forgetting", "distilled") if of["longer"] == "holds" else ("distilled", "forgetting")
         for name in HYPOTHESES:
-            others = {answer(of | {name: state}, "Here") for state in claims.SCALE}
+            others = {answer(of | {name: state}, "Here") for state in plain.SCALE}
             assert len(others) == (1 if name == silent else 3), (name, of)
         assert findings.ORDER[of["central"]] in sentence and sentence.count(".") == 1
         assert (of[reason] == "open") == ((reason, of[reason]) not in findings.WHY)
@@ -291,8 +291,8 @@ def test_what_cannot_be_told_is_named(no_figure: None) -> None:
     """What lies across its line, and how many statements of the ledger are open."""
     ask = ASKS[2][1]
     judged = {str(n): claims.Judgement(claim=str(n), state=state, words=words, evidence="")
-              for n, (state, words) in enumerate([("open", claims.NOT_RUN), ("open", claims.SCALE["open"]),
-                                                  ("holds", claims.SCALE["holds"]), ("open", claims.NOT_RUN)])}
+              for n, (state, words) in enumerate([("open", plain.NOT_RUN), ("open", plain.SCALE["open"]),
+                                                  ("holds", plain.SCALE["holds"]), ("open", plain.NOT_RUN)])}
     told, untold = (pages.front(chapters(EVERYTHING | {ask.measure: mean}), judged).partition("## What cannot be told")[2]
                     for mean in (3.0, 0.1))
     assert ask.about in untold and ask.about not in told
@@ -306,12 +306,12 @@ def test_the_digits_say_that_they_decide_nothing(no_figure: None) -> None:
 
 
 def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from synthprune.figures import Figure, Panel
-    from synthprune.figures.stability import hero
+    from synthprune.chapters.figures import Figure, Panel
+    from synthprune.chapters.figures.stability import hero
 
     panels = [Panel(lambda style: None, alt) for alt in ("barrier", "accuracy")]
     room = SimpleNamespace(question=lambda p, results: Figure(panels, p.chapter, [], ""))
-    monkeypatch.setitem(sys.modules, "synthprune.figures.search_length", room)
+    monkeypatch.setitem(sys.modules, "synthprune.chapters.figures.search_length", room)
     of = chapters(EVERYTHING)
     assert findings.figure(of) == Figure(panels[:1], "10_controls", [], "")
     assert findings.figure(chapters({})) is None

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from synthprune import claims, specs
-from synthprune.book import find_record, gate
+from synthprune.book import claims
+from synthprune.book.build import find_record, gate
+from synthprune.book.pages import absent_page, status_page
 from synthprune.chapter import combined_digest
-from synthprune.experiments.settings import parameters
-from synthprune.experiments.stability import Parameters, requests
-from synthprune.pages import absent_page, status_page
+from synthprune.chapters.settings import parameters
+from synthprune.chapters.stability import Parameters, requests
 from synthprune.problems import Problem
-from synthprune.store import Store
+from synthprune.results import specs
+from synthprune.results.store import Store
 
 CLAIMS = claims.load()
 
@@ -113,14 +114,14 @@ def test_a_chapter_without_its_data_says_which_and_how_and_shows_nothing_else() 
 def test_where_nothing_can_be_had_every_chapter_has_a_page_and_no_claim_a_verdict(
         home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The laptop book on a machine without a result of its chapter."""
-    from synthprune import book, pages
+    from synthprune.book import build, pages
 
-    for room in (book, pages):  # nothing ships either
+    for room in (build, pages):  # nothing ships either
         monkeypatch.setattr(room, "open_store", Store)
-    monkeypatch.setattr(book, "CHAPTERS", {"04_stability": "stability"})
-    monkeypatch.setattr(book, "_compile", lambda root, around: root / "index.html")
+    monkeypatch.setattr(build, "CHAPTERS", {"04_stability": "stability"})
+    monkeypatch.setattr(build, "_compile", lambda root, around: root / "index.html")
     monkeypatch.setattr(pages.claims, "load", lambda: [c for c in CLAIMS if c.chapter == "04_stability"])
-    _, absent = book.build("laptop", tmp_path, lambda *_: None)
+    _, absent = build.build("laptop", tmp_path, lambda *_: None)
     assert "not computed yet; 'synthprune compute --profile laptop' goes on" in absent["04_stability"]
     assert "Not run" in (tmp_path / "book" / "04_stability.md").read_text()
     board = (tmp_path / "book" / "scoreboard.md").read_text()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synthprune.claims import load
-from synthprune.experiments.hessian import (
+from synthprune.book.claims import load
+from synthprune.chapters.figures.hessian import histograms, opinion_table, paper_table, scatter_table
+from synthprune.chapters.hessian import (
     COLUMNS,
     PAPER_TABLE,
     Network,
@@ -26,11 +27,10 @@ from synthprune.experiments.hessian import (
     statistic,
     table,
 )
-from synthprune.experiments.paths import left_out
-from synthprune.experiments.settings import parameters
-from synthprune.figures.hessian import histograms, opinion_table, paper_table, scatter_table
+from synthprune.chapters.paths import left_out
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results.store import Result
 
 LAPTOP = {"profile": "laptop", "seeds": [0, 1, 2], "levels": [4, 9], "hessian_batches": 3}
 EDGES = np.concatenate([-np.logspace(2, -6, 65), np.logspace(-6, 2, 65)])

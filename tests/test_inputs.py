@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthprune import inputs
-from synthprune.book import find_record
-from synthprune.store import Shelf, digest_of
+from synthprune.book import inputs
+from synthprune.book.build import find_record
+from synthprune.results.store import Shelf, digest_of
 
 ROOT = Path(__file__).parent.parent
 BUILD = """
 from pathlib import Path
-from synthprune import book
-book.CHAPTERS = {"04_stability": "stability"}
-book._sphinx = lambda root, builder: (root / "compiled").touch() or (root / "_build" / "next" / builder)
+from synthprune.book import build
+build.CHAPTERS = {"04_stability": "stability"}
+build._sphinx = lambda root, builder: (root / "compiled").touch() or (root / "_build" / "next" / builder)
 Path("_build/next/html").mkdir(parents=True)
 Path("_build/next/html/index.html").touch()
-book.build("laptop", Path.cwd(), lambda *_: None)
+build.build("laptop", Path.cwd(), lambda *_: None)
 """
 
 
@@ -80,10 +80,10 @@ def test_a_page_follows_what_it_was_made_from_and_else_stays(copy: Path) -> None
 
 def test_a_changed_result_changes_what_a_page_is_made_from(tmp_path: Path) -> None:
     """Notebook, parameters, results and their origin each count, and the order of looking does not."""
-    from synthprune.experiments import experiment
-    from synthprune.experiments.settings import parameters
-    from synthprune.inputs import of_page
-    from synthprune.store import Store
+    from synthprune.book.inputs import of_page
+    from synthprune.chapters import experiment
+    from synthprune.chapters.settings import parameters
+    from synthprune.results.store import Store
 
     room = experiment("04_stability")
     asked = dict(list(room.requests(parameters(room.Parameters, "04_stability", {"profile": "demo"})).items())[:2])

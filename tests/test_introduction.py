@@ -9,10 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthprune import specs
-from synthprune.claims import DEMO, PAPER, SCALE
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.introduction import (
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.figures import DARK, LIGHT
+from synthprune.chapters.figures.introduction import (
+    at_point,
+    barrier_table,
+    conclusion,
+    contact_sheet,
+    idea,
+    verdict_words,
+    weave,
+)
+from synthprune.chapters.introduction import (
     EXERCISE,
     NETWORKS,
     SET,
@@ -27,12 +35,12 @@ from synthprune.experiments.introduction import (
     shares,
     table,
 )
-from synthprune.experiments.profiles import profile_names
-from synthprune.experiments.settings import decides, parameters
-from synthprune.figures import DARK, LIGHT
-from synthprune.figures.introduction import at_point, barrier_table, conclusion, contact_sheet, idea, verdict_words, weave
+from synthprune.chapters.plain import DEMO, PAPER, SCALE
+from synthprune.chapters.profiles import profile_names
+from synthprune.chapters.settings import decides, parameters
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results import specs
+from synthprune.results.store import Result
 
 CHAPTER = "01_introduction"
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / f"{CHAPTER}.ipynb"

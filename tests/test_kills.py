@@ -15,9 +15,9 @@ import psutil
 import pytest
 from sweep import digests, every_kind, requests
 
-from synthprune import compute, specs
-from synthprune.solve import solve
-from synthprune.store import Store, StoreProblem
+from synthprune.results import compute, specs
+from synthprune.results.solve import solve
+from synthprune.results.store import Store, StoreProblem
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

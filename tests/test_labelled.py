@@ -17,15 +17,15 @@ import torch
 from pictures import file_of, folder_of, picture, tar_of
 from PIL import Image
 
+from synthprune.chapters.described import described
+from synthprune.chapters.settings import decides, parameters
+from synthprune.chapters.stability import Parameters
 from synthprune.cli import main
 from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10, FACTS, facts, full_name
 from synthprune.data.images import by_content, fingerprint
 from synthprune.data.imports import import_dataset
 from synthprune.data.labelled import Told, class_order, cut, read_labelled
-from synthprune.experiments.described import described
-from synthprune.experiments.settings import decides, parameters
-from synthprune.experiments.stability import Parameters
 from synthprune.home import data_sets
 from synthprune.problems import Problem
 
@@ -475,9 +475,9 @@ def test_numbered_folders_are_known_classes_in_their_order() -> None:
 
 
 def test_a_chapter_takes_it_by_its_title(home: Path, tmp_path: Path) -> None:
-    from synthprune.experiments import CHAPTERS, experiment
-    from synthprune.plan import images
-    from synthprune.specs import closure
+    from synthprune.chapters import CHAPTERS, experiment
+    from synthprune.results.plan import images
+    from synthprune.results.specs import closure
 
     import_dataset("mine", folder_of(as_folders(), tmp_path / "in"))
     (full,) = data_sets()

@@ -18,12 +18,12 @@ from sweep import recipe as spec_recipe
 from torch import nn
 
 import synthprune
-from synthprune import compute, specs
 from synthprune.analysis.connectivity import PathLosses
 from synthprune.models import prunable, state_of
 from synthprune.problems import Problem
 from synthprune.pruning import dense_masks
-from synthprune.store import Store
+from synthprune.results import compute, specs
+from synthprune.results.store import Store
 from synthprune.training import Recipe, Resident
 
 RNG = np.random.default_rng(0)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synthprune.claims import load
-from synthprune.experiments import stability
-from synthprune.experiments.loss_landscape import (
+from synthprune.book.claims import load
+from synthprune.chapters import stability
+from synthprune.chapters.figures.loss_landscape import flat, kind_table, network_table, pair_table, surfaces
+from synthprune.chapters.loss_landscape import (
     KINDS,
     Parameters,
     check_shortened,
@@ -25,11 +26,10 @@ from synthprune.experiments.loss_landscape import (
     setting,
     table,
 )
-from synthprune.experiments.paths import left_out
-from synthprune.experiments.settings import parameters
-from synthprune.figures.loss_landscape import flat, kind_table, network_table, pair_table, surfaces
+from synthprune.chapters.paths import left_out
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results.store import Result
 
 LAPTOP = {"profile": "laptop", "seeds": [0, 1, 2], "side": 9, "orders": [0, 1, 2, 4], "three": [0, 1, 2]}
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 8**0.5

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from synthprune import specs
-from synthprune.claims import load
-from synthprune.experiments import settings
-from synthprune.experiments.lottery_tickets import (
+from synthprune.book.claims import load
+from synthprune.chapters import settings
+from synthprune.chapters.figures.lottery_tickets import level_table, ticket_table, trials
+from synthprune.chapters.lottery_tickets import (
     MARGIN,
     TRIALS,
     Parameters,
@@ -29,10 +29,10 @@ from synthprune.experiments.lottery_tickets import (
     title,
     trial_search,
 )
-from synthprune.experiments.settings import parameters
-from synthprune.figures.lottery_tickets import level_table, ticket_table, trials
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results import specs
+from synthprune.results.store import Result
 
 CHAPTER, SCENE = "08_lottery_tickets", "resnet10-imagenette"
 LAPTOP = {"profile": "laptop", "last_level": 8, "start_level": 4, "seeds": [0, 1, 2]}

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthprune import specs
-from synthprune.experiments.make_synthetic_data import (
+from synthprune.chapters.figures import LIGHT
+from synthprune.chapters.figures.make_synthetic_data import contact_sheet, cost_table, worth, worth_table
+from synthprune.chapters.make_synthetic_data import (
     END,
     START,
     Parameters,
@@ -23,11 +24,10 @@ from synthprune.experiments.make_synthetic_data import (
     requests,
     seconds,
 )
-from synthprune.experiments.settings import parameters, retrained
-from synthprune.figures import LIGHT
-from synthprune.figures.make_synthetic_data import contact_sheet, cost_table, worth, worth_table
+from synthprune.chapters.settings import parameters, retrained
 from synthprune.problems import Problem
-from synthprune.store import Result, Store
+from synthprune.results import specs
+from synthprune.results.store import Result, Store
 
 GIVEN = {"profile": "laptop", "synthetic": "distilled", "synthetic_per_class": 2, "synthetic_factor": 2, "distillation_steps": 7,
          "synthetic_epochs": 5, "epochs": 3, "level": 4, "order": 0, "seeds": [0, 1, 2]}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from synthprune.chapter import Run
-from synthprune.experiments import experiment, introduction, method
-from synthprune.experiments.profiles import profile_names
-from synthprune.experiments.settings import parameters
+from synthprune.chapters import experiment, introduction, method
+from synthprune.chapters.profiles import profile_names
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
-from synthprune.store import Store
+from synthprune.results.store import Store
 
 ROOT = Path(__file__).parent.parent
 CHAPTER = "01_method"

@@ -12,8 +12,9 @@ from conftest import ROOT
 from nets import SMALL
 from scipy import stats as scipy_stats
 
-from synthprune.experiments import stability
-from synthprune.experiments.overview import (
+from synthprune.chapters import stability
+from synthprune.chapters.figures.overview import accuracy_table, barrier_table, overview
+from synthprune.chapters.overview import (
     Parameters,
     asked,
     check_ratios,
@@ -25,10 +26,9 @@ from synthprune.experiments.overview import (
     requests,
     set_words,
 )
-from synthprune.experiments.settings import METHODS, parameters
-from synthprune.figures.overview import accuracy_table, barrier_table, overview
+from synthprune.chapters.settings import METHODS, parameters
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results.store import Result
 
 THREE = {"profile": SMALL, "scenes": ["convnet3-cifar10"], "other_sets": ["mtt1:1", "mtt50:50"], "seeds": [0, 1, 2]}
 Height = Callable[[Parameters, str, int, int], tuple[float, float]]

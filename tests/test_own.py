@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from synthprune import fitness, own, specs
-from synthprune.budget import plan_table
+from synthprune import fitness, own
+from synthprune.chapters import controls, distilled_pruning
+from synthprune.chapters.budget import plan_table
+from synthprune.chapters.settings import parameters
 from synthprune.criteria import prune_at_initialisation
-from synthprune.experiments import controls, distilled_pruning
-from synthprune.experiments.settings import parameters
 from synthprune.models import build, first_state, initial_state
-from synthprune.obstacles import require_networks, unable
 from synthprune.problems import Problem
-from synthprune.solve import solve
-from synthprune.store import Store
+from synthprune.results import specs
+from synthprune.results.obstacles import require_networks, unable
+from synthprune.results.solve import solve
+from synthprune.results.store import Store
 from synthprune.training import Recipe, train
 from tests.nets import convnet, equal, noise
 

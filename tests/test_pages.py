@@ -140,7 +140,7 @@ def test_a_named_browser_that_is_not_there_is_an_error(monkeypatch: pytest.Monke
 def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromium: str) -> None:
     from playwright.sync_api import sync_playwright
 
-    from synthprune.figures import Figure, Panel, Play
+    from synthprune.chapters.figures import Figure, Panel, Play
 
     rows = [("method", "level", "seed", "beta", "loss", "error"), ("dense", 0, 0, 0, 1, 5), ("dense", 0, 0, 1, 3, 7)]
     rows += [("synthetic", level, seed, beta, level + seed + beta, 2 * level)

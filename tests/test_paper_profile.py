@@ -18,21 +18,22 @@ import torch
 from safetensors.numpy import save
 from typer.testing import CliRunner
 
-from synthprune import cli, compute, criteria, engine, plan, specs
+from synthprune import cli, criteria, engine
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.profiles import read_profile
+from synthprune.chapters.settings import parameters
 from synthprune.costs import PEAK_TFLOPS
 from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
 from synthprune.data.synthetic import SyntheticSet, keep, published
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.profiles import read_profile
-from synthprune.experiments.settings import parameters
 from synthprune.home import home, write_whole
 from synthprune.models import build, initial_state, prunable
 from synthprune.pruning import remaining
-from synthprune.solve import solve
-from synthprune.store import Result, Store
+from synthprune.results import compute, plan, specs
+from synthprune.results.solve import solve
+from synthprune.results.store import Result, Store
+from synthprune.results.values import Value
 from synthprune.training import Recipe, Resident, train
-from synthprune.values import Value
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from nets import SMALL
 
-from synthprune import specs
 from synthprune.chapter import assignments, given_parameters, parameters_cell
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.profiles import PARTS, profile_names, read_profile
-from synthprune.experiments.settings import METHODS, decides, overrides, parameters, scenes, synthetic_data
-from synthprune.experiments.stability import Parameters, requests
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.profiles import PARTS, profile_names, read_profile
+from synthprune.chapters.settings import METHODS, decides, overrides, parameters, scenes, synthetic_data
+from synthprune.chapters.stability import Parameters, requests
 from synthprune.problems import Problem
+from synthprune.results import specs
 
 CHAPTER = "04_stability"
 

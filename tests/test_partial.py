@@ -8,11 +8,11 @@ import pytest
 from partial import everything, only, page, planned, without
 
 from synthprune.chapter import judgements
-from synthprune.experiments import CHAPTERS, experiment
-from synthprune.experiments.overview import comparisons
-from synthprune.experiments.paths import complete, in_parts
-from synthprune.experiments.settings import Settings, in_scene, narrowed, overrides
-from synthprune.figures import LIGHT, Panel, loss_landscape, stability
+from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.figures import LIGHT, Panel, loss_landscape, stability
+from synthprune.chapters.overview import comparisons
+from synthprune.chapters.paths import complete, in_parts
+from synthprune.chapters.settings import Settings, in_scene, narrowed, overrides
 
 CHAPTER = pytest.mark.parametrize("chapter", [chapter for chapter in CHAPTERS if chapter[:2] not in ("01", "10")])
 

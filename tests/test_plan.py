@@ -14,8 +14,10 @@ import pytest
 import torch
 from sweep import MADE, subnetwork, trained
 
-from synthprune import budget, engine, machine, plan, rates, specs, training
+from synthprune import engine, machine, training
+from synthprune.chapters import budget
 from synthprune.problems import Problem
+from synthprune.results import plan, rates, specs
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 from conftest import ROOT
 from nets import SMALL
 
-from synthprune import claims, specs
-from synthprune.data.facts import CIFAR10
-from synthprune.data.synthetic import SyntheticSet, filed, keep
-from synthprune.experiments import distilled_pruning, stability
-from synthprune.experiments.overview import set_words, with_each_set
-from synthprune.experiments.preliminaries import (
+from synthprune.book import claims
+from synthprune.chapters import distilled_pruning, stability
+from synthprune.chapters.figures import LIGHT
+from synthprune.chapters.figures import preliminaries as figures
+from synthprune.chapters.overview import set_words, with_each_set
+from synthprune.chapters.preliminaries import (
     PAPER,
     PAPER_AGAIN,
     Parameters,
@@ -38,11 +38,12 @@ from synthprune.experiments.preliminaries import (
     the_set,
     worths,
 )
-from synthprune.experiments.settings import parameters, scenes, subnetwork
-from synthprune.figures import LIGHT
-from synthprune.figures import preliminaries as figures
+from synthprune.chapters.settings import parameters, scenes, subnetwork
+from synthprune.data.facts import CIFAR10
+from synthprune.data.synthetic import SyntheticSet, filed, keep
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results import specs
+from synthprune.results.store import Result
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -426,9 +427,9 @@ def test_a_set_of_another_size_or_decode_than_said_is_refused() -> None:
 
 def test_a_page_with_sheets_needs_no_torch(home: Path) -> None:
     name, _ = kept()
-    code = ("import sys; from synthprune.experiments.preliminaries import Parameters;"
-            "from synthprune.figures import preliminaries as f;"
-            "from synthprune.experiments.settings import parameters;"
+    code = ("import sys; from synthprune.chapters.preliminaries import Parameters;"
+            "from synthprune.chapters.figures import preliminaries as f;"
+            "from synthprune.chapters.settings import parameters;"
             f"p = parameters(Parameters, '{CHAPTER}', {{'profile': '{SMALL}', 'synthetic': '{name}'}});"
             "assert '<img' in f.contact_sheets(p, {})._repr_html_(); f.sparsity_kinds()._repr_html_();"
             "assert 'torch' not in sys.modules")

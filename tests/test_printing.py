@@ -13,10 +13,10 @@ from browser import find_browser
 from matplotlib.figure import Figure as Canvas
 from pypdf import PdfReader
 
-from synthprune import printing
-from synthprune.book import single_page
-from synthprune.figures import Figure, Panel, Style
-from synthprune.printing import write_archive, write_pdf
+from synthprune.book import printing
+from synthprune.book.build import single_page
+from synthprune.book.printing import write_archive, write_pdf
+from synthprune.chapters.figures import Figure, Panel, Style
 from synthprune.problems import Problem
 
 ROOT = Path(__file__).parent.parent

@@ -10,13 +10,13 @@ import pytest
 import torch
 from pictures import Toucher, real
 
+from synthprune.chapters.distilled_pruning import Parameters
+from synthprune.chapters.settings import parameters
 from synthprune.data.datasets import load
 from synthprune.data.facts import FACTS
 from synthprune.data.forms import read_tensors
 from synthprune.data.labelled import Told
 from synthprune.data.synthetic import SyntheticSet, imported, keep, published, random_real
-from synthprune.experiments.distilled_pruning import Parameters
-from synthprune.experiments.settings import parameters
 from synthprune.home import synthetic_sets
 from synthprune.problems import Problem
 
@@ -162,7 +162,7 @@ def test_the_published_pictures_are_read(inside: str, stored: int) -> None:
     assert len({image.tobytes() for image in found.images}) == stored
     # The laptop profile names this very set.
     if inside == "mtt/ipc10":
-        from synthprune.experiments.profiles import read_profile
+        from synthprune.chapters.profiles import read_profile
 
         assert found.name == "0f71478c0686"
         assert read_profile("laptop")["cells"]["mtt-10"]["synthetic"].endswith(f"@{found.name}")

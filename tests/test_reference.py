@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from synthprune import claims
-from synthprune.specs import closure, versions
-from synthprune.units import units
+from synthprune.book import claims
+from synthprune.chapters.units import units
+from synthprune.results.specs import closure, versions
 
 FILE = Path(__file__).with_name("reference.json")
 HELD = json.loads(FILE.read_text()) if FILE.exists() else {}

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import yaml
 
-from synthprune import chapter, compute, plan, specs
+from synthprune import chapter
+from synthprune.book.shipping import BY_HAND, LIVE, asked, compared, draw, export, recheck, verdicts, wall_seconds
 from synthprune.chapter import STALE, STORED_ONLY, Run, judgements, uncomputed
-from synthprune.experiments import experiment
-from synthprune.experiments.profiles import read_profile
-from synthprune.experiments.settings import parameters
+from synthprune.chapters import experiment
+from synthprune.chapters.profiles import read_profile
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
-from synthprune.shipping import BY_HAND, LIVE, asked, compared, draw, export, recheck, verdicts, wall_seconds
-from synthprune.solve import solve
-from synthprune.store import Arrays, Metrics, Result, Store
+from synthprune.results import compute, plan, specs
+from synthprune.results.solve import solve
+from synthprune.results.store import Arrays, Metrics, Result, Store
 
 STABILITY = "04_stability"
 
@@ -245,7 +246,8 @@ def test_what_ships_is_read_without_torch(profile: str, folder: Path, tmp_path: 
     import subprocess
 
     export(profile, fill(Store(tmp_path / "a"), list(requests(profile).values())), folder)
-    code = ("import sys; from pathlib import Path; from synthprune.shipping import verdicts; from synthprune.store import Store\n"
+    code = ("import sys; from pathlib import Path; from synthprune.book.shipping import verdicts\n"
+            "from synthprune.results.store import Store\n"
             "print(len(verdicts(sys.argv[1], Store(Path('none'), [Path(sys.argv[2])]))), 'torch' in sys.modules)")
     printed = subprocess.run([sys.executable, "-c", code, profile, folder.parent], text=True, capture_output=True, check=True)
     assert printed.stdout.split() == [str(len(verdicts(profile, shelf(folder, tmp_path)))), "False"]

@@ -17,12 +17,12 @@ import pytest
 import torch
 from sweep import DIGITS, MADE, digests, held, recipe, requests, subnetwork, trained
 
-from synthprune import compute, obstacles, plan, solve, specs
 from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.models import State, initial_state
 from synthprune.problems import Problem
-from synthprune.store import Arrays, Metrics, Store, StoreProblem
+from synthprune.results import compute, obstacles, plan, solve, specs
+from synthprune.results.store import Arrays, Metrics, Store, StoreProblem
 
 WANTED = requests()
 NOWHERE = specs.Published(name="nowhere@000000000000")

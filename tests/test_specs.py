@@ -16,7 +16,7 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
-from synthprune import specs
+from synthprune.results import specs
 
 KEYS = Path(__file__).with_name("keys.json")
 

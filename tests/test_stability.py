@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from nets import SMALL
 
+from synthprune.book.claims import load
 from synthprune.chapter import Run, open_store
-from synthprune.claims import load
-from synthprune.experiments.settings import METHODS, overrides, parameters
-from synthprune.experiments.stability import (
+from synthprune.chapters.settings import METHODS, overrides, parameters
+from synthprune.chapters.stability import (
     Parameters,
     check_images,
     curves,
@@ -27,7 +27,7 @@ from synthprune.experiments.stability import (
     training_images,
 )
 from synthprune.problems import Problem
-from synthprune.store import Result
+from synthprune.results.store import Result
 
 QUANTITIES = ("train_loss", "train_error", "test_loss", "test_error")
 LAPTOP = {"profile": SMALL, "scene": "convnet3-cifar10", "levels": [0, 4, 9], "seeds": [0, 1, 2]}
@@ -122,7 +122,7 @@ def test_a_varied_run_takes_the_new_profiles_values(home: object) -> None:
 
 def test_front_page_tables_say_what_was_measured() -> None:
     """The hero, both tables and the data behind a figure; and nothing but words where nothing is finite."""
-    from synthprune.figures.stability import barrier_table, difference_table, hero, surfaces
+    from synthprune.chapters.figures.stability import barrier_table, difference_table, hero, surfaces
 
     p, results = made(LAPTOP, lambda method, level, seed, k: spread({"dense": 6, "synthetic": 0.5, "imp": 5}[method], seed))
     shown = hero(p, results)

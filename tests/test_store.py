@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from sweep import held, requests, subnetwork, trained
 
-from synthprune import specs, store, units
+from synthprune.chapters import units
 from synthprune.problems import Problem
-from synthprune.store import Busy, Store, digest_of, read
+from synthprune.results import specs, store
+from synthprune.results.store import Busy, Store, digest_of, read
 
 MASK = subnetwork(1)
 WEIGHTS = trained(1)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthprune import specs
+from synthprune.chapters.table import UNITS, table
 from synthprune.problems import Problem
-from synthprune.store import Result
-from synthprune.table import UNITS, table
+from synthprune.results import specs
+from synthprune.results.store import Result
 from tests.test_own import evaluation
 
 TRAINED = evaluation("convnet3").of
@@ -78,9 +78,9 @@ def synthprune(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_gives_the_same_as_csv_and_computes_nothing(home: Path) -> None:
     from synthprune.chapter import Run
-    from synthprune.experiments import experiment
-    from synthprune.experiments.settings import parameters
-    from synthprune.store import Store
+    from synthprune.chapters import experiment
+    from synthprune.chapters.settings import parameters
+    from synthprune.results.store import Store
 
     given = {"profile": "demo"}
     run = Run("04_stability", parameters(experiment("04_stability").Parameters, "04_stability", given), given, Store())

@@ -11,13 +11,13 @@ import yaml
 from sweep import CONDENSED, MADE, trained
 from typer.testing import CliRunner
 
-from synthprune import compute, plan, specs
+from synthprune.chapters.profiles import read_profile
+from synthprune.chapters.units import Log, initialisation, table, to_compute, units
 from synthprune.cli import app
 from synthprune.cli.options import Bars
-from synthprune.experiments.profiles import read_profile
 from synthprune.problems import Problem
-from synthprune.store import Store, StoreProblem
-from synthprune.units import Log, initialisation, table, to_compute, units
+from synthprune.results import compute, plan, specs
+from synthprune.results.store import Store, StoreProblem
 
 
 @pytest.fixture

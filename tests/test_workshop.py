@@ -24,13 +24,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from synthprune import prune_by_magnitude, rewound, workshop
+from synthprune.chapters import experiment
+from synthprune.chapters.settings import parameters
 from synthprune.cli import app
-from synthprune.experiments import experiment
-from synthprune.experiments.settings import parameters
 from synthprune.problems import Problem
 from synthprune.pruning import random_like
+from synthprune.results.store import Store
 from synthprune.stats import Interval, interval
-from synthprune.store import Store
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "workshop").glob("*.ipynb"))
@@ -330,7 +330,7 @@ def test_a_figure_is_the_books_own(home: Path, monkeypatch: pytest.MonkeyPatch) 
     shown = workshop._drawn(asked)
     assert "<figcaption>" in shown and "only-dark" not in shown and "From 03_distilled_pruning, profile demo." in shown
     moving = '<figure class="synthprune still" data-play="{}"><p>here</p></figure>'
-    monkeypatch.setattr("synthprune.figures.distilled_pruning.algorithm", lambda p: Mock(_repr_html_=lambda: moving))
+    monkeypatch.setattr("synthprune.chapters.figures.distilled_pruning.algorithm", lambda p: Mock(_repr_html_=lambda: moving))
     assert '<figure class="synthprune still"><p>here</p></figure>' in workshop._drawn(asked)
 
 

@@ -433,8 +433,8 @@ MADE_UP = {"dense network": Interval(6.1, 3.2, 9.0, 5, 5), "IMP, level 4": Inter
 def reference() -> tuple[str, dict[str, Interval]]:
     """Error barriers in points, by name, and where they are from: what ships of the reference run, or invented rows."""
     from synthprune.chapter import open_store
-    from synthprune.experiments.settings import parameters
-    from synthprune.experiments.stability import Parameters, measures, requests
+    from synthprune.chapters.settings import parameters
+    from synthprune.chapters.stability import Parameters, measures, requests
 
     store, p = open_store(), parameters(Parameters, "04_stability", {"profile": "laptop"})
     found = measures(p, {name: store.get(entry) for name, entry in requests(p).items() if store.has(entry)})

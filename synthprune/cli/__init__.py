@@ -71,9 +71,9 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
         scheduler: Scheduler = None, device: Device = None,
         output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None) -> None:
     """Compute what a chapter needs and execute its notebook."""
-    from synthprune.book import execute
-    from synthprune.chance import flags
-    from synthprune.solve import solve
+    from synthprune.book.build import execute
+    from synthprune.results.chance import flags
+    from synthprune.results.solve import solve
 
     given = chosen(profile, parameter)
     requests = requested(chapter, given)
@@ -94,9 +94,9 @@ def book(profile: Profile = "demo", workers: Workers = None, scheduler: Schedule
          archive: Annotated[bool, typer.Option("--zip", help="Pack pages, notebooks and results into one archive as well.")]
          = False) -> None:
     """Execute every chapter and compile the book."""
-    from synthprune.book import build, single_page
+    from synthprune.book.build import build, single_page
+    from synthprune.book.printing import write_archive, write_pdf
     from synthprune.home import sources
-    from synthprune.printing import write_archive, write_pdf
 
     root = into or (Path("synthprune-book") if sources().name == "_book" else sources())
     with Bars(open_store()) as report:
@@ -121,8 +121,8 @@ def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "dem
     from rich.console import Console
     from rich.table import Table
 
-    from synthprune.budget import book_plan, gpu_plan, plan_table
-    from synthprune.experiments import CHAPTERS
+    from synthprune.chapters import CHAPTERS
+    from synthprune.chapters.budget import book_plan, gpu_plan, plan_table
 
     given = chosen(profile, parameter)
     asked = {name: requested(name, given) for name in ([chapter] if chapter else CHAPTERS)}
@@ -142,8 +142,8 @@ def table(chapter: str, profile: Profile = "demo", parameter: Given = [],  # noq
           parquet: Annotated[Path | None, typer.Option(help="Write it to this file instead (needs pyarrow).")] = None) -> None:
     """Print a chapter's stored results, those that ship among them, as CSV: one row per measurement. Nothing is computed."""
     from synthprune.chapter import Run
-    from synthprune.experiments import experiment
-    from synthprune.experiments.settings import parameters
+    from synthprune.chapters import experiment
+    from synthprune.chapters.settings import parameters
 
     given = chosen(profile, parameter)
     run = Run(chapter, parameters(experiment(chapter).Parameters, chapter, given), given, open_store())
@@ -168,11 +168,11 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
                   log: Annotated[Path | None, typer.Option(help="A file for the lines that tell how far it is; lines are added.")]
                   = None) -> None:
     """Compute what is missing of a profile's units, without making a page; it may be stopped and started at any time."""
-    from synthprune.chance import flags
+    from synthprune.chapters.units import Log, to_compute, units
     from synthprune.machine import cores
-    from synthprune.solve import fill
-    from synthprune.store import StoreProblem
-    from synthprune.units import Log, to_compute, units
+    from synthprune.results.chance import flags
+    from synthprune.results.solve import fill
+    from synthprune.results.store import StoreProblem
 
     chosen, store = units(profile, unit), open_store()
     todo, lacking = to_compute(chosen, store)
@@ -199,7 +199,7 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
 @app.command()
 def status(profile: Profile = "laptop") -> None:
     """Say what is being computed now, by whatever process, since when and how far; and what of a profile remains."""
-    from synthprune.units import everything, running, to_compute
+    from synthprune.chapters.units import everything, running, to_compute
 
     store, asked = open_store(), everything(profile)
     for line in running(store):
@@ -216,7 +216,7 @@ def units_table(profile: Profile = "laptop") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from synthprune.units import table, units
+    from synthprune.chapters.units import table, units
 
     shown = Table("unit", "what", "results", "initialisations", "core-hours left", title=f"profile {profile}",
                   caption="What units share is counted in the first of them.")

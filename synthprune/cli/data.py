@@ -91,10 +91,10 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
                  width: Annotated[int, typer.Option(help="Of the ConvNet-3 that is matched on.", min=1)] = 32,
                  seed: Annotated[int, typer.Option(min=0)] = 0, device: Device = None) -> None:
     """Make a synthetic set and file it as TITLE@CONTENT among the imported ones. Stopped, the same command goes on from there."""
-    from synthprune import specs
-    from synthprune.compute import compute
     from synthprune.data.facts import facts, full_name
     from synthprune.data.synthetic import SyntheticSet, keep
+    from synthprune.results import specs
+    from synthprune.results.compute import compute
 
     side = pixels or facts(of := full_name(of)).pixels  # an unknown data set is refused here, in words
     kind = specs.Condensed if method == "condensed" else specs.Distilled

@@ -15,8 +15,8 @@ from synthprune.problems import Problem
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from synthprune.specs import Entry
-    from synthprune.store import Store
+    from synthprune.results.specs import Entry
+    from synthprune.results.store import Store
 
 _progress = {"shown": True}
 
@@ -67,8 +67,8 @@ def chosen(profile: str, pairs: list[str]) -> dict[str, Any]:
 
 
 def requested(chapter: str, given: dict[str, Any]) -> dict[str, Entry]:
-    from synthprune.experiments import experiment
-    from synthprune.experiments.settings import parameters
+    from synthprune.chapters import experiment
+    from synthprune.chapters.settings import parameters
 
     module = experiment(chapter)
     return module.requests(parameters(module.Parameters, chapter, given))

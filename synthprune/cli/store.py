@@ -19,7 +19,7 @@ def store_list() -> None:
     """Count what is stored, kind by kind."""
     from collections import Counter
 
-    from synthprune.specs import versions
+    from synthprune.results.specs import versions
 
     store = open_store()
     counts = Counter(path.parent.name for path in store.entries())
@@ -64,10 +64,10 @@ def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it the
 
 def _asked_by_profiles() -> list[Any]:
     """Everything that the chapters ask for; where a profile leaves the synthetic set open, with every imported one."""
+    from synthprune.chapters import CHAPTERS
+    from synthprune.chapters.profiles import profile_names, read_profile
     from synthprune.data.synthetic import imported
-    from synthprune.experiments import CHAPTERS
-    from synthprune.experiments.profiles import profile_names, read_profile
-    from synthprune.specs import closure
+    from synthprune.results.specs import closure
 
     asked = []
     for profile in profile_names():
@@ -82,7 +82,7 @@ def _asked_by_profiles() -> list[Any]:
 def store_export(profile: Profile = "laptop",
                  into: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
     """Add the light results of every chapter to the files that ship with the book, with verdicts and provenance."""
-    from synthprune.shipping import export
+    from synthprune.book.shipping import export
 
     folder = into / Path(profile).stem
     for chapter, (there, asked) in export(profile, open_store(), folder).items():
@@ -98,7 +98,7 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
                   tolerance: Annotated[float, typer.Option(help="Difference allowed on another processor.")] = 0.05,
                   workers: Workers = None, device: Device = None, scheduler: Scheduler = None) -> None:
     """Compute stored results again: a chapter's, from stored parents; or with -n random ones that ship, with all they need."""
-    from synthprune.shipping import Checked, draw, recheck
+    from synthprune.book.shipping import Checked, draw, recheck
 
     store = open_store()
     if bool(chapter) == bool(number):
@@ -107,8 +107,8 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
         if number:
             found = recheck(draw(profile, store, number, seed, budget), store, tolerance, report, workers)
         else:
-            from synthprune.compute import recheck as again
-            from synthprune.specs import closure
+            from synthprune.results.compute import recheck as again
+            from synthprune.results.specs import closure
 
             held = [e for e in closure(list(requested(chapter, chosen(profile, parameter)).values())) if store.holds(e)]
             found = []

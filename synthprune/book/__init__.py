@@ -1,0 +1,1 @@
+"""The book: claims and what was found of them, pages, what ships, and one build."""

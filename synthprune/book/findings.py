@@ -1,0 +1,379 @@
+"""What the front page says: findings, and one answer, each chosen by the measured intervals.
+
+A template holds words and no number. Which words are used follows from the side of a line on which a whole interval lies;
+nothing is concluded from fewer initialisations than were planned. Nothing is computed here: what is not stored is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import Literal
+
+from synthprune import stats
+from synthprune.book import claims
+from synthprune.chapters import experiment, plain, stability
+from synthprune.chapters.figures import Figure
+from synthprune.chapters.paths import Paths
+from synthprune.chapters.settings import Settings, decides, parameters
+from synthprune.data.facts import facts
+from synthprune.results.store import Result, Store
+from synthprune.stats import Interval, Measure
+
+Side = Literal["above", "below", "untold", "partial"]
+"""Where a whole interval lies; "untold": on both sides of the line; "partial": not of all initialisations that were planned."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One measure that a finding rests on, and what may be said of it."""
+
+    measure: str
+    labels: tuple[str, ...]
+    """Patterns of what follows the scene in a label; "" for nothing."""
+    about: str
+    """What is measured, as a noun; said where nothing may be concluded."""
+    quantity: str
+    """What the number is."""
+    above: str
+    below: str
+    untold: str
+    line: float = 0.0
+    """In the measure's unit; an interval wholly above or below it is a finding."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one line of the front page asks of one chapter."""
+
+    chapter: str
+    asks: tuple[Ask, ...]
+
+
+LONGEST = "barrier_longest_minus_shortest_search"
+BOTH = ("level 4", "level 9")
+TRAINING = tuple(f"{level}, *training error" for level in BOTH)
+"""Where chapter 10 measures both errors, the line shows the one that the paper measures; verdicts look at both."""
+
+QUESTIONS = (
+    Question("04_stability", (Ask(
+        "error_barrier_dense", ("",), "the whole network", "barrier",
+        above="The whole network is not stable", below="The whole network is stable",
+        untold="Whether the whole network is stable cannot be told", line=stats.STABLE_BELOW),)),
+    Question("04_stability", (Ask(
+        "error_barrier_imp_minus_synthetic", BOTH, "the barrier after pruning on real images beside that on synthetic ones",
+        "real less synthetic",
+        above="Pruning on real images leaves the higher barrier", below="Pruning on synthetic images leaves the higher barrier",
+        untold="The barriers after pruning on real and on synthetic images are not told apart"),)),
+    Question("03_distilled_pruning", (Ask(
+        "accuracy_synthetic_minus_imp", BOTH, "accuracy after pruning on synthetic images beside that on real ones",
+        "synthetic less real",
+        above="Pruning on synthetic images gives the more accurate network",
+        below="Pruning on real images gives the more accurate network",
+        untold="Accuracy after pruning on synthetic and on real images is not told apart"),)),
+    Question("10_controls", (Ask(
+        LONGEST, TRAINING, "the length of the search on real images", "longest less shortest",
+        above="The longest search on real images leaves a higher barrier than the shortest",
+        below="The longest search on real images leaves a lower barrier than the shortest",
+        untold="Whether the length of the search moves the barrier cannot be told"),)),
+    Question("10_controls", (Ask(
+        "barrier_real_minus_synthetic", TRAINING, "real beside synthetic images after equally long searches",
+        "real less synthetic",
+        above="After equally long searches, real images leave the higher barrier",
+        below="After equally long searches, real images leave the lower barrier",
+        untold="After equally long searches, the barriers of real and of synthetic images are not told apart"),)),
+    Question("10_controls", (Ask(
+        "barrier_decay_minus_without_decay", TRAINING, "weight decay in a long search", "with decay less without",
+        above="Weight decay in a long search raises the barrier", below="Weight decay in a long search lowers the barrier",
+        untold="Whether weight decay in a long search moves the barrier cannot be told"),)),
+    Question("10_controls", (
+        Ask("barrier_synthetic_minus_random_real", TRAINING, "distilled images beside as many random real ones",
+            "distilled less random",
+            above="Distilled images leave a higher barrier than as many random real ones",
+            below="Distilled images leave a lower barrier than as many random real ones",
+            untold="The barriers of distilled and of as many random real images are not told apart"),
+        Ask("accuracy_synthetic_minus_random_real", BOTH, "accuracy with distilled beside random real images",
+            "distilled less random",
+            above="Distilled images give the more accurate network", below="Random real images give the more accurate network",
+            untold="Accuracy with distilled and with random real images is not told apart"))),
+)
+"""The lines of the front page, in their order; at most seven."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measured interval: where it was measured (the label without its scene), and on which side it lies."""
+
+    ask: Ask
+    place: str
+    of: Interval
+    unit: str
+    planned: int
+    settled: bool
+    """Whether the chapter lacks no result: an initialisation that is not here is faulty then, and not yet to come."""
+
+    @property
+    def side(self) -> Side:
+        if self.of.n < self.planned:
+            return "partial"
+        if stats.untold(self.of, self.planned):
+            return "untold"
+        if self.of.low > self.ask.line:
+            return "above"
+        return "below" if self.of.high < self.ask.line else "untold"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: its parts, in the order of its asks; none where nothing was measured. Words are plain, without markup."""
+
+    question: Question
+    parts: tuple[Part, ...]
+
+    @property
+    def chapter(self) -> str:
+        return self.question.chapter
+
+    @property
+    def sentences(self) -> tuple[tuple[str, str], ...]:
+        """(what follows, the numbers it follows from): one for the parts of one ask that lie on one side."""
+        found = []
+        for ask in self.question.asks:
+            mine = [part for part in self.parts if part.ask == ask]
+            sides = list(dict.fromkeys(part.side for part in mine))
+            for side in sides:
+                words = plain.capital(ask.about) if side == "partial" else getattr(ask, side)
+                some = " in some settings" if len(sides) > 1 and side in ("above", "below") else ""
+                found.append((words + some, _numbers(ask, side, [part for part in mine if part.side == side])))
+        return tuple(found)
+
+
+def _numbers(ask: Ask, side: Side, parts: Sequence[Part]) -> str:
+    """What the numbers are, where they were measured, each interval, and for a height the line it is compared with."""
+    places = [part.place.split(", ") if part.place else [] for part in parts]
+    common = [step for step in places[0] if all(step in place for place in places)]
+    numbers = []
+    for part, place in zip(parts, places, strict=True):
+        own = ", ".join(step for step in place if step not in common)
+        numbers.append(f"{own}: {part.of.text()}{_so_far(part)}" if own else f"{part.of.text()}{_so_far(part)}")
+    head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
+    line = f"; stable: below {ask.line:g}" if ask.line else ""
+    return f"{head}: {'; '.join(numbers)}{line}"
+
+
+def _so_far(part: Part) -> str:
+    if part.side != "partial":
+        return ""
+    return (f" from {part.of.n} of {part.planned} initialisations"
+            f"{', the others diverged or collapsed' if part.settled else ' so far'}")
+
+
+def place(label: str) -> str:
+    """A label without its scene, in plain words: "c, level 4, training error" is "59.0 % pruned".
+
+    Every barrier of the page is one of training error, so that this is said once for all.
+    """
+    return ", ".join(plain.part(part) for part in label.split(", ")[1:] if part != "training error")
+
+
+# The answer in one sentence.
+
+CENTRAL = "stable-where-others-are-not"
+"""The paper's central claim in the ledger; asked here of the setting in which the run measures it, by the ledger's criterion."""
+
+HYPOTHESES = {"longer": "barrier-rises-with-search", "real": "real-as-stable-at-equal-steps",
+              "forgetting": "stable-without-decay", "distilled": "distillation-adds-stability"}
+"""The book's own hypotheses in the ledger: H1 to H4."""
+
+# What holds or fails has a margin in the ledger, so that the words have one too: "clearly", "hardly".
+ORDER: dict[plain.State, str] = {
+    "holds": "the paper's order appears, with a barrier after pruning on real images and none after pruning on synthetic ones",
+    "fails": "the paper's order does not appear",
+    "open": "whether the paper's order appears cannot be told"}
+
+LENGTH: dict[plain.State, str] = {
+    "holds": "the longer the search, the higher the barrier",
+    "fails": "a longer search hardly raises the barrier, if at all",
+    "open": "what the length of the search does cannot be told"}
+
+IMAGES: dict[plain.State, str] = {
+    "holds": "with equally long searches real images leave no clearly higher barrier than synthetic ones",
+    "fails": "with equally long searches real images can leave a clearly higher barrier than synthetic ones",
+    "open": "what the images do beside that cannot be told"}
+
+WHY: dict[tuple[str, plain.State], str] = {
+    ("forgetting", "holds"): "; without weight decay even a long search leaves a low one",
+    ("forgetting", "fails"): "; weight decay does not account for it",
+    ("distilled", "holds"): "; distilled images leave a clearly lower one than as many random real images",
+    ("distilled", "fails"): "; distilled images leave no clearly lower one than as many random real images"}
+"""How the sentence ends: why the length matters, where it does; else what distillation adds. Nothing where that is open."""
+
+
+def answer(states: Mapping[str, plain.State | None], where: str) -> str:
+    """One sentence from five verdicts: "central", and those of HYPOTHESES; `where` is the scale that they speak of.
+
+    The three that it always speaks of must be there; of the others, None is as silent as "open".
+    """
+    reason = "forgetting" if states["longer"] == "holds" else "distilled"
+    return (f"{where}, {ORDER[states['central']]}: {LENGTH[states['longer']]}, and {IMAGES[states['real']]}"
+            f"{WHY.get((reason, states[reason]), '')}.")
+
+
+# The whole page, from a store.
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the front page says of a profile's stored results, without markup."""
+
+    answer: str
+    findings: tuple[Finding, ...]
+    """Those of which something was measured."""
+    unmeasured: tuple[str, ...]
+    untold: tuple[str, ...]
+    """What was measured in full and cannot be told, as nouns."""
+    scale: tuple[tuple[str, str, str], ...]
+    """Rows (what, paper, ours)."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter's parameters in a profile, and those of its results that are stored."""
+
+    p: Settings
+    results: Mapping[str, Result]
+    measures: Mapping[str, Measure]
+    asked: int
+
+
+    @property
+    def settled(self) -> bool:
+        return len(self.results) == self.asked
+
+
+CHAPTERS = tuple(dict.fromkeys(question.chapter for question in QUESTIONS))
+
+
+def stored(profile: str, store: Store) -> dict[str, Chapter]:
+    """The chapters that the front page reads, with what is stored of them; nothing is computed."""
+    found = {}
+    for name in CHAPTERS:
+        module = experiment(name)
+        p = parameters(module.Parameters, name, {"profile": profile})
+        asked = module.requests(p)
+        results = {request: store.get(entry) for request, entry in asked.items() if store.has(entry)}
+        found[name] = Chapter(p, results, module.measures(p, results), len(asked))
+    return found
+
+
+def find(question: Question, chapter: Chapter) -> Finding:
+    """What a chapter's measures say to a question, in its own scene."""
+    parts = []
+    for ask in question.asks:
+        measure = chapter.measures.get(ask.measure)
+        patterns = [f"{chapter.p.scene}, {pattern}" if pattern else chapter.p.scene for pattern in ask.labels]
+        parts += [Part(ask, place(label), of, measure.unit, measure.asked(label), chapter.settled)
+                  for label, of in (measure.intervals if measure else {}).items()
+                  if of.n and any(fnmatchcase(label, pattern) for pattern in patterns)]
+    return Finding(question, tuple(parts))
+
+
+DIGITS = ("This copy was made from handwritten digits, which decide nothing about the paper. With the results of the"
+          " reference run, the answer stands here, and below the figure what was found, each with its interval.")
+
+
+def page(chapters: Mapping[str, Chapter]) -> Page:
+    """What may be said of these chapters."""
+    ours = chapters["04_stability"]
+    if not decides(ours.p):
+        return Page(DIGITS, (), (), (), ())
+    findings = [find(question, chapters[question.chapter]) for question in QUESTIONS]
+    unmeasured = [ask.about for finding in findings for ask in finding.question.asks
+                  if ask not in {part.ask for part in finding.parts}]
+    untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
+    return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
+                tuple(untold), tuple(_scale(ours)))
+
+
+def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
+    """The one picture: barriers against the length of the search where they are measured, else the lines of chapter 04."""
+    asked, ours = chapters["10_controls"], chapters["04_stability"]
+    if LONGEST in asked.measures:
+        from synthprune.chapters.figures.search_length import question
+
+        drawn = question(asked.p, asked.results)
+        return replace(drawn, panels=drawn.panels[:1])
+    from synthprune.chapters.figures.stability import hero
+
+    scenes = stability.measured_scenes(ours.p, ours.results)
+    return next((hero(scene, ours.results) for scene in scenes if scene.scene == ours.p.scene), None)
+
+
+def _answer(chapters: Mapping[str, Chapter]) -> str:
+    """The sentence, or how far the run has come where something that it always speaks of is not there in full."""
+    have, asked = sum(len(one.results) for one in chapters.values()), sum(one.asked for one in chapters.values())
+    profile, states = chapters["04_stability"].p.profile, verdicts(chapters)
+    run = "the reference run" if profile == REFERENCE else "this run"
+    if not have:
+        return f"No result of {run} is here yet."
+    if None in (states["central"], states["longer"], states["real"]):
+        return f"{plain.capital(run)} is under way: {have:,} of {asked:,} results."
+    return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
+
+
+def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, plain.State | None]:
+    """The ledger's verdicts that the answer needs; None where something is missing without which it cannot be told."""
+    ledger, ours = {claim.id: claim for claim in claims.load()}, chapters["04_stability"].p
+    asked = {name: ledger[claim] for name, claim in HYPOTHESES.items() if claim in ledger}
+    asked["central"] = ledger[CENTRAL].model_copy(update={"scenes": (ours.scene,)})
+    return dict.fromkeys(HYPOTHESES) | {name: _state(claim, chapters[claim.chapter]) for name, claim in asked.items()}
+
+
+def _state(claim: claims.Claim, chapter: Chapter) -> plain.State | None:
+    judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p))
+    waits = not chapter.settled and any(
+        of.n < measure.asked(label) for name, measure in chapter.measures.items() if name in claim.measures
+        for label, of in measure.intervals.items() if label.partition(",")[0] == chapter.p.scene)
+    return None if judged.words == plain.NOT_RUN or (judged.state == "open" and waits) else judged.state
+
+
+def _scale(ours: Chapter) -> Iterator[tuple[str, str, str]]:
+    """How far this is from the paper: settings by arithmetic from the profiles, our accuracy from the results."""
+    dense, paper = dense_accuracy(ours.p, ours.results), parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
+    counted: tuple[tuple[str, Callable[[Settings], int]], ...] = (
+        ("training images", images), ("pixels, side of an image", lambda p: p.pixels),
+        ("width of the network (first layer)", lambda p: p.width), ("steps of a training", steps),
+        ("epochs of a training", lambda p: p.epochs))
+    for what, of in counted:
+        yield what, f"{of(paper):,}", f"{of(ours.p):,}"
+    yield "initialisations", PAPER_SEEDS, str(dense.n) if dense.n == len(ours.p.seeds) else f"{dense.n} of {len(ours.p.seeds)}"
+    yield "test accuracy of the whole network, %", PAPER_ACCURACY, dense.text(1) if dense.n else "not measured yet"
+
+
+PAPER_SEEDS = "not said (4 in figure 2, 5 in figure 7)"
+PAPER_ACCURACY = "not printed"
+"""The text gives accuracies after training on distilled data alone; those of the dense network can only be read off figures."""
+
+
+def images(p: Settings) -> int:
+    """Training images of a setting, of a data set whose classes are equal in size."""
+    known = facts(p.dataset)
+    return len(known.classes) * (p.train_per_class or known.complete["train"])
+
+
+def steps(p: Settings) -> int:
+    """Steps of a training on real data."""
+    return p.epochs * -(-images(p) // p.batch)
+
+
+def dense_accuracy(p: stability.Parameters, results: Mapping[str, Result]) -> Interval:
+    """Test accuracy of the dense network in percent, over the initialisations of which every path is here."""
+    names = {str(seed): [stability.name(p, "synthetic", 0, seed, pair) for pair in combinations(p.orders, 2)] for seed in p.seeds}
+    return stats.interval(Paths({seed: [results[name] for name in each] if results.keys() >= set(each) else []
+                                 for seed, each in names.items()}).accuracy)
+
+
+REFERENCE = "laptop"
+"""The profile whose results ship with the book."""

@@ -1,0 +1,121 @@
+"""A result, and the two forms it is kept in: a folder of the store, and a shelf, one file of light results that ship.
+
+Either is safetensors and JSON, readable without this package; bool arrays are kept as bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from synthprune.problems import Problem
+from synthprune.results.listing import unlisted
+
+Arrays = dict[str, np.ndarray]
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an entry holds: arrays, metrics (a JSON object without timings), and where it came from."""
+
+    key: str
+    arrays: Arrays
+    metrics: Metrics
+    provenance: Metrics = field(compare=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over arrays and metrics: equal digests, equal results."""
+        return digest_of(self.arrays, self.metrics)
+
+
+def digest_of(arrays: Mapping[str, np.ndarray], metrics: Metrics) -> str:
+    total = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name}{array.dtype}{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+class Shelf:
+    """One file of shipped results. Raises Problem where it is damaged."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file.with_suffix(".json")
+        self._arrays: tuple[Any, dict[str, list[str]], dict[str, list[int]]] | None = None
+        try:
+            content = json.loads(self.file.read_bytes())
+            self.records, self.behind = unlisted("results", content), unlisted("behind", content)
+        except (ValueError, AttributeError, LookupError, TypeError) as error:
+            raise Problem(f"{self.file}: the shipped results are damaged ({error}): fetch the file again") from None
+
+    def get(self, key: str) -> Result:
+        record = self.records[key]
+        try:
+            if self._arrays is None:  # its list of names is long, and is read once
+                stored = safe_open(self.file.with_suffix(".safetensors"), "numpy")
+                names: dict[str, list[str]] = {}
+                for name in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
+                    names.setdefault(name.partition("/")[0], []).append(name)
+                self._arrays = stored, names, _bits(stored)
+            stored, names, bits = self._arrays
+            arrays = {name.removeprefix(f"{key}/"): _unpacked(stored, name, bits) for name in names.get(key, [])}
+            result = Result(key, arrays, record["metrics"], self.provenance(key))
+            if result.digest != record["digest"]:
+                raise ValueError("its digest is another")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise Problem(f"{self.file}: the shipped result {key[:12]} is damaged ({error}): fetch the file again") from None
+        return result
+
+    def provenance(self, key: str) -> Metrics:
+        return {name: value for name, value in self.records[key].items()
+                if name not in ("kind", "version", "fields", "metrics")}
+
+
+def read(path: Path) -> Result:
+    """The entry in folder `path`, every file checked against its checksum. Raises Problem naming what is wrong."""
+    try:
+        sums = json.loads((path / "checksums.json").read_bytes())
+        for name, expected in sums.items():
+            if hashlib.sha256((path / name).read_bytes()).hexdigest() != expected:
+                raise ValueError(f"{name} has changed")
+        metrics, provenance = (json.loads((path / f"{name}.json").read_bytes()) for name in ("metrics", "provenance"))
+        return Result(path.name, loaded(path / "arrays.safetensors"), metrics, provenance)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise Problem(f"the stored result {path} is damaged ({error}): 'synthprune store verify --remove' deletes it, and"
+                      " the next run makes it again") from None
+
+
+def packed(arrays: Arrays) -> bytes:
+    """safetensors bytes; bool arrays as bits, their shapes in the header."""
+    shapes = {name: list(a.shape) for name, a in arrays.items() if a.dtype == bool}
+    # Not ascontiguousarray: it would give an array without dimensions one.
+    plain = {name: np.packbits(a) if name in shapes else np.asarray(a, order="C") for name, a in arrays.items()}
+    return save(plain, metadata={"bits": json.dumps(shapes)})
+
+
+def loaded(file: Path) -> Arrays:
+    with safe_open(file, "numpy") as stored:
+        bits = _bits(stored)
+        return {name: _unpacked(stored, name, bits) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+
+
+def _bits(stored: Any) -> dict[str, list[int]]:
+    """The shapes of the bool arrays of an open safetensors file."""
+    return json.loads((stored.metadata() or {}).get("bits", "{}"))
+
+
+def _unpacked(stored: Any, name: str, bits: Mapping[str, list[int]]) -> np.ndarray:
+    array = stored.get_tensor(name)
+    if name not in bits:
+        return array
+    return np.unpackbits(array, count=int(np.prod(bits[name]))).astype(bool).reshape(bits[name])
