@@ -21,6 +21,8 @@ from synthprune.book.pages import paper_page
 from synthprune.chapters import CHAPTERS
 from synthprune.problems import Problem
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -17,6 +17,8 @@ from synthprune.chapters import CHAPTERS, experiment
 from synthprune.chapters.profiles import read_profile
 from synthprune.problems import Problem
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 NOTEBOOK = ROOT / "notebooks" / "04_stability.ipynb"

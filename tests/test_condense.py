@@ -20,6 +20,8 @@ from synthprune.models import build, initial_state, network_with
 from synthprune.results import compute, specs
 from synthprune.results.store import Store
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"ipc": 1, "factor": 2, "steps": 5, "inner": 3, "lr": 0.05, "real_batch": 4, "trained_images": 20, "width": 4, "seed": 0}
 
 

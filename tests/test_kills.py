@@ -19,6 +19,8 @@ from synthprune.results import compute, specs
 from synthprune.results.solve import solve
 from synthprune.results.store import Store, StoreProblem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_twenty_kills_leave_the_store_of_a_quiet_run(tmp_path: Path) -> None:

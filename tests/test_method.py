@@ -14,6 +14,8 @@ from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
 from synthprune.results.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 CHAPTER = "01_method"
 SMALL = {"train_per_class": 20, "test_per_class": 5, "width": 4, "epochs": 2, "batch": 50, "level": 2, "points": 3,

@@ -24,6 +24,8 @@ from synthprune.results.store import Store
 from synthprune.training import Recipe, train
 from tests.nets import convnet, equal, noise
 
+pytestmark = pytest.mark.slow
+
 NET = """
 from torch import nn
 

@@ -9,6 +9,8 @@ import pytest
 from browser import AXE, find_browser, look, pages_of
 from matplotlib.figure import Figure as Canvas
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -19,6 +19,8 @@ from synthprune.book.printing import write_archive, write_pdf
 from synthprune.chapters.figures import Figure, Panel, Style
 from synthprune.problems import Problem
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -96,7 +98,6 @@ def test_the_archive_holds_pages_notebooks_and_results_and_no_more(tmp_path: Pat
     assert held.read("synthprune-book/html/index.html") == b"_build/html/index.html"
 
 
-@pytest.mark.slow
 def test_the_whole_book_is_printed(book: tuple[Path, Path], tmp_path: Path) -> None:
     write_pdf(single_page(book[0]), tmp_path / "book.pdf")
     pdf = PdfReader(tmp_path / "book.pdf")

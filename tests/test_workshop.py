@@ -32,6 +32,8 @@ from synthprune.pruning import random_like
 from synthprune.results.store import Store
 from synthprune.stats import Interval, interval
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "workshop").glob("*.ipynb"))
 CHECKED = re.compile(r"^check\((\d+), (\w+)\)$", re.MULTILINE)
