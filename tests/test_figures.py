@@ -67,7 +67,7 @@ def test_a_caption_says_what_the_paper_prints_and_nothing_where_it_prints_nothin
 
 
 def test_every_number_of_the_papers_is_in_its_own_words_and_belongs_to_a_figure() -> None:
-    drawn = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "synthprune" / "figures").glob("*.py"))
+    drawn = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "synthprune" / "chapters" / "figures").glob("*.py"))
     number = re.compile(r"(?<![\w-])(?:\d[\d.,]*)?\d")
     for name, of in figures.printed().items():
         assert name.removesuffix("_nearest") in drawn, f"no figure is called {name}"

@@ -325,7 +325,8 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
 def test_what_is_not_stored_is_absent_and_nothing_is_computed(home: Path) -> None:
     """A page of nothing: no result, no torch, and no file in the store."""
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from synthprune import findings, pages; from synthprune.chapter import open_store\n"
+        [sys.executable, "-c", "import sys; from synthprune.book import findings, pages\n"
+         "from synthprune.chapter import open_store\n"
          "found = findings.stored('demo', open_store()); pages.front(found, {})\n"
          "print(sum(len(one.results) for one in found.values()), 'torch' in sys.modules)"],
         check=True, capture_output=True, text=True, cwd=ROOT)

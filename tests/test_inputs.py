@@ -71,7 +71,7 @@ def test_a_page_follows_what_it_was_made_from_and_else_stays(copy: Path) -> None
     second, compiled = built(copy)
     assert compiled and find_record(json.loads(second))["results"][key] == changed["digest"]
 
-    source = copy / "synthprune" / "budget.py"
+    source = copy / "synthprune" / "chapters" / "budget.py"
     source.write_text(source.read_text().replace("What this chapter shows", "What is shown here"))
     third, compiled = built(copy)
     assert compiled and "What is shown here" in third and "What is shown here" not in second
