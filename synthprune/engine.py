@@ -66,13 +66,25 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir():  # torch itself may have set it
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled_code())
-    # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
-    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
-    torch._dynamo.config.trace_autograd_ops = True  # a step is one graph, its gradients and its update in it
     # One process per core: a pool of compiling processes for each of them would be too many.
     # On a GPU a small step is over before the next can be launched, so steps are replayed as CUDA graphs.
     options: dict[str, Any] = {"compile_threads": 1, "triton.cudagraphs": torch.cuda.is_available()}
-    return torch.compile(function, dynamic=False, fullgraph=True, options=options)
+    graph = torch.compile(function, dynamic=False, fullgraph=True, options=options)
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **named: Any) -> Any:
+        _trace_whole_steps()
+        return graph(*arguments, **named)
+
+    return run
+
+
+def _trace_whole_steps() -> None:
+    """torch keeps these for one context alone, and every task of a Dask worker has its own: so they are said at every call."""
+    if not torch._dynamo.config.trace_autograd_ops:
+        torch._dynamo.config.trace_autograd_ops = True  # a step is one graph, its gradients and its update in it
+        # One process meets many networks; with fullgraph, one too many would be an error and never silently eager.
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
 
 
 def rewritten(network: nn.Module) -> nn.Module:

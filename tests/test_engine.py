@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import math
 import os
@@ -148,6 +149,17 @@ def test_what_is_rewritten_is_the_same_function_with_the_same_gradients(size: tu
         assert torch.allclose(again(inputs).double(), out, rtol=0, atol=1e-4)
         for one, other in zip(found, wanted, strict=True):
             assert torch.allclose(one.double(), other, rtol=0, atol=1e-4 * float(other.abs().max()))
+
+
+def test_a_step_of_a_new_shape_compiles_in_a_context_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the second task of a Dask worker: torch forgets its settings there, and the first task's batches had other sizes."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    if not engine.works():
+        pytest.skip("no C++ compiler works here: the compiled engine was not tried")
+    slope = engine.compiled(lambda weights: torch.autograd.grad((weights**2).sum(), weights)[0])
+    for size in (3, 5):
+        weights = torch.ones(size, requires_grad=True)
+        assert torch.equal(contextvars.Context().run(slope, weights), torch.full((size,), 2.0))
 
 
 def test_compiled_and_eager_agree_over_ten_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
