@@ -154,8 +154,10 @@ class Run:
         self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if self.stored_only
                        else unobtainable(self.requests, self.store))
         if self.absent:
-            title = f"{len(self.absent)} of {len(self.requests)} results are missing"
-            display(Verdict("open", title, lacking_words(self.absent)))
+            # A result may be asked for by several names, as that of the dense network by each method: it counts once.
+            once = {self.requests[name].key: reason for name, reason in self.absent.items()}
+            title = f"{len(once)} of {len(set(self.requests.values()))} results are missing"
+            display(Verdict("open", title, lacking_words(once)))
         if len(self.absent) == len(self.requests):
             raise Problem(next(iter(self.absent.values())))
         obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
@@ -276,7 +278,7 @@ STALE = "stale: "
 
 
 def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[str, str]:
-    """The requests that neither the store nor a shelf holds: {name: why, and which command goes on}; STALE begins what an
+    """The requests that neither the store nor a shelf holds: {name: why, and which command computes it}; STALE begins what an
     older version made. Nothing that computes is loaded."""
     absent = [name for name, entry in requests.items() if not store.has(entry)]
     if not absent:
@@ -284,7 +286,7 @@ def uncomputed(requests: dict[str, Entry], store: Store, profile: str) -> dict[s
     kinds = {entry.kind for entry in specs.closure([requests[name] for name in absent])}
     old = sorted({kind for kind, version in store.shelved(profile).values() if kind in kinds and specs.stale(kind, version)})
     reason = f"{STALE}what ships was made by an older version of {', '.join(old)}" if old else "not computed yet"
-    return dict.fromkeys(absent, f"{reason}; 'synthprune compute --profile {profile}' goes on")
+    return dict.fromkeys(absent, f"{reason}; 'synthprune compute --profile {profile}' computes them")
 
 
 def profile_words(record: dict[str, Any]) -> str:

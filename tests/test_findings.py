@@ -47,7 +47,8 @@ def measure(intervals: Mapping[str, Interval]) -> Measure:
 
 def chapter(name: str, measures: Mapping[str, Measure], asked: int = 9, profile: str = "laptop") -> Chapter:
     """One result of as many as were `asked` for."""
-    return Chapter(_parameters(name, profile), {"one": None}, measures, asked)
+    keys = {"one": f"{name}: one"} | {f"{n}": f"{name}: {n}" for n in range(1, asked)}
+    return Chapter(_parameters(name, profile), {"one": None}, measures, keys)
 
 
 @functools.cache
@@ -100,7 +101,7 @@ def test_fewer_initialisations_conclude_nothing(question: findings.Question, ask
     ((words, numbers),) = find(question, of).sentences
     assert words.lower() == ask.about.lower() and "from 3 of 5 initialisations so far" in numbers
     # Where the chapter lacks no result, the others are not to come.
-    ((words, numbers),) = find(question, replace(of, asked=1)).sentences
+    ((words, numbers),) = find(question, replace(of, asked={"one": "one"})).sentences
     assert words.lower() == ask.about.lower() and "from 3 of 5 initialisations, the others diverged or collapsed" in numbers
 
 
@@ -199,6 +200,16 @@ def test_no_answer_before_what_it_speaks_of_is_complete(missing: str, monkeypatc
         assert said == answer(every | {missing: "open"}, "At this scale")
 
 
+def test_what_chapters_share_counts_once() -> None:
+    shared = {name: replace(one, asked=one.asked | {"one": "shared"}) for name, one in chapters({}, asked=4).items()}
+    assert findings.page(shared).answer == "The reference run is under way: 1 of 10 results."
+
+
+def test_what_is_not_complete_is_not_called_found(no_figure: None) -> None:
+    assert ">What we found</h2>" in pages.front(chapters(EVERYTHING), {})
+    assert ">What is measured so far</h2>" in pages.front(chapters(EVERYTHING, n=4), {})
+
+
 def test_an_empty_store_has_no_answer() -> None:
     empty = {name: replace(one, results={}) for name, one in chapters({}).items()}
     assert findings.page(empty).answer == "No result of the reference run is here yet."
@@ -222,7 +233,7 @@ def test_the_central_claim_is_judged_by_the_ledger_in_the_runs_own_setting(heigh
     # Of four of five initialisations nothing is said, unless the fifth will never come.
     fewer = chapter("04_stability", stability_measures(*heights, n=4))
     assert findings.verdicts(of | {"04_stability": fewer}) == {"central": None}
-    assert findings.verdicts(of | {"04_stability": replace(fewer, asked=1)}) == {"central": "open"}
+    assert findings.verdicts(of | {"04_stability": replace(fewer, asked={"one": "one"})}) == {"central": "open"}
     assert findings.verdicts(chapters({})) == {"central": None}
 
 
@@ -278,12 +289,12 @@ def test_the_scale_is_arithmetic_from_the_profiles_and_accuracy_from_the_results
     assert rows["pixels, side of an image"] == ("32", str(p.pixels))
     assert rows["width of the network (first layer)"] == ("128", str(p.width))
     assert rows["epochs of a training"] == ("300", str(p.epochs))
-    assert rows["initialisations"][1] == str(len(p.seeds))
+    assert rows["initialisations of the whole network"][1] == str(len(p.seeds))
     paper, ours = rows["test accuracy of the whole network, %"]
     assert paper == "not printed" and ours.startswith(f"{100 - 100 * np.mean(errors):.1f} [")
     of["04_stability"] = replace(of["04_stability"], results=dense_results([0.30, 0.32]))
     rows = {what: ours for what, _, ours in findings.page(of).scale}
-    assert rows["initialisations"] == f"2 of {len(p.seeds)}"
+    assert rows["initialisations of the whole network"] == f"2 of {len(p.seeds)}"
     assert rows["test accuracy of the whole network, %"].startswith("69.0 [")
 
 
@@ -340,7 +351,7 @@ def test_stored_results_are_read_from_the_shelf_or_the_store(home: Path) -> None
         store.put(entry, dict.fromkeys(QUANTITIES, np.zeros(p.points)),
                   {"diverged": False, "collapsed": [], "train_images": 9}, {})
     found = findings.stored("demo", Store())["04_stability"]
-    assert found.results.keys() == {name} and found.asked > 1 and not found.settled
+    assert found.results.keys() == {name} and len(found.asked) > 1 and not found.settled
 
 
 # The README.

@@ -189,7 +189,7 @@ def test_the_figure_shows_everything_in_both_schemes_and_says_it_in_words() -> N
     assert "dense: loss 0.200 and 0.200 at the ends, 0.200 midway; error at most 6.10 points above its ends" in right.alt
     assert shown._repr_html_().count("<img") == 4 == shown._repr_html_().count('alt="')
     assert left.svg(LIGHT).count(b"<image") == 2 and left.svg(LIGHT) == left.svg(LIGHT) != left.svg(DARK)
-    assert "decides nothing" in shown.caption and "95\N{NO-BREAK SPACE}% intervals" in shown.caption
+    assert "on data that decide nothing" in shown.caption and "95\N{NO-BREAK SPACE}% intervals" in shown.caption
     assert len(shown.rows) == 1 + 3 * 3 * p.points and shown.rows[4] == ("dense", 0, "0.300", "0.320000", "16.000000")
     assert "each cut into its 2 x 2 tiles" in shown.caption and "channels" not in shown.caption
     assert "their range" in idea(*made(seeds=[0, 1])).caption and "no band" in idea(*made(seeds=[0])).caption

@@ -216,4 +216,7 @@ def test_the_exercise_knows_right_wrong_and_nothing() -> None:
 def test_the_setting_is_made_from_values() -> None:
     words = setting(parameters(Parameters, "05_loss_landscape", {"level": 9}))
     assert "pruning level 9" in words and "decide nothing" in words
-    assert "decide nothing" not in setting(parameters(Parameters, "05_loss_landscape", LAPTOP))
+    few = setting(parameters(Parameters, "05_loss_landscape", LAPTOP))
+    assert "decide nothing" not in few and "Paths and distances: initialisations 0, 1, 2." in few
+    one = setting(parameters(Parameters, "05_loss_landscape", LAPTOP | {"seeds": [10], "synthetic": "idc10@0123456789ab"}))
+    assert "Paths and distances: initialisation 10." in one and "Synthetic set: the imported set idc10@0123456789ab," in one

@@ -68,8 +68,8 @@ def test_accuracies_and_differences_are_of_the_same_initialisations() -> None:
     assert accuracies(p, results)["alone"]["synthetic"] == pytest.approx([40, 39, 38])
     rows = {row[0]: row[1:] for row in worth_table(p, results).rows}
     gain = "10.0 [10.0,\N{NO-BREAK SPACE}10.0]"
-    assert rows["synthetic: trained on alone"] == ("39.0 [36.5,\N{NO-BREAK SPACE}41.5]", gain)
-    assert rows["random real images: trained on alone"][1] == ""
+    assert rows["synthetic: trained on this set alone"] == ("39.0 [36.5,\N{NO-BREAK SPACE}41.5]", gain)
+    assert rows["random real images: trained on this set alone"][1] == ""
     assert rows["IMP: mask, trained on real data"][1].startswith("7.0 [")
 
 
@@ -79,6 +79,18 @@ def test_a_diverged_training_is_named_and_left_out() -> None:
     results[name] = Result(name, results[name].arrays, results[name].metrics | {"diverged": True}, {})
     assert np.isnan(accuracies(p, results)["alone"]["synthetic"]).tolist() == [False, True, False]
     assert f"{name}: the training diverged" in worth(p, results).caption
+
+
+def test_what_was_not_run_is_named_and_not_drawn() -> None:
+    p, results = made()
+    assert "Trained on the set alone: the dense network, on 80 decoded images" in worth(p, results).caption
+    real = {name: result for name, result in results.items() if name in {pruned(kind, seed) for kind in ("dense", "imp")
+                                                                          for seed in p.seeds}}
+    shown = worth(p, real)
+    assert len(shown.panels) == 1 and "mask from the set" in shown.panels[0].alt
+    assert "Not run: trained on the set alone." in shown.caption and "decoded images" not in shown.caption
+    assert contact_sheet(p, real).panels == [] and contact_sheet(p, real).caption.endswith("Not run: the set.")
+    assert "Not run" not in contact_sheet(p, results).caption
 
 
 def test_pixels_move_class_by_class() -> None:

@@ -175,5 +175,5 @@ def test_the_exercise_knows_the_right_the_wrong_and_no_answer() -> None:
     assert check_ratios(1 / right, p, results).startswith("Upside down")
     assert check_ratios([0.3, 0.3, 0.3], p, results).startswith("Not yet")
     for nothing in (None, "much", [1], {}, [None, 1, 2]):
-        assert check_ratios(nothing, p, results).startswith("Give 3 numbers")
+        assert check_ratios(nothing, p, results).startswith("Give a list with one number for each initialisation: 0, 1, 2.")
     assert "no answer here" in check_ratios([1, 1, 1], p, {})

@@ -317,7 +317,7 @@ def test_a_set_is_not_kims_by_its_title() -> None:
         return p
 
     offered: list = []
-    words = "not taken for a set of theirs"
+    words = "not one of their sets"
     assert words in figures.source(filed_as_theirs("paper", 16)) and words in figures.source(filed_as_theirs("laptop", 32))
     assert figures.source(filed_as_theirs("paper", 32)).startswith("Kim et al.")
     assert offered == [set(), set(), {"accuracy_kim_cifar10_10_per_class"}]

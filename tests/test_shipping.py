@@ -15,6 +15,7 @@ from synthprune import chapter
 from synthprune.book.shipping import BY_HAND, LIVE, asked, compared, draw, export, recheck, verdicts, wall_seconds
 from synthprune.chapter import STALE, STORED_ONLY, Run, judgements, uncomputed
 from synthprune.chapters import experiment
+from synthprune.chapters.figures import Verdict
 from synthprune.chapters.profiles import read_profile
 from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
@@ -153,7 +154,7 @@ def test_a_page_elsewhere_shows_the_same_numbers_and_computes_nothing(
     assert run.computed == 0 and len(found) == len(of_seed(profile, 10)) and not (tmp_path / "empty").exists()
     assert {run.requests[name].key: result.digest for name, result in found.items()} == {
         entry.key: kept.get(entry).digest for entry in of_seed(profile, 10)}
-    reason = f"not computed yet; 'synthprune compute --profile {profile}' goes on"
+    reason = f"not computed yet; 'synthprune compute --profile {profile}' computes them"
     assert run.absent == {name: reason for name, entry in run.requests.items() if entry.subnetwork.init_seed == 11}
     assert set(run.record()["absent"].values()) == {reason}
     # A training does not ship, but what it took does.
@@ -163,6 +164,21 @@ def test_a_page_elsewhere_shows_the_same_numbers_and_computes_nothing(
     monkeypatch.setenv(STORED_ONLY, "")
     with pytest.raises(AssertionError, match="computed"):
         Run(STABILITY, p, {"profile": profile}, shelf(folder, tmp_path)).solve()
+
+
+def test_a_result_asked_for_by_several_names_counts_once(profile: str, folder: Path, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = fill(Store(tmp_path / "a"), of_seed(profile, 10))
+    monkeypatch.setenv(STORED_ONLY, STABILITY)
+    shown: list[Verdict] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    run = Run(STABILITY, parameters(experiment(STABILITY).Parameters, STABILITY, {"profile": profile}), {}, kept)
+    entries = set(run.requests.values())
+    run.__dict__["requests"] = run.requests | {f"{name}, again": entry for name, entry in run.requests.items()}
+    run.solve()
+    here = {entry for entry in entries if kept.has(entry)}
+    assert shown[0].title == f"{len(entries) - len(here)} of {len(entries)} results are missing"
+    assert [row[1:] for row in run.plan().rows] == [(str(len(entries)), str(len(here)))]
 
 
 def test_what_an_older_version_made_is_called_stale(profile: str, folder: Path, tmp_path: Path,

@@ -79,8 +79,8 @@ QUESTIONS = (
         below="The longest search on real images leaves a lower barrier than the shortest",
         untold="Whether the length of the search moves the barrier cannot be told"),)),
     Question("10_controls", (Ask(
-        "barrier_real_minus_synthetic", TRAINING, "real beside synthetic images after equally long searches",
-        "real less synthetic",
+        "barrier_real_minus_synthetic", TRAINING,
+        "the barrier with real beside synthetic images after equally long searches", "real less synthetic",
         above="After equally long searches, real images leave the higher barrier",
         below="After equally long searches, real images leave the lower barrier",
         untold="After equally long searches, the barriers of real and of synthetic images are not told apart"),)),
@@ -89,12 +89,12 @@ QUESTIONS = (
         above="Weight decay in a long search raises the barrier", below="Weight decay in a long search lowers the barrier",
         untold="Whether weight decay in a long search moves the barrier cannot be told"),)),
     Question("10_controls", (
-        Ask("barrier_synthetic_minus_random_real", TRAINING, "distilled images beside as many random real ones",
+        Ask("barrier_synthetic_minus_random_real", TRAINING, "the barrier with distilled beside as many random real images",
             "distilled less random",
             above="Distilled images leave a higher barrier than as many random real ones",
             below="Distilled images leave a lower barrier than as many random real ones",
             untold="The barriers of distilled and of as many random real images are not told apart"),
-        Ask("accuracy_synthetic_minus_random_real", BOTH, "accuracy with distilled beside random real images",
+        Ask("accuracy_synthetic_minus_random_real", BOTH, "accuracy with distilled beside as many random real images",
             "distilled less random",
             above="Distilled images give the more accurate network", below="Random real images give the more accurate network",
             untold="Accuracy with distilled and with random real images is not told apart"))),
@@ -237,6 +237,11 @@ class Page:
     scale: tuple[tuple[str, str, str], ...]
     """Rows (what, paper, ours)."""
 
+    @property
+    def found(self) -> bool:
+        """Whether anything was measured on every initialisation that was planned."""
+        return any(part.side != "partial" for finding in self.findings for part in finding.parts)
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -245,12 +250,12 @@ class Chapter:
     p: Settings
     results: Mapping[str, Result]
     measures: Mapping[str, Measure]
-    asked: int
-
+    asked: Mapping[str, str]
+    """The key of each request, by its name; one result may be asked for by several names."""
 
     @property
     def settled(self) -> bool:
-        return len(self.results) == self.asked
+        return self.results.keys() >= self.asked.keys()
 
 
 CHAPTERS = tuple(dict.fromkeys(question.chapter for question in QUESTIONS))
@@ -264,7 +269,8 @@ def stored(profile: str, store: Store) -> dict[str, Chapter]:
         p = parameters(module.Parameters, name, {"profile": profile})
         asked = module.requests(p)
         results = {request: store.get(entry) for request, entry in asked.items() if store.has(entry)}
-        found[name] = Chapter(p, results, module.measures(p, results), len(asked))
+        found[name] = Chapter(p, results, module.measures(p, results),
+                              {request: entry.key for request, entry in asked.items()})
     return found
 
 
@@ -313,13 +319,15 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
 
 def _answer(chapters: Mapping[str, Chapter]) -> str:
     """The sentence, or how far the run has come where something that it always speaks of is not there in full."""
-    have, asked = sum(len(one.results) for one in chapters.values()), sum(one.asked for one in chapters.values())
+    # What chapters share, or ask for by several names, counts once.
+    asked = {key for one in chapters.values() for key in one.asked.values()}
+    have = {key for one in chapters.values() for name, key in one.asked.items() if name in one.results}
     profile, states = chapters["04_stability"].p.profile, verdicts(chapters)
     run = "the reference run" if profile == REFERENCE else "this run"
     if not have:
         return f"No result of {run} is here yet."
     if None in (states["central"], states["longer"], states["real"]):
-        return f"{plain.capital(run)} is under way: {have:,} of {asked:,} results."
+        return f"{plain.capital(run)} is under way: {len(have):,} of {len(asked):,} results."
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 
@@ -348,7 +356,8 @@ def _scale(ours: Chapter) -> Iterator[tuple[str, str, str]]:
         ("epochs of a training", lambda p: p.epochs))
     for what, of in counted:
         yield what, f"{of(paper):,}", f"{of(ours.p):,}"
-    yield "initialisations", PAPER_SEEDS, str(dense.n) if dense.n == len(ours.p.seeds) else f"{dense.n} of {len(ours.p.seeds)}"
+    done = str(dense.n) if dense.n == len(ours.p.seeds) else f"{dense.n} of {len(ours.p.seeds)}"
+    yield "initialisations of the whole network", PAPER_SEEDS, done
     yield "test accuracy of the whole network, %", PAPER_ACCURACY, dense.text(1) if dense.n else "not measured yet"
 
 

@@ -118,7 +118,8 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
 def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.Judgement]) -> str:
     """MyST Markdown that follows the paper's claim: answer, one figure, what was found, what cannot be told, the scale."""
     said = findings.page(chapters)
-    found = f'<div class="found"><h2 id="what-we-found">What we found</h2>{_found(said)}</div>' if said.scale else ""
+    heading = "What we found" if said.found else "What is measured so far"
+    found = f'<div class="found"><h2 id="what-we-found">{heading}</h2>{_found(said)}</div>' if said.scale else ""
     hero = _hero(chapters)
     top = (f'<div class="front"><p class="answer"><strong>Our answer.</strong> {html.escape(said.answer)}</p>'
            f'<div class="front__body{" full-width" if found and "<figure" in hero else ""}">{hero}{found}</div></div>')

@@ -39,8 +39,9 @@ def plan_table(requests: dict[str, Entry], store: Store) -> Table:
 
 def stored_table(requests: dict[str, Entry], store: Store) -> Table:
     """One row per kind of result that a page of stored results asks for. Nothing that computes is loaded."""
-    asked = Counter(entry.kind for entry in requests.values())
-    here = Counter(entry.kind for entry in requests.values() if store.has(entry))
+    entries = dict.fromkeys(requests.values())  # each once, by however many names it is asked for
+    asked = Counter(entry.kind for entry in entries)
+    here = Counter(entry.kind for entry in entries if store.has(entry))
     return Table("What this chapter shows (its page is made of stored results, and computes nothing)",
                  ("kind", "asked for", "stored"), [(KINDS[kind], str(count), str(here[kind])) for kind, count in asked.items()])
 

@@ -39,8 +39,8 @@ def _in_words(p: Settings) -> str:
     return (f"<strong>{profile}.</strong> Data: {count}{facts(p.dataset).title} at {p.pixels} pixels. Network:"
             f" {ARCHITECTURES[p.architecture]} of width {p.width}, {p.epochs} epochs in batches of {p.batch},"
             f" learning rate {p.lr:g}, weight decay {p.weight_decay:g}.{_search_in_words(p)} Synthetic set:"
-            f" {made.get(p.synthetic, html.escape(p.synthetic))}, {p.synthetic_epochs} epochs per round. Rewind:"
-            f" {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")
+            f" {made.get(p.synthetic, f'the imported set {html.escape(p.synthetic)}')}, {p.synthetic_epochs} epochs per round."
+            f" Rewind: {rewind.get(p.rewind, f'to epoch {p.rewind} of each search')}.")
 
 
 def _search_in_words(p: Settings) -> str:

@@ -45,8 +45,8 @@ def setting(p: Parameters) -> str:
     """What a run of this chapter is, in a paragraph of HTML."""
     return described(p, f" Sparse networks at pruning level {p.level}; each network is trained in the orders {joined(p.orders)},"
                         f" the searches in order {p.search_seed}. Maps: initialisation {p.seeds[0]}, {p.side}&nbsp;×&nbsp;"
-                        f"{p.side} points, {p.map_per_class} training images per class. Paths and distances: initialisations"
-                        f" {joined(p.seeds)}.", "they show how a map is made")
+                        f"{p.side} points, {p.map_per_class} training images per class. Paths and distances:"
+                        f" initialisation{'s' * (len(p.seeds) > 1)} {joined(p.seeds)}.", "they show how a map is made")
 
 
 def plane_name(p: Parameters, kind: Kind, seed: int, orders: list[int]) -> str:

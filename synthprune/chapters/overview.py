@@ -243,7 +243,7 @@ def check_ratios(answer: Any, p: Parameters, results: Mapping[str, Result]) -> s
     except (TypeError, ValueError):
         given = np.empty(0)
     if given.shape != right.shape or not np.isfinite(given).all():
-        return f"Give {len(right)} numbers in a list, one for each of the initialisations {seeds}."
+        return f"Give a list with one number for each initialisation: {seeds}."
     if not np.allclose(given, right, rtol=0.02, atol=0.005):
         if np.allclose(given * right, 1, rtol=0.02):
             return "Upside down: the figure divides the synthetic barrier by IMP's."

@@ -55,6 +55,6 @@ def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:
     partly = sum(len(one.done) < len(one.cell.seeds) for one in of.values())
     waiting = not_run(p, results, *parts)
     apart = len(set(every.values())) == len(every) or not waiting
-    some = [f"{partly} of {len(of)} rows; the table in chapter 10 counts their initialisations"] if partly else []
-    none = [every[name] for name in waiting] if apart else [f"{len(waiting)} of {len(every)}; the table in chapter 10 lists them"]
+    some = [f"{partly} of {len(of)} rows; the tables of chapter 10 count their initialisations"] if partly else []
+    none = [every[name] for name in waiting] if apart else [f"{len(waiting)} of {len(every)}; the tables of chapter 10 list them"]
     return absences(incomplete=some, not_run_yet=none, left_out=[line for one in of.values() for line in one.left_out])

@@ -116,8 +116,8 @@ def _bins(found: Mapping[Network, Distribution | None]) -> str:
     if edges is None:
         return " Nothing to draw: every network collapsed or diverged." if found else " Nothing was run."
     per_decade = round(1 / np.log10(edges[-1] / edges[-2]))
-    return (f" Both axes are logarithmic, the lower one to either side of zero: {per_decade} bins per decade, and one bin for"
-            f" all within 10<sup>{minus(np.log10(edges[edges > 0][0]), 0)}</sup> of zero.")
+    return (f" Both axes are logarithmic, the horizontal one to either side of zero: {per_decade} bins per decade,"
+            f" and one bin for all within 10<sup>{minus(np.log10(edges[edges > 0][0]), 0)}</sup> of zero.")
 
 
 def _histogram(style: Style, level: int, shown: Sequence[Distribution]) -> Canvas:

@@ -33,6 +33,7 @@ from synthprune.chapters.make_synthetic_data import (
     seconds,
 )
 from synthprune.chapters.paths import left_out
+from synthprune.chapters.plain import capital
 from synthprune.chapters.settings import decoded_images
 from synthprune.data.facts import facts
 from synthprune.results.store import Result, Store
@@ -56,7 +57,8 @@ def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
     some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
     caption = (f"{setting(p)} The first stored image of each class (of {p.synthetic_per_class}){tiles}:"
-               f" where distillation begins, and where it ends. Images: {facts(p.dataset).title}.{some}")
+               f" where distillation begins, and where it ends. Images: {facts(p.dataset).title}.{some}"
+               f"{absences(not_run=[] if panels else ['the set'])}")
     rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in zip(classes, change, strict=True))]
     return Figure(panels, caption, rows, "11_contact_sheet")
 
@@ -73,12 +75,16 @@ def worth(p: Parameters, results: Mapping[str, Result]) -> Figure:
     found = accuracies(p, results)
     panels = []
     for what, of in found.items():
+        if not of:
+            continue
         rows = [(LABELS[method], [Dot(values, method)]) for method, values in of.items()]
         drawing = functools.partial(dots, rows=rows, title=f"test accuracy, %\n{WHAT[what]}")
         panels.append(Panel(drawing, _worth_alt(of, WHAT[what])))
-    caption = (f"{setting(p)} First: the dense network, trained on {decoded_images(p)} decoded images and nothing else. Second:"
-               " masks found on the same images, or on all real ones (IMP), then trained on all real ones."
-               f" {level_words([p.level])}{band_words(p.seeds)}{absences(left_out=left_out(results))}")
+    said = {"alone": f"the dense network, on {decoded_images(p)} decoded images and nothing else.",
+            "pruned": "masks found on the set, or on all real images (IMP), then trained on all real ones."}
+    shown = " ".join(f"{capital(WHAT[what])}: {said[what]}" for what, of in found.items() if of)
+    caption = (f"{setting(p)} {shown} {level_words([p.level])}{band_words(p.seeds)}"
+               f"{absences(not_run=[WHAT[what] for what, of in found.items() if not of], left_out=left_out(results))}")
     rows = [("what", "method", "initialisation", "test_accuracy_percent")]
     rows += [(what, method, *row) for what, of in found.items() for method, values in of.items()
              for row in in_rows(p.seeds, values)]
@@ -97,7 +103,7 @@ def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     rows = []
     for what, of in accuracies(p, results).items():
         for method, values in of.items():
-            of_set = "trained on alone" if what == "alone" else "mask, trained on real data"
+            of_set = "trained on this set alone" if what == "alone" else "mask, trained on real data"
             name = f"{LABELS[method]}: {of_set}" if method != "dense" else "dense: trained on real data"
             less = stats.interval(values - of["coreset"]).text(1) if "coreset" in of and method != "coreset" else ""
             rows.append((name, stats.interval(values).text(1), less))

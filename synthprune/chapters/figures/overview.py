@@ -44,8 +44,9 @@ def overview(p: Parameters, results: Mapping[str, Result]) -> Figure:
                    lambda c: (_bar(c.difference("loss"), c.differences("loss")),
                               _bar(c.difference("accuracy"), c.differences("accuracy")))))
     panels = [Panel(lambda style, view=view: view.draw(style, found), view.alt(found)) for view in views]
-    caption = (f"Profile {html.escape(p.profile)}{'' if decides(p) else ': decides nothing'}. Open: low level; filled: high"
-               f" level. {level_words(p.both_levels)} A dotted line joins the two levels of one synthetic set; the number beside"
+    caption = (f"Profile {html.escape(p.profile)}{'' if decides(p) else ', on data that decide nothing'}."
+               f" Open: low level; filled: high level. {level_words(p.both_levels)} A dotted line joins the two levels of one"
+               " synthetic set; the number beside"
                " the filled marker is its stored images per class, and a marker's area grows with the logarithm of the"
                " compression ratio (real images per stored image). Left of the IMP marker the synthetic subnetwork has the lower"
                " barrier; on grey stand points whose ratio of barriers is not defined, or does not order them because IMP's"

@@ -214,7 +214,7 @@ def source(p: Parameters) -> str:
     """Whose the set is, in words."""
     letters = re.match(r"[a-z]*", p.synthetic.lower())[0]
     if letters == "idc" and not asked_of_kim(p):
-        return "by the method of Kim et al. (2022), matching gradients, and not taken for a set of theirs"
+        return "by the method of Kim et al. (2022), matching gradients, but not one of their sets"
     return SOURCES.get(letters, f"imported as {p.synthetic.split('@')[0]}, a title that this book has no source for")
 
 

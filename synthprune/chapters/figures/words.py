@@ -38,7 +38,7 @@ def scene_titles(scenes: Sequence[Settings]) -> dict[str, str]:
 def setting(p: Settings) -> str:
     """Network, data and profile in one or two sentences of HTML: how a caption begins."""
     changed = ", with other values than its own" if overrides(p).keys() - {"scene"} else ""
-    profile = f"Profile {p.profile}{changed}{'' if decides(p) else ': decides nothing'}."
+    profile = f"Profile {p.profile}{changed}{'' if decides(p) else ', on data that decide nothing'}."
     which = f"number{'' if len(p.seeds) == 1 else 's'} {listed(p.seeds)}"
     few = f" Incomplete: {initialisations(p)} ({which}); verdicts wait for all." if incomplete(p) else ""
     return html.escape(f"{ARCHITECTURES[p.architecture]}, width {p.width}, {facts(p.dataset).title} at {p.pixels} pixels."
