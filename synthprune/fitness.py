@@ -42,6 +42,10 @@ def check(made: Callable[[], nn.Module], shape: Shape, classes: int) -> None:
                           " classes")
         if not torch.isfinite(logits).all():
             raise Problem("its logits at initialisation are not finite")
+    if frozen := [name for name, weight in network.named_parameters() if not weight.requires_grad]:
+        raise Problem(f"'{frozen[0]}' is frozen (requires_grad is False): all that it has is trained here")
+    if not logits.requires_grad:
+        raise Problem("its logits are cut off from its weights, as by detach() or torch.no_grad()")
     gradients = torch.autograd.grad(logits.sum(), list(network.parameters()), allow_unused=True)
     for name, gradient in zip(names, gradients, strict=True):
         if gradient is None:
@@ -58,7 +62,7 @@ def check(made: Callable[[], nn.Module], shape: Shape, classes: int) -> None:
 def _run(network: nn.Module, images: Tensor) -> Tensor:
     try:
         return network(images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Problem(f"images of {images.shape[-1]} pixels do not pass it: {_first_line(error)}") from None
 
 
