@@ -112,7 +112,8 @@ def test_known_networks_have_no_sources(home: Path) -> None:
     ("def make():\n    raise SystemExit(0)", "failed: line 2: SystemExit: 0"),
     (NET.replace("return ", "net = ") + "    net[0].weight.requires_grad_(False)\n    return net", "'0.weight' is frozen"),
     (NET + "class Cut(nn.Linear):\n    def forward(self, x):\n        return super().forward(x).detach()\n\n"
-     "def make(pixels, classes):\n    return nn.Sequential(nn.Flatten(), Cut(pixels**2, classes))", "its logits are cut off from its"),
+     "def make(pixels, classes):\n    return nn.Sequential(nn.Flatten(), Cut(pixels**2, classes))",
+     "its logits are cut off from its weights"),
     ("from torch import nn\ndef make(): return nn.Flatten()", "nothing to prune"),
     ("from torch import nn\ndef make(): return nn.LazyLinear(10)", "has a lazy layer"),
     ("import random\n" + NET.replace("return ", "net = ") + "    net[0].weight.data += random.random()\n    return net",
