@@ -161,6 +161,16 @@ def test_parquet_as_the_hub_keeps_it(place: str, tmp_path: Path) -> None:
     assert np.array_equal(load("mine").train_images, EXPECTED["train"]) and load("mine").facts.classes == CLASSES
 
 
+def test_parquet_in_a_folder_for_each_part_is_read_and_other_names_of_classes_are_refused(tmp_path: Path) -> None:
+    files = {part: parquet_of(LABELS[part].tolist(), tmp_path, part, FEATURES) for part in COUNTS}
+    import_dataset("mine", folder_of({f"test-set/{part}/0000.parquet": files[part] for part in COUNTS}, tmp_path / "in"))
+    assert list(data_sets()) == ["mine@2cfc63cf0a5a"]
+    turned = FEATURES | {"label": {"names": list(CLASSES[::-1]), "_type": "ClassLabel"}}
+    files["train"] = parquet_of(LABELS["train"].tolist(), tmp_path, "train", turned)
+    with pytest.raises(Problem, match="train.parquet calls its classes cow, bee, ant, ..., another file ant, bee, cow"):
+        import_dataset("mine", folder_of({f"{part}.parquet": files[part] for part in COUNTS}, tmp_path / "other"))
+
+
 def test_parquet_that_does_not_tell_is_refused(tmp_path: Path) -> None:
     def said(payload: bytes, test: float = 0.5) -> str:
         (tmp_path / "in.parquet").write_bytes(payload)
