@@ -51,7 +51,8 @@ def read_rows(payloads: Mapping[str, bytes], path: Path, images: str, labels: st
         if name.endswith(".parquet"):
             names_here = _parquet(rest[name], name, where, images, labels, pixels, add, budget)
             if told and names_here not in ((), told):
-                raise Problem(f"{where} calls its classes {', '.join(names_here[:3])}, ..., another file {', '.join(told[:3])}, ...")
+                raise Problem(f"{where} calls its classes {', '.join(names_here[:3])}, ..., another file {', '.join(told[:3])},"
+                              " ...")
             told = told or names_here
         else:
             _cifar(rest[name], name, where, pixels, add)
