@@ -71,6 +71,9 @@ def own_scores(network: nn.Module, initial: State, criterion: str | Callable[...
         if not isinstance(score, Tensor) or score.shape != initial[name].shape:
             given = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else "no tensor"
             raise Problem(f"{own.words(criterion)} gives {given} for '{name}', whose shape is {tuple(initial[name].shape)}")
+        if score.dtype == torch.bool or score.is_complex() or score.layout != torch.strided or score.is_meta:
+            raise Problem(f"{own.words(criterion)} gives scores of {score.dtype}, {score.layout} on {score.device} for '{name}':"
+                          " give a dense tensor of real numbers")
         if not torch.isfinite(score).all():
             raise Problem(f"{own.words(criterion)} gives a score for '{name}' that is not finite")
         scores[name] = score.detach().cpu()

@@ -42,10 +42,7 @@ def check(made: Callable[[], nn.Module], shape: Shape, classes: int) -> None:
                           " classes")
         if not torch.isfinite(logits).all():
             raise Problem("its logits at initialisation are not finite")
-    gradients = torch.autograd.grad(logits.sum(), list(network.parameters()), allow_unused=True)
-    for name, gradient in zip(names, gradients, strict=True):
-        if gradient is None:
-            raise Problem(f"'{name}' has no part in its logits: leave it away")
+    _check_gradients(network, logits)
     for module in network.modules():
         if draws(module):
             module.eval()
@@ -55,10 +52,22 @@ def check(made: Callable[[], nn.Module], shape: Shape, classes: int) -> None:
         raise Problem("it draws random numbers outside of nn.Dropout layers, whose draws alone can be repeated")
 
 
+def _check_gradients(network: nn.Module, logits: Tensor) -> None:
+    """Raises Problem where a weight would not be trained."""
+    weights = dict(network.named_parameters())
+    if frozen := [name for name, weight in weights.items() if not weight.requires_grad]:
+        raise Problem(f"'{frozen[0]}' is frozen (requires_grad is False): all that it has is trained here")
+    if not logits.requires_grad:
+        raise Problem("its logits are cut off from its weights, as by detach() or torch.no_grad()")
+    for name, gradient in zip(weights, torch.autograd.grad(logits.sum(), list(weights.values()), allow_unused=True), strict=True):
+        if gradient is None:
+            raise Problem(f"'{name}' has no part in its logits: leave it away")
+
+
 def _run(network: nn.Module, images: Tensor) -> Tensor:
     try:
         return network(images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Problem(f"images of {images.shape[-1]} pixels do not pass it: {_first_line(error)}") from None
 
 

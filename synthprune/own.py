@@ -129,7 +129,7 @@ def call(name: str | Callable[..., Any], offered: Mapping[str, Any]) -> Any:
         return function(**{key: value for key, value in offered.items() if takes_any or key in asked})
     except Problem:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Problem(f"{words(name)} failed: {_fault(name, error)}") from None
 
 

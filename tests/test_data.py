@@ -337,6 +337,12 @@ def test_one_changed_pixel_is_not_cifar10(tiny_facts: Path, tmp_path: Path) -> N
     assert not tiny_facts.exists()
 
 
+def test_the_official_folder_itself_is_taken_as_the_one_it_lies_in(
+        tiny_facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder_of(as_official(tmp_path, monkeypatch), tmp_path / "in")
+    assert import_dataset("cifar10", path / "cifar-10-batches-py") == import_dataset("cifar10", path)
+
+
 def test_an_official_file_that_changed_is_never_unpickled(
         tiny_facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = as_official(tmp_path, monkeypatch)

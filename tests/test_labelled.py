@@ -16,6 +16,7 @@ import pytest
 import torch
 from pictures import file_of, folder_of, picture, tar_of
 from PIL import Image
+from safetensors.torch import save_file
 
 from synthprune.chapters.described import described
 from synthprune.chapters.settings import decides, parameters
@@ -69,6 +70,22 @@ def tensors_file(path: Path) -> Path:
     return path
 
 
+def by_links(path: Path) -> Path:
+    """Its training classes lie elsewhere, and one link leads back to where it lies in."""
+    folder_of(as_folders("train", "in/test"), path)
+    (path / "in" / "train").mkdir()
+    for name in CLASSES:
+        (path / "in" / "train" / name).symlink_to(path / "train" / name)
+    (path / "in" / "train" / "all").symlink_to(path / "in")
+    return path / "in"
+
+
+def bfloats(path: Path) -> Path:
+    save_file({f"{kind}_{part}": torch.from_numpy(array[part] / 255).bfloat16() if kind == "x" else torch.from_numpy(array[part])
+               for part in COUNTS for kind, array in (("x", PICTURES), ("y", LABELS))}, path)
+    return path
+
+
 FORMS: dict[str, Callable[[Path], Path]] = {
     "folder": lambda path: folder_of(as_folders(), path / "in"),
     "valid": lambda path: folder_of(as_folders(test="valid"), path / "in"),
@@ -79,6 +96,14 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "Keras": lambda path: arrays_file(path / "in.npz"),
     "MedMNIST": lambda path: arrays_file(path / "in.npz", "{part}_{kind}", "images", "labels"),
     "with a mean image": lambda path: arrays_file(path / "in.npz", mean=np.zeros((SIDE, SIDE, 3))),
+    "camel case": lambda path: arrays_file(path / "in.npz", "{part}{kind}", "X", "Y"),
+    "xtrain": lambda path: arrays_file(path / "in.npz", "{kind}{part}"),
+    "tiff": lambda path: folder_of({f"{name.removesuffix('png')}tif": file_of(Image.open(io.BytesIO(payload)), "TIFF")
+                                    for name, payload in as_folders().items()}, path / "in"),
+    "links": by_links,
+    "a zip of Windows": lambda path: zip_of({name.replace("/", "\\"): payload for name, payload in as_folders().items()},
+                                            path / "in.zip"),
+    "bfloat16": lambda path: bfloats(path / "in.safetensors"),
     "tensors": lambda path: tensors_file(path / "in.pt"),
 }
 
@@ -134,6 +159,16 @@ def test_parquet_as_the_hub_keeps_it(place: str, tmp_path: Path) -> None:
                                       for part in COUNTS}, tmp_path / "in"))
     assert list(data_sets()) == ["mine@2cfc63cf0a5a"]
     assert np.array_equal(load("mine").train_images, EXPECTED["train"]) and load("mine").facts.classes == CLASSES
+
+
+def test_parquet_in_a_folder_for_each_part_is_read_and_other_names_of_classes_are_refused(tmp_path: Path) -> None:
+    files = {part: parquet_of(LABELS[part].tolist(), tmp_path, part, FEATURES) for part in COUNTS}
+    import_dataset("mine", folder_of({f"test-set/{part}/0000.parquet": files[part] for part in COUNTS}, tmp_path / "in"))
+    assert list(data_sets()) == ["mine@2cfc63cf0a5a"]
+    turned = FEATURES | {"label": {"names": list(CLASSES[::-1]), "_type": "ClassLabel"}}
+    files["train"] = parquet_of(LABELS["train"].tolist(), tmp_path, "train", turned)
+    with pytest.raises(Problem, match="train.parquet calls its classes cow, bee, ant, ..., another file ant, bee, cow"):
+        import_dataset("mine", folder_of({f"{part}.parquet": files[part] for part in COUNTS}, tmp_path / "other"))
 
 
 def test_parquet_that_does_not_tell_is_refused(tmp_path: Path) -> None:
@@ -357,6 +392,20 @@ def saved(content: object, path: Path) -> Path:
     return path
 
 
+def moving() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(1, SIDE)).save(buffer, "GIF", save_all=True, append_images=[Image.fromarray(picture(2, SIDE))])
+    return buffer.getvalue()
+
+
+def linked(files: dict[str, bytes], name: str, path: Path) -> Path:
+    with tarfile.open(tar_of(files, path), "a") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = tarfile.SYMTYPE, "../elsewhere"
+        archive.addfile(member)
+    return path
+
+
 ONE, DEEP = as_folders(), file_of(Image.fromarray(np.full((16, 16), 4000, np.uint16)))
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "one class": (lambda p: folder_of({n: b for n, b in ONE.items() if "/ant/" in n}, p / "in"), "a network needs two classes"),
@@ -367,8 +416,22 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
                      "1 of 6 test images are also training images, the first of class cow: take them out of one of the two"),
     "no test part": (lambda p: folder_of(without(ONE, "test/"), p / "in"), "has no test images: put class folders under train/"),
     "a class untested": (lambda p: folder_of(without(ONE, "test/bee"), p / "in"), "class bee has no test images"),
-    "a class untrained": (lambda p: folder_of(without(ONE, "train/cow"), p / "in"), "a test image has label 2, the training"),
-    "a gap": (lambda p: folder_of(without(ONE, "train/bee"), p / "in"), "no image has label 1, yet labels reach to 2"),
+    "a class untrained": (lambda p: folder_of(without(ONE, "train/bee"), p / "in"), "class bee has no training images"),
+    "a label untrained": (lambda p: npz(p / "in.npz", y_test=LABELS["test"] + 1), "a test image has label 3, the training"),
+    "a gap": (lambda p: npz(p / "in.npz", y_train=2 * LABELS["train"]), "no image has label 1, yet labels reach to 4"),
+    "in capitals": (lambda p: folder_of(without(ONE, "test/ant") | {"test/Ant/0.png": ONE["test/ant/0.png"]}, p / "in"),
+                    "class Ant has no training images"),
+    "no numbers": (lambda p: npz(p / "in.npz", x_train=PICTURES["train"][:0], y_train=LABELS["train"][:0]),
+                   "0 train images but 0 labels"),
+    "two images per class": (lambda p: saved({name: [torch.rand(3, 16, 16)] * 2 for name in CLASSES}, p / "in.pt"),
+                             "is not a list [images, labels] of two tensors"),
+    "an image per class": (lambda p: saved({name: torch.rand(3, 16, 16) for name in CLASSES}, p / "in.pt"),
+                           "ant of shape (3, 16, 16) may be one image or grey ones"),
+    "animated": (lambda p: folder_of(ONE | {"train/ant/9.gif": moving()}, p / "in"), "train/ant/9.gif has 2 frames: keep the"),
+    "a linked class in a tar": (lambda p: linked(without(without(ONE, "train/cow"), "test/cow"), "train/cow", p / "in.tar"),
+                                "member 'train/cow' is a link or a device"),
+    "something else in a tar": (lambda p: tar_of({"data/set.npz": b"?"}, p / "in.tar"),
+                                "holds no images under './<class>/' but data/set.npz: is it the right file?"),
     "two sets": (lambda p: folder_of(ONE | as_folders("b/train", "b/test"), p / "in"), "holds class folders in 4 places"),
     "train twice": (lambda p: folder_of(ONE | {"Train/ant/0.png": ONE["train/ant/0.png"]}, p / "in"),
                     "in 3 places (Train, test, "),

@@ -111,6 +111,11 @@ def test_known_networks_have_no_sources(home: Path) -> None:
     ("def make():\n    return 1 / 0", "failed: line 2: ZeroDivisionError"),
     (NET.replace("width, classes)", "width, classes - 3)"), "it gives 7 logits per image, not one for each of 10 classes"),
     (NET.replace("4 * width", "5 * width"), "images of 16 pixels do not pass it"),
+    ("def make():\n    raise SystemExit(0)", "failed: line 2: SystemExit: 0"),
+    (NET.replace("return ", "net = ") + "    net[0].weight.requires_grad_(False)\n    return net", "'0.weight' is frozen"),
+    (NET + "class Cut(nn.Linear):\n    def forward(self, x):\n        return super().forward(x).detach()\n\n"
+     "def make(pixels, classes):\n    return nn.Sequential(nn.Flatten(), Cut(pixels**2, classes))",
+     "its logits are cut off from its weights"),
     ("from torch import nn\ndef make(): return nn.Flatten()", "nothing to prune"),
     ("from torch import nn\ndef make(): return nn.LazyLinear(10)", "has a lazy layer"),
     ("import random\n" + NET.replace("return ", "net = ") + "    net[0].weight.data += random.random()\n    return net",
@@ -127,6 +132,9 @@ def test_a_network_that_cannot_be_is_named_in_one_line_and_nothing_is_stored(hom
 @pytest.mark.parametrize(("text", "said"), [
     ("def score(): return {}", "gives no tensor for '0.weight', whose shape is (4, 1, 3, 3)"),
     (SCORE.replace(".abs()", ".abs().flatten()"), "gives shape (36,) for '0.weight'"),
+    (SCORE.replace(".abs()", " > 0"), "gives scores of torch.bool, torch.strided on cpu for '0.weight': give a dense"),
+    (SCORE.replace(".abs()", ".to_sparse()"), "gives scores of torch.float32, torch.sparse_coo on cpu for '0.weight'"),
+    ("def score(): raise SystemExit(3)", "failed: line 1: SystemExit: 3"),
     (SCORE.replace(".abs()", " / 0"), "gives a score for '0.weight' that is not finite"),
     ("def score(net): pass", "asks for 'net', which nothing gives it: it may ask for network, images, labels, seed")])
 def test_a_criterion_that_gives_no_scores_is_named_in_one_line(home: Path, tmp_path: Path, text: str, said: str) -> None:

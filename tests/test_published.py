@@ -268,6 +268,49 @@ def test_labels_in_a_list_and_pairs_in_a_dictionary_are_found(tmp_path: Path) ->
     assert [read_tensors(tmp_path / file, "cifar10", 1).name for file in ("list.pt", "pair.pt")] == [known, known]
 
 
+@pytest.mark.parametrize(("scale", "shift"), [(2.2, -1.1), (2.4, -1.1)])
+def test_smooth_images_of_small_deviation_are_not_taken_for_whitened_ones(scale: float, shift: float, tmp_path: Path) -> None:
+    smooth = torch.nn.functional.interpolate(pixels()[..., :6, :6], 32, mode="bilinear")
+    torch.save([scale * smooth + shift, LABELS], tmp_path / "set.pt")
+    with pytest.raises(Problem, match="say which with --space"):
+        read_tensors(tmp_path / "set.pt", "cifar10", 1)
+    assert read_tensors(tmp_path / "set.pt", "cifar10", 1, Told(space="whitened")).whitened
+
+
+@pytest.mark.parametrize("labels", [torch.eye(10)[LABELS] - 0.1, 2 * torch.eye(10)[LABELS] - 1])
+def test_labels_learnt_by_regression_are_asked_about(labels: torch.Tensor, tmp_path: Path) -> None:
+    torch.save([pixels(), labels], tmp_path / "set.pt")
+    with pytest.raises(Problem, match="have one sum for every image, plainly logits: say --soft logits if they are"):
+        read_tensors(tmp_path / "set.pt", "cifar10", 1)
+    assert read_tensors(tmp_path / "set.pt", "cifar10", 1, Told(soft="logits")).labels.ndim == 2
+
+
+@pytest.mark.parametrize(("space", "scale", "dtype"), [
+    ("bytes", 400, torch.int16), ("bytes", -100, torch.float32), ("bytes", 1, torch.float32), ("pixels", 255, torch.uint8),
+    ("pixels", 255, torch.float32), ("symmetric", 255, torch.uint8), ("standardised", 255, torch.uint8)])
+def test_values_are_not_read_as_what_they_cannot_be(space: str, scale: float, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Bytes beyond 255 would wrap around without a word."""
+    torch.save([(scale * pixels()).to(dtype), LABELS], tmp_path / "set.pt")
+    with pytest.raises(Problem, match=r"set.pt: values of type .* are no .*: leave --space away, or say what they are"):
+        read_tensors(tmp_path / "set.pt", "cifar10", 1, Told(space=space))
+
+
+def test_a_pair_under_data_and_labels_that_lie_beside_are_found(tmp_path: Path) -> None:
+    torch.save({"data": [pixels(), LABELS]}, tmp_path / "pair.pt")
+    torch.save(pixels(), tmp_path / "x.pt")
+    torch.save(LABELS, tmp_path / "y.pt")
+    found = [read_tensors(tmp_path / "pair.pt", "cifar10", 1), read_tensors(tmp_path / "x.pt", "cifar10", 1, Told(labels="y.pt"))]
+    assert found[0].name == found[1].name and np.array_equal(found[0].images, pixels())
+    torch.save({"data": list(pixels()), "targets": LABELS}, tmp_path / "images.pt")
+    with pytest.raises(Problem, match="is not a list"):
+        read_tensors(tmp_path / "images.pt", "cifar10", 1)
+
+
+def test_a_factor_that_would_leave_a_tile_empty_is_refused_when_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="32 pixels cannot be cut by decode factor 33"):
+        read_tensors(mtt(pixels(), tmp_path), "cifar10", 33)
+
+
 def test_a_set_whose_arrays_lie_otherwise_in_memory_is_filed_as_it_is(home: Path) -> None:
     images = np.ascontiguousarray(pixels().numpy().transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     back = published(keep(SyntheticSet(images, np.repeat(LABELS.numpy(), 2)[::2], 1), "last"), "cifar10")

@@ -48,13 +48,24 @@ def _is_zip(path: Path) -> bool:
 
 
 def _of_folder(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
-    for file in path.rglob("*"):
+    for file in _below(path, ()):
         name = file.relative_to(path).as_posix()
-        if wanted(name) and file.is_file():
+        if wanted(name):
             size = file.stat().st_size
             budget.grow(size)
             budget.spend(size, f"file '{name}'")
             yield name, file.read_bytes()
+
+
+def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Every file in a folder, below links to other folders too, but not below a link back to one it lies in."""
+    if (here := folder.resolve()) in above:
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _below(entry, (*above, here))
+        elif entry.is_file():
+            yield entry
 
 
 def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
@@ -70,8 +81,8 @@ def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, b
     with tarfile.open(path, tarinfo=Header) as archive:
         for member in archive:
             name = _inside(member.name, path)
-            if wanted(name) and not (member.isfile() or member.isdir()):
-                raise Problem(f"{path}: member '{name}' is a link or a device, not an image: pack the file itself")
+            if not (member.isfile() or member.isdir()) and (wanted(name) or wanted(f"{name}/_.png")):  # or a link to a class
+                raise Problem(f"{path}: member '{name}' is a link or a device, not an image: pack what it points to")
             if wanted(name) and (stream := archive.extractfile(member)):
                 budget.spend(member.size, f"member '{name}'")  # again: a later header may have changed it
                 yield name, _whole(stream, member.size)
@@ -80,7 +91,7 @@ def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, b
 def _of_zip(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            name = _inside(member.filename, path)
+            name = _inside(member.filename.replace("\\", "/"), path)  # as some packers on Windows write it
             budget.spend(member.file_size, f"member '{name}'")
             if wanted(name) and not member.is_dir():
                 yield name, zip_member(archive, member)

@@ -47,7 +47,7 @@ def read_tensors(path: Path, name: str, factor: int, told: Told = NOTHING) -> Sy
     labels, label_note = _labels(labels, where, told.soft)
     check(SyntheticSet(images, labels, factor), where, name, told.pixels or None)
     space = told.space or space_of(images, where)
-    images, notes = _in_pixels(images, space, name), (SPACES[space], *label_note, *([order_note] if order_note else []))
+    images, notes = _in_pixels(images, space, name, where), (SPACES[space], *label_note, *([order_note] if order_note else []))
     order = np.argsort(hard(labels), kind="stable")  # class by class, images of a class in the order they came in
     return SyntheticSet(images[order], labels[order], factor, space == "whitened", notes)
 
@@ -96,15 +96,24 @@ def _labels(labels: np.ndarray, where: str, said: str) -> tuple[np.ndarray, tupl
         if not sums or values.min(initial=0) < 0:
             raise Problem(f"{where}: labels of one number per class do not sum to one: they are no probabilities")
         return (values / values.sum(1, keepdims=True)).astype(np.float32), ("soft labels (probabilities)",)
-    if not said and values.min(initial=0) >= 0:
-        raise Problem(f"{where}: labels of one number per class are neither probabilities nor, as they are never negative,"
-                      " plainly logits: say --soft logits if they are")
+    if not said and (values.min(initial=0) >= 0 or np.ptp(values.sum(1)) < 1e-2):  # as learnt by regression on one-hot labels
+        why = "are never negative" if values.min(initial=0) >= 0 else "have one sum for every image"
+        raise Problem(f"{where}: labels of one number per class are neither probabilities nor, as they {why}, plainly logits: say"
+                      " --soft logits if they are")
     grown = np.exp(values - values.max(1, keepdims=True))
     return (grown / grown.sum(1, keepdims=True)).astype(np.float32), ("soft labels (from logits)",)
 
 
-def _in_pixels(images: np.ndarray, space: str, name: str) -> np.ndarray:
-    """Images of `space` as they are kept: whole bytes as uint8, all else as float32, about [0, 1] unless whitened."""
+def _in_pixels(images: np.ndarray, space: str, name: str, where: str) -> np.ndarray:
+    """Images of `space` as they are kept: whole bytes as uint8, all else as float32, about [0, 1] unless whitened.
+
+    Raises Problem where they were said to be bytes and cannot be, or can be nothing else.
+    """
+    low, high = float(images.min()), float(images.max())
+    plain = low >= 0 and high > (1 if images.dtype.kind in "biu" else 16)
+    if plain != (space == "bytes") or (space == "bytes" and high > 255):
+        raise Problem(f"{where}: values of type {images.dtype} from {low:g} to {high:g} are no"
+                      f" {SPACES[space].split(',')[0]}: leave --space away, or say what they are")
     if space == "bytes":
         whole = images.dtype.kind in "biu" or bool((images == np.rint(images)).all())
         return images.astype(np.uint8) if whole else images.astype(np.float32) / np.float32(255)

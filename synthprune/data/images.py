@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from synthprune.data.archives import PACKED, files
 from synthprune.data.bounds import LARGEST_IMAGE, Budget
 from synthprune.problems import Problem
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")
 DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 """What unpacking a truncated, foreign or malicious tar may raise."""
 
@@ -32,9 +32,10 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
     converted; another size is refused, unless `resized`: see `squared`.
     Raises Problem for a missing, truncated, foreign or malicious file.
     """
-    root = None if inside is None else PurePosixPath(inside).parts
+    root, seen = None if inside is None else PurePosixPath(inside).parts, Seen()
 
     def wanted(name: str) -> bool:
+        seen.add(name)
         parts = PurePosixPath(name).parts
         return len(parts) >= 2 and (root is None or parts[:-2] == root) and is_image(name)
 
@@ -44,7 +45,7 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
         budget.spend(channels * pixels**2, f"image '{name}'")
         found[name] = (_resized if resized else _pixels)(payload, f"{path}: {name}", pixels, channels)
     if not found:
-        raise none_found(path, inside or "")
+        raise none_found(path, inside or "", seen)
     if len(places := sorted({PurePosixPath(name).parent.parent.as_posix() for name in found})) > 1:
         raise Problem(f"{path} holds class folders in {len(places)} places ({', '.join(places[:4])}"
                       f"{', ...' if len(places) > 4 else ''}): say which with --inside")
@@ -54,11 +55,20 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
     return {name: np.stack(images) for name, images in classes.items()}
 
 
-def none_found(path: Path, inside: str) -> Problem:
-    """That no image lies in a class folder; with the archive or file of arrays that was meant, where a folder holds one."""
+class Seen(list[str]):
+    """The first few files that were come by."""
+
+    def add(self, name: str) -> None:
+        if len(self) < 4 and PurePosixPath(name).suffix:
+            self.append(name)
+
+
+def none_found(path: Path, inside: str, seen: Seen) -> Problem:
+    """That no image lies in a class folder, but what does; with what was meant, where a folder holds an archive or arrays."""
     meant = sorted(file.name for file in path.iterdir() if file.name.endswith((*PACKED, ".npz", ".pt", ".pth", ".safetensors"))) \
         if path.is_dir() else []
-    return Problem(f"{path} holds no images under '{inside or '.'}/<class>/': "
+    other = f" but {', '.join(sorted(seen)[:3])}{', ...' if len(seen) > 3 else ''}" if seen else ""
+    return Problem(f"{path} holds no images under '{inside or '.'}/<class>/'{other}: "
                    f"{f'give {path / meant[0]} itself' if meant else 'is it the right file?'}")
 
 
@@ -120,9 +130,13 @@ def _opened(payload: bytes, where: str) -> Iterator[Image.Image]:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(payload)) as image:
             if image.width * image.height > LARGEST_IMAGE:
                 raise ValueError(f"Image size {image.width} x {image.height} is more than it could be")
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise Problem(f"{where} has {frames} frames: keep the one that is meant")
             yield image
     except Problem:
         raise
+    except UnidentifiedImageError:
+        raise Problem(f"{where} cannot be read as an image: it is damaged, or something else") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise Problem(f"{where} cannot be read as an image ({' '.join(str(error).split()) or type(error).__name__})") from None
 

@@ -43,6 +43,7 @@ def import_dataset(name: str, path: Path, told: Told = NOTHING) -> str:
 
 def _keep_known(name: str, path: Path, told: Told) -> str:
     known, (folder, archive) = FACTS[name], OFFICIAL.get(name, ("", ""))
+    path = path.parent if folder and path.name == folder else path  # the folder itself
     official = name in OFFICIAL and ((path / folder).is_dir() or path.name == archive)
     parts = {split: _official(path, split, name) for split in ("train", "test")} if official else \
         _in_known_order(read_labelled(path, dataclasses.replace(told, pixels=known.pixels if known.photos else 0),
@@ -86,6 +87,7 @@ def _keep_own(name: str, path: Path, told: Told) -> str:
         raise Problem(f"'{name}' cannot name a data set: use letters, digits, '.', '-' and '_' only")
     found = read_labelled(path, told)
     try:
+        _check_classes(found)
         known = facts_of(*found.train, flip=told.flip)
         _check_parts(found, len(known.classes))
     except Problem as problem:
@@ -107,6 +109,13 @@ def _keep_own(name: str, path: Path, told: Told) -> str:
              f"{colour}, {known.pixels} x {known.pixels} pixels", f"mean {_joined(known.mean)}, deviation {_joined(known.std)}",
              *found.notes, "mirrored in training" if told.flip else "never mirrored in training (--flip if they may be)"]
     return f"{full}: {'; '.join(words)}; use it as -p dataset={name}"
+
+
+def _check_classes(found: Labelled) -> None:
+    """Raises Problem where a class that has a name has images in one part alone."""
+    for what, (_, labels) in (("training", found.train), ("test", found.test)):
+        if missing := sorted(set(range(len(found.classes))) - set(labels.tolist())):
+            raise Problem(f"class {found.classes[missing[0]]} has no {what} images")
 
 
 def _check_parts(found: Labelled, classes: int) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from synthprune.data import tensors
 from synthprune.data.archives import files
 from synthprune.data.bounds import Budget
-from synthprune.data.images import content_hash, decoded, is_image, none_found, squared
+from synthprune.data.images import Seen, content_hash, decoded, is_image, none_found, squared
 from synthprune.data.parts import TESTING, TRAINING, part_of
 from synthprune.data.rows import is_rows, read_rows
 from synthprune.data.spaces import space_of
@@ -101,9 +101,10 @@ def read_labelled(path: Path, told: Told = NOTHING, channels: int = 0, only: tup
 
 def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
     """All the files that matter, in one pass; images are decoded at once, since photographs are large."""
-    inside = PurePosixPath(told.inside).parts
+    inside, seen = PurePosixPath(told.inside).parts, Seen()
 
     def wanted(name: str) -> bool:
+        seen.add(name)
         parts = PurePosixPath(name).parts
         if parts[:len(inside)] != inside:
             return False
@@ -125,7 +126,7 @@ def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
         found.classes = read_rows(rows, path, told.images, told.labels, told.pixels, found.add, budget)
         return found
     if not images:
-        raise none_found(path, told.inside)
+        raise none_found(path, told.inside, seen)
     return _by_folder(images, path)
 
 
@@ -161,9 +162,9 @@ def _of_arrays(path: Path, told: Told) -> Found:
     by_class = None if told.images or told.labels else tensors.by_class(path)
     found = Found(classes=in_order(set(by_class)) if by_class else ())
     for part, (images, labels) in ({"": tensors.joined(by_class, found.classes)} if by_class else _pairs(path, told)).items():
+        if len(images) != len(labels) or not len(images):
+            raise Problem(f"{path}: {len(images)} {part or 'labelled'} images but {len(labels)} labels")
         numbers, pixels = _whole_labels(labels, path), _bytes(_channels_last(images, path), told, path)
-        if len(numbers) != len(pixels) or not len(numbers):
-            raise Problem(f"{path}: {len(pixels)} {part or 'labelled'} images but {len(numbers)} labels")
         for image, label in zip(pixels, numbers.tolist(), strict=True):
             picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
             found.add(part, squared(picture, told.pixels, str(path)), label)

@@ -10,6 +10,7 @@ TESTING = ("test", "testing", "tst", "val", "valid", "validation", "dev")
 
 
 def part_of(name: str) -> str:
-    """The part that a name tells: 'train' of x_train, of train_images and of train-00000-of-00001; empty where it tells none."""
-    words = re.split(r"[\W_]+", name.lower())
+    """The part that a name tells: 'train' of x_train, trainX and train_images, and of train-00000-of-00001; empty: none."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=^[xyXY])(?=t)", "_", name)
+    words = re.split(r"[\W_]+", parted.lower())
     return next((word for word in words if word in TRAINING + TESTING), "")

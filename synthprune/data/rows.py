@@ -42,13 +42,18 @@ def read_rows(payloads: Mapping[str, bytes], path: Path, images: str, labels: st
     rest: dict[str, bytes] = {}
     for name, payload in payloads.items():
         (names if PurePosixPath(name).name in NAMES else rest)[name] = payload
-    if len({PurePosixPath(name).parent for name in rest}) > 1:
+    places = [PurePosixPath(name).parent for name in rest]
+    if len({place.parent if part_of(place.name) else place for place in places}) > 1:  # train/0000.parquet, as the hub converts
         raise Problem(f"{path} holds such files in several folders ({', '.join(sorted(rest)[:3])}, ...): say which with --inside")
     told: tuple[str, ...] = ()
     for name in sorted(rest):
         where = f"{path}: {name}" if path.name != name else str(path)
         if name.endswith(".parquet"):
-            told = _parquet(rest[name], name, where, images, labels, pixels, add, budget) or told
+            names_here = _parquet(rest[name], name, where, images, labels, pixels, add, budget)
+            if told and names_here not in ((), told):
+                raise Problem(f"{where} calls its classes {', '.join(names_here[:3])}, ..., another file {', '.join(told[:3])},"
+                              " ...")
+            told = told or names_here
         else:
             _cifar(rest[name], name, where, pixels, add)
     listed = [line.strip() for payload in names.values() for line in payload.decode("utf-8", "replace").splitlines()]
@@ -114,7 +119,7 @@ def _parquet(payload: bytes, name: str, where: str, images: str, labels: str, pi
                     raise Problem(f"{at} holds no {'image' if held is None else 'label'}")
                 array = decoded(held, at, pixels)
                 budget.spend(array.nbytes, f"row {number} of group {group}")
-                add(part_of(name), array, int(row[label]))
+                add(part_of(PurePosixPath(name).name) or part_of(PurePosixPath(name).parent.name), array, int(row[label]))
     except Problem:
         raise
     except Exception as error:  # as above

@@ -153,6 +153,7 @@ def check(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = N
                       f" that size, or of {name}'s own {known.pixels} pixels and {known.channels} channels, can")
     if images.ndim != 4 or (not pixels and images.shape[1:] != shape):
         raise Problem(f"{where}: images have shape {tuple(images.shape[1:])}, {name} has {shape}")
+    _tile(images.shape[-1], synthetic.factor)
     if len(labels) != len(images) or not len(labels):
         raise Problem(f"{where}: {len(images)} images but {len(labels)} labels")
     if not np.isfinite(images).all():

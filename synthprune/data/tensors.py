@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from synthprune.data.archives import zip_member
@@ -41,10 +41,12 @@ def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarra
     """
     content = _loaded(path)
     beside = Path(labels) if labels and Path(labels).suffix in SUFFIXES else None
+    if beside and not beside.exists() and (path.parent / beside).is_file():
+        beside = path.parent / beside
     if isinstance(content, Mapping):
         data = content.get("data")
         if isinstance(data, list | tuple) and data and not images:
-            content = data[-1]
+            content = data if _is_pair(data) or isinstance(data[-1], Tensor | np.ndarray) else data[-1]
         else:
             return _of_dictionary(content, path, images, "" if beside else labels, beside)
     if isinstance(content, Tensor | np.ndarray):
@@ -67,6 +69,10 @@ def by_class(path: Path) -> dict[str, np.ndarray] | None:
         return None
     if len({tuple(array.shape[1:]) for array in found.values()}) > 1:
         return None
+    name, first = next(iter(found.items()))
+    if first.ndim == 3 and len(first) in (1, 3) and len({len(array) for array in found.values()}) == 1:
+        raise Problem(f"{path}: {name} of shape {tuple(first.shape)} may be one image or grey ones: give (images, channels, side,"
+                      " side)")
     return {name: plain(array, path, "images") for name, array in found.items()}
 
 
@@ -122,11 +128,17 @@ def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> di
             found[f"{under}{key}"] = value
         elif isinstance(value, list | tuple) and value and all(type(one) in (int, float, str) for one in value):  # no accuracies
             found[f"{under}{key}"] = np.array(value)
-        elif isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, Tensor | np.ndarray) for one in value):
+        elif isinstance(value, list | tuple) and _is_pair(value):
             found |= {f"{under}{key}/images": value[0], f"{under}{key}/labels": value[1]}
         elif isinstance(value, Mapping) and depth:
             found |= _flat(value, depth - 1, f"{under}{key}/")
     return found
+
+
+def _is_pair(value: Sequence[object]) -> bool:
+    """Whether it is images and labels, and not two images."""
+    arrays = [one for one in value if isinstance(one, Tensor | np.ndarray)]
+    return len(arrays) == len(value) == 2 and arrays[0].ndim >= 3 and arrays[1].ndim in (1, 2)
 
 
 def _entry(entries: Mapping[str, Tensor | np.ndarray], said: str, what: str, path: Path, fitting: list[str]) -> str:
