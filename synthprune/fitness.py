@@ -34,9 +34,11 @@ def check(made: Callable[[], nn.Module], shape: Shape, classes: int) -> None:
     for name in set(weights) - set(names):
         raise Problem(f"layer '{name.removesuffix('.weight')}' shares its weight with another: a mask has one layer")
     images = _images(shape)
-    for mode in (network.eval(), network.train()):
-        logits = _run(mode, images)
-        if not isinstance(logits, Tensor) or logits.shape != (IMAGES, classes):
+    for mode, several in ((network.eval(), torch.cat([images, images])), (network.train(), images)):
+        logits = _run(mode, several)
+        if not isinstance(logits, Tensor) or logits.shape != (len(several), classes):
+            if isinstance(logits, Tensor) and logits.shape[:1] != (len(several),):
+                raise Problem(f"it gives logits of the shape {tuple(logits.shape)} for {len(several)} images")
             given = tuple(logits.shape[1:]) if isinstance(logits, Tensor) else type(logits).__name__
             raise Problem(f"it gives {given[0] if len(given) == 1 else given} logits per image, not one for each of {classes}"
                           " classes")

@@ -110,6 +110,8 @@ def test_known_networks_have_no_sources(home: Path) -> None:
     ("def make(): return 3", "returns a int, not a torch.nn.Module"),
     ("def make():\n    return 1 / 0", "failed: line 2: ZeroDivisionError"),
     (NET.replace("width, classes)", "width, classes - 3)"), "it gives 7 logits per image, not one for each of 10 classes"),
+    (NET.replace("nn.Flatten(),", "nn.Flatten(), nn.Unflatten(1, (2, 2 * width)), nn.Flatten(0, 1),").replace("4 * w", "2 * w"),
+     "it gives logits of the shape (8, 10) for 4 images"),
     (NET.replace("4 * width", "5 * width"), "images of 16 pixels do not pass it"),
     ("def make():\n    raise SystemExit(0)", "failed: line 2: SystemExit: 0"),
     (NET.replace("return ", "net = ") + "    net[0].weight.requires_grad_(False)\n    return net", "'0.weight' is frozen"),

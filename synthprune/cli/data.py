@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 import typer
 
 from synthprune.cli.options import Bars, Device, open_store
+from synthprune.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Look after data sets.")
 
 Space = Literal["pixels", "bytes", "symmetric", "standardised", "whitened"]
 Soft = Literal["probabilities", "logits"]
+LARGEST = 1024
+"""Pixels of a side: beyond it a slip of the keyboard is likelier than such images."""
 
 
 @app.command("list")
@@ -51,7 +54,7 @@ def data_import(name: str, path: Path,
                 space: Annotated[Space | None, typer.Option(help="What the values of arrays are.")] = None,
                 soft: Annotated[Soft | None, typer.Option(help="What labels of one number per class are.")] = None,
                 pixels: Annotated[int, typer.Option(help="Side to bring images to, or that a synthetic set's tensors have.",
-                                                    min=0)] = 0) -> None:
+                                                    min=0, max=LARGEST)] = 0) -> None:
     """Import a data set of your own, or one that is known by NAME (cifar10, ...), or with --of a synthetic set.
 
     PATH is a folder, tar or zip of class folders under train/ and test/ (or valid, val; or of one set of class folders, with
@@ -62,6 +65,9 @@ def data_import(name: str, path: Path,
     """
     from synthprune.data.labelled import Told
 
+    aimless = {"--test": test, "--flip": flip} if of else {"--factor": factor > 1, "--classes": classes, "--soft": soft}
+    for option in (option for option, given in aimless.items() if given):
+        raise Problem(f"{option} says nothing about a {'synthetic' if of else 'real'} set: leave it away")
     told = Told(inside, classes, images, labels, space or "", soft or "", pixels, test, flip)
     if not of:
         from synthprune.data.imports import import_dataset
@@ -81,7 +87,8 @@ def data_import(name: str, path: Path,
 
 @app.command("distill")
 def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data set, whose training images are distilled.")],
-                 pixels: Annotated[int, typer.Option(help="Side of the images; 0: as they are.", min=0)] = 0,
+                 pixels: Annotated[int, typer.Option(help="Side of the images; 0: as they are.", min=0,
+                                                      max=LARGEST)] = 0,
                  method: Annotated[Literal["condensed", "distilled"], typer.Option(
                      help="By gradient matching (condensed, IDC) or by distribution matching (distilled).")] = "condensed",
                  per_class: Annotated[int, typer.Option(help="Stored images per class.", min=1)] = 10,
