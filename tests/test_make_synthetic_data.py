@@ -95,8 +95,8 @@ def test_what_was_not_run_is_named_and_not_drawn() -> None:
 
 def test_pixels_move_class_by_class() -> None:
     p, results = made()
-    assert moved(p, results) == pytest.approx(np.arange(10), abs=1e-4)
-    assert np.isnan(moved(p, {})).all()
+    assert list(moved(p, results).values()) == pytest.approx(np.arange(10), abs=1e-4)
+    assert moved(p, {}) == {}
     sheet = contact_sheet(p, results)
     assert len(sheet.panels) == 2 and "4.5 percent" in sheet.panels[0].alt and "airplane" in sheet.panels[0].alt
     assert sheet.panels[0].svg(LIGHT).count(b"<image") == 10 and sheet.panels[0].svg(LIGHT) != sheet.panels[1].svg(LIGHT)

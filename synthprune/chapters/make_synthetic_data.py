@@ -78,14 +78,14 @@ def measured(p: Parameters, results: Mapping[str, Result]) -> tuple[Parameters, 
     return in_parts(p, networks, lambda p, network: [NAMES[network[0]](network[1], seed) for seed in p.seeds], results)
 
 
-def moved(p: Parameters, results: Mapping[str, Result]) -> np.ndarray:
-    """Mean absolute change of each class's pixels by distillation, percent of their range: (classes,); NaN without a set."""
+def moved(p: Parameters, results: Mapping[str, Result]) -> dict[str, float]:
+    """Mean absolute change of each class's pixels by distillation, percent of their range; empty without a set."""
     if not {START, END} <= results.keys():
-        return np.full(len(facts(p.dataset).classes), math.nan)
+        return {}
     before, after = (results[name].arrays["images"] for name in (START, END))
     labels = results[END].arrays["labels"]
     change = 100 * np.abs(after - before).reshape(len(labels), -1).mean(1)
-    return np.array([change[labels == label].mean() for label in range(labels.max() + 1)])
+    return {name: float(change[labels == label].mean()) for label, name in enumerate(facts(p.dataset).classes)}
 
 
 def making_visits(p: Parameters) -> int:

@@ -48,9 +48,10 @@ PASSED = {"distilled": "real ones go forward only",
 def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     """The first stored image of each class, before and after distillation."""
     change, classes = moved(p, results), facts(p.dataset).classes
+    by = minus(np.mean(list(change.values())), 1) if change else ""
     panels = [Panel(lambda style, name=name, title=title: sheet(style, first_of_each(results[name]), classes, title),
-                    f"Contact sheet, {title}: one stored image each of {', '.join(classes[:ON_A_SHEET])}. Distillation changes"
-                    f" pixels by {minus(change.mean(), 1)} percent of their range on average.")
+                    f"Contact sheet, {title}: one stored image each of {', '.join(classes[:ON_A_SHEET])}."
+                    + f" Distillation changes pixels by {by} percent of their range on average." * bool(change))
               for name, title in ((START, "random real images"), (END, f"after {p.distillation_steps} steps"))
               if name in results]
     cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
@@ -59,7 +60,7 @@ def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
     caption = (f"{setting(p)} The first stored image of each class (of {p.synthetic_per_class}){tiles}:"
                f" where distillation begins, and where it ends. Images: {facts(p.dataset).title}.{some}"
                f"{absences(not_run=[] if panels else ['the set'])}")
-    rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in zip(classes, change, strict=True))]
+    rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in change.items())]
     return Figure(panels, caption, rows, "11_contact_sheet")
 
 
