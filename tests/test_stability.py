@@ -127,6 +127,7 @@ def test_front_page_tables_say_what_was_measured() -> None:
     p, results = made(LAPTOP, lambda method, level, seed, k: spread({"dense": 6, "synthetic": 0.5, "imp": 5}[method], seed))
     shown = hero(p, results)
     assert shown.panels[0].alt.startswith("Lines of rise of training error") and shown._repr_html_().count("<img") == 2
+    assert "IMP, level 4" in shown.panels[0].alt and "level 9" not in shown.panels[0].alt  # more bands hide one another
     assert [row[-1] for row in barrier_table(p, results).rows] == ["unstable", "stable", "stable", "unstable", "unstable"]
     assert {row[-1] for row in difference_table(p, results).rows} == {"rises more"}
     rows = surfaces(p, results).rows

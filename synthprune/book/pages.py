@@ -140,8 +140,8 @@ def _notes(said: findings.Page) -> list[str]:
     return [*notes, BRACKETS] if said.findings else ["Nothing is measured yet."]
 
 
-BRACKETS = ("Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval where all are there; barriers of the"
-            " training error.")
+BRACKETS = ("Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval where there is more than one; barriers"
+            " of the training error.")
 
 
 def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
