@@ -251,7 +251,10 @@ def measured(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str,
 
 
 def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
-    """How the chapter's claims were judged, and the numbers behind the first that has any; "" where it decides none."""
+    """How the chapter's claims were judged, and the numbers behind the first that has any; "" where it decides none.
+
+    While nothing is decided the numbers come first: there is no verdict to lead with.
+    """
     judged, ledger = judgements(chapter, p, results), {claim.id: claim for claim in claims.load()}
     measures = measured(chapter, p, results)
     words = Counter(judgement.words for judgement in judged.values())
@@ -260,15 +263,17 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
     tally = listed([f"{times} {word}" for word, times in words.items()])
     said = f"{plain.DEMO.capitalize()}." if list(words) == [plain.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
     numbers = next(filter(None, (claims.in_short(ledger[name], measures) for name in judged)), "")
+    if plain.UNFINISHED in words and all(judgement.state == "open" for judgement in judged.values()):
+        return f"None yet. {numbers} {said}"
     return f"{said} {numbers}".strip()
 
 
 def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str, claims.Judgement]:
     """What a chapter's results allow to say of each claim that it decides."""
-    measures = measured(chapter, p, results)
+    measures, settled = measured(chapter, p, results), results.keys() >= experiment(chapter).requests(p).keys()
     # The paper's own words are for its own settings: with other values it is a scale like any other.
     profile = p.profile if not overrides(p) else f"{p.profile}, changed"
-    return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p))
+    return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p), settled)
             for claim in claims.load() if claim.chapter == chapter}
 
 

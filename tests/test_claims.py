@@ -14,7 +14,7 @@ import yaml
 from pybtex.database import parse_file
 
 from synthprune.book import claims
-from synthprune.book.claims import Judgement, evaluate, load
+from synthprune.book.claims import Judgement, evaluate, in_short, load
 from synthprune.book.scoreboard import contradictions, scoreboard
 from synthprune.book.statements import Claim, Condition
 from synthprune.chapters import CHAPTERS, plain
@@ -292,6 +292,36 @@ def test_conditions_against_a_claim_are_corrected_together() -> None:
     assert found.state == "open" and ", a-x: 5.46 [2.98,\N{NO-BREAK SPACE}7.95] (against)." in found.evidence
     alone = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "m", "any": "> 2"})
     assert evaluate(alone, {"c": of}, "laptop", True).state == "fails"
+
+
+def test_what_is_still_to_come_is_not_called_untold() -> None:
+    """An initialisation that is missing is waited for while its chapter lacks results; afterwards it is lost."""
+    claim = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "m", "any": "> 2"})
+    few = {"c": {"m": Measure({"a-x": interval(np.array([1.0, 1.1]))}, "points", 3)}}
+    whole = {"c": {"m": Measure({"a-x": interval(np.array([1.0, 1.1, 1.05]))}, "points", 3)}}
+    wide = {"c": {"m": Measure({"a-x": interval(np.array([0.0, 2.5, 5.0]))}, "points", 3)}}
+
+    def words(of: dict, settled: bool) -> str:
+        return evaluate(claim, of, "laptop", True, settled).words
+
+    assert words(few, False) == plain.UNFINISHED and words(few, True) == plain.SCALE["open"]
+    assert words(whole, False) == plain.SCALE["holds"] and words(wide, False) == plain.SCALE["open"]
+
+
+def test_numbers_in_short_say_once_what_is_common() -> None:
+    claim = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "k", "any": "> 2"})
+    few, more = np.array([1.0, 1.1]), np.array([1.0, 1.1, 1.05])
+
+    def of(m: np.ndarray, k: np.ndarray) -> dict[str, Measure]:
+        return {"m": Measure({"convnet3-cifar10, level 4": interval(m)}, "percentage points", 3),
+                "k": Measure({"convnet3-cifar10": interval(k)}, "ratio", 3)}
+
+    said = in_short(claim, of(few, few))
+    assert said.startswith("Measured so far (ConvNet-3 on CIFAR-10; 2 of 3 initialisations): m (59.0\N{NO-BREAK SPACE}% pruned) 1.05")
+    assert "] points; k 1.05 [" in said and said.endswith("].") and said.count("2 of 3 initialisations") == 1
+    assert in_short(claim, of(more, more)).startswith("Measured (ConvNet-3 on CIFAR-10): ")
+    assert "k (2 of 3 initialisations) 1.05" in in_short(claim, of(more, few))
+    assert in_short(claim, {}) == ""
 
 
 def test_of_ten_labels_without_an_effect_at_most_one_in_twenty_runs_gives_a_verdict() -> None:

@@ -195,19 +195,24 @@ def test_no_answer_before_what_it_speaks_of_is_complete(missing: str, monkeypatc
     monkeypatch.setattr(findings, "verdicts", lambda chapters: every | {missing: None})
     said = findings.page(chapters(EVERYTHING, asked=4)).answer
     if missing in ("central", "longer", "real"):
-        assert said == "The reference run is under way: 3 of 12 results."
+        assert said == ("Not yet. The reference run is under way, with 3 of 12 results, and no verdict falls before every"
+                        " initialisation is in.")
     else:
         assert said == answer(every | {missing: "open"}, "At this scale")
 
 
 def test_what_chapters_share_counts_once() -> None:
     shared = {name: replace(one, asked=one.asked | {"one": "shared"}) for name, one in chapters({}, asked=4).items()}
-    assert findings.page(shared).answer == "The reference run is under way: 1 of 10 results."
+    assert "with 1 of 10 results" in findings.page(shared).answer
 
 
 def test_what_is_not_complete_is_not_called_found(no_figure: None) -> None:
     assert ">What we found</h2>" in pages.front(chapters(EVERYTHING), {})
-    assert ">What is measured so far</h2>" in pages.front(chapters(EVERYTHING, n=4), {})
+    few = pages.front(chapters(EVERYTHING, n=4, asked=4), {})
+    assert ">Measured, from 4 of 5 initialisations so far</h2>" in few and few.count("4 of 5 initialisations") == 1
+    other = chapters(EVERYTHING, n=3, asked=4)["03_distilled_pruning"]
+    shown = pages.front(chapters(EVERYTHING, n=4, asked=4) | {"03_distilled_pruning": other}, {})
+    assert ">What is measured so far</h2>" in shown and shown.count("from 3 of 5 initialisations so far") > 0
 
 
 def test_an_empty_store_has_no_answer() -> None:
@@ -330,7 +335,7 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     results = {name: Result("x", {n: np.full(p.points, 0.5) for n in QUANTITIES},
                             {"collapsed": [], "diverged": False}, {}) for name in stability.paths(p)}
     drawn = findings.figure(chapters({}) | {"04_stability": replace(of["04_stability"], results=results, measures={})})
-    assert drawn.caption == hero(p, results).caption
+    assert drawn.caption == hero(p, results, {}).caption
 
 
 def test_what_is_not_stored_is_absent_and_nothing_is_computed(home: Path) -> None:

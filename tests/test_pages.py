@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromiu
              for level in (4, 9) for seed in (0, 1) for beta in (0, 1)]
     still = Panel(lambda style: Canvas(figsize=(2, 2)), "a still")
     figure = Figure([still], "Caption.", rows, "numbers", Play("beta", "position", {"loss": "loss (nats)", "error": "error (%)"},
-                    "method", {"level": "level"}, "seed", always=("dense",), instead=True))
+                    "method", {"level": "level"}, "seed", always=("dense",), instead=True, line={"error": 2}))
     static = ROOT / "book" / "_static"
     head = f"<style>{(static / 'synthprune.css').read_text()}</style><script>{(static / 'play.js').read_text()}</script>"
     (tmp_path / "page.html").write_text(PAGE.format(head=head, body=figure._repr_html_()), "utf-8")
@@ -161,15 +162,21 @@ def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromiu
         told = page.locator("output")
         assert told.inner_text() == "loss (nats), level 9, position 1: dense 3; synthetic 10.5."
         assert not page.locator(".panels").is_visible()
+        assert page.get_by_text("stable below").count() == 0
         page.locator("input").nth(0).press("ArrowLeft")
         assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 5.5."
         page.locator("input").nth(1).press("ArrowRight")
         page.locator("input").nth(2).press("ArrowLeft")
         assert told.inner_text() == "error (%), level 4, position 0: dense 5; synthetic 8."
+        assert page.get_by_text("stable below").count() == 1
         page.locator("button").nth(0).press("Enter")
         assert told.inner_text() == "error (%), level 4, position 0: synthetic 8."
         assert page.locator("button").nth(0).get_attribute("aria-pressed") == "false"
         assert page.get_by_text("SVG", exact=True).get_attribute("href").startswith("data:image/svg+xml")
+        begun = replace(figure, play=replace(figure.play, start={"level": "4"}))
+        (tmp_path / "page.html").write_text(PAGE.format(head=head, body=begun._repr_html_()), "utf-8")
+        page.goto((tmp_path / "page.html").as_uri())
+        assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 5.5."
         page.emulate_media(media="print")
         assert page.locator(".panels").is_visible() and not page.locator(".play").is_visible()
         browser.close()

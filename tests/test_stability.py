@@ -12,6 +12,7 @@ from nets import SMALL
 
 from synthprune.book.claims import load
 from synthprune.chapter import Run, open_store
+from synthprune.chapters.paths import Paths
 from synthprune.chapters.settings import METHODS, overrides, parameters
 from synthprune.chapters.stability import (
     Parameters,
@@ -125,16 +126,20 @@ def test_front_page_tables_say_what_was_measured() -> None:
     from synthprune.chapters.figures.stability import barrier_table, difference_table, hero, surfaces
 
     p, results = made(LAPTOP, lambda method, level, seed, k: spread({"dense": 6, "synthetic": 0.5, "imp": 5}[method], seed))
-    shown = hero(p, results)
+    shown = hero(p, results, {})
     assert shown.panels[0].alt.startswith("Lines of rise of training error") and shown._repr_html_().count("<img") == 2
     assert "IMP, level 4" in shown.panels[0].alt and "level 9" not in shown.panels[0].alt  # more bands hide one another
+    flat = Paths({str(seed): [results[name(p, "synthetic", 4, seed, pair)] for pair in combinations(p.orders, 2)]
+                  for seed in p.seeds})
+    beside = hero(p, results, {"imp, steps of synthetic": flat}).panels[0].alt
+    assert "IMP, as many steps as synthetic, level 4: highest 0." in beside and "the lowest two methods lie alike" in beside
     assert [row[-1] for row in barrier_table(p, results).rows] == ["unstable", "stable", "stable", "unstable", "unstable"]
     assert {row[-1] for row in difference_table(p, results).rows} == {"rises more"}
     rows = surfaces(p, results).rows
     assert len(rows) == 1 + (1 + 2 * 2) * 3 * p.points and {row[2] for row in rows[1:]} == {0, 1, 2}
     lost = {key: Result(key, {q: np.full(p.points, np.nan) for q in QUANTITIES}, {"collapsed": [], "diverged": True}, {})
             for key in results}
-    assert "Nothing to draw" in hero(p, lost).panels[0].alt and "Nothing to draw" in surfaces(p, lost).panels[0].alt
+    assert "Nothing to draw" in hero(p, lost, {}).panels[0].alt and "Nothing to draw" in surfaces(p, lost).panels[0].alt
     assert surfaces(p, lost)._repr_html_().count("<img") == 6
     assert {row[-1] for row in barrier_table(p, lost).rows} == {"cannot be told (0 of 3 initialisations)"}
 

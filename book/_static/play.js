@@ -61,10 +61,11 @@
       values: distinct(rows.filter(row => !held(row)).map(row => row[name])).sort((a, b) => numeric(a) - numeric(b)),
     })).filter(slider => slider.values.length > 1);
     const places = distinct(rows.map(row => numeric(row[spec.x])).filter(Number.isFinite)).sort((a, b) => a - b);
-    if (!places.length || !lines.length) return;
+    if (places.length < 2 || !lines.length) return;
     const state = { quantity: 0, place: places.length >> 1, off: new Set(),
-      // The highest of a few levels; of many positions, the middle.
-      slid: sliders.map(({ values }) => values.length > 9 ? values.length >> 1 : values.length - 1) };
+      // Where the figure says; else the highest of a few levels, and of many positions the middle.
+      slid: sliders.map(({ name, values }) => values.includes(spec.start[name]) ? values.indexOf(spec.start[name])
+        : values.length > 9 ? values.length >> 1 : values.length - 1) };
 
     // Of each line: the mean, and each initialisation, as [x, y] in order; a line without an x lies across.
     function curves(name, quantity, fixed) {
@@ -130,8 +131,8 @@
         .flatMap(({ mean, each }) => [mean, ...each].flatMap(points => points.map(point => point[1])))
         .filter(value => !spec.logy || value > 0);
       const [low, high] = [Math.min(...values), Math.max(...values)];
-      const pad = spec.logy ? 0 : 0.05 * (high - low) || 0.5;
-      return [low - pad, high + pad];
+      const pad = spec.logy ? 0 : 0.05 * (high - low) || 0.5, line = spec.line[quantity];
+      return [low - pad, Math.max(high + pad, line ? 1.1 * line : -Infinity)];
     }
     const kept = new Map();
     // An empty bin has no place on a logarithmic axis: the line ends before it and begins again behind it.
@@ -156,7 +157,11 @@
       }
       make(chart, "text", { x: (MARGIN.left + width) / 2, y: height - 6, "text-anchor": "middle" }, spec.words);
       make(chart, "text", { transform: `translate(14 ${height / 2 - 14}) rotate(-90)`, "text-anchor": "middle" }, spec.y[quantity]);
-      const here = places[state.place];
+      const line = spec.line[quantity], here = places[state.place];
+      if (line) {
+        make(chart, "line", { class: "limit", x1: MARGIN.left, x2: width - MARGIN.right, y1: y.at(line), y2: y.at(line) });
+        make(chart, "text", { x: MARGIN.left + 4, y: y.at(line) - 4 }, "stable below");
+      }
       make(chart, "line", { class: "cursor", x1: x.at(here), x2: x.at(here), y1: MARGIN.top, y2: height - MARGIN.bottom });
       const heard = [];
       thin.hidden = true;

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from synthprune.book.statements import Claim, Declared, Part, scene_of
 from synthprune.chapters import plain
-from synthprune.chapters.plain import DEMO, NOT_RUN, PAPER, SCALE, State
+from synthprune.chapters.plain import DEMO, NOT_RUN, PAPER, SCALE, UNFINISHED, State
 from synthprune.home import sources, write_whole
 from synthprune.problems import Problem, nearest
 from synthprune.stats import LEVEL, Interval, Measure, holm
@@ -136,12 +136,14 @@ def _possible(claim: Claim) -> Iterator[dict[str, Measure]]:
                for name, of in zip(claim.measures, chosen, strict=True)}
 
 
-def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str, decides: bool) -> Judgement:
+def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str, decides: bool,
+             settled: bool = True) -> Judgement:
     """What `measured` allows to say of a claim: by chapter, its measures by name, or in words why there are none.
 
     Words: "reproduced" and "contradicted" for the profile `paper` alone, "holds" and "does not hold at this scale" for
     others, "cannot be told", "demo data decide nothing" where not `decides`, "not run" where something is missing; "cannot
-    be told at this scale" where the claim says why no other profile than `paper` could have it.
+    be told at this scale" where the claim says why no other profile than `paper` could have it; "not complete yet" where
+    initialisations are missing that are still to come: the chapter is not `settled`.
     Raises Problem where a chapter offers a measure in another unit than the ledger's.
     """
     if not decides:
@@ -162,7 +164,9 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
         evidence += f" On its own it would be told; corrected for {len(others) + 1} hypotheses (Holm) it is not."
     standing = [f"{plain.scene(scene)} stands in for {plain.scene(STAND_INS[scene])}: other classes, smaller images."
                 for scene in _scenes(chosen.values()) if scene in STAND_INS]
-    return Judgement(claim=claim.id, state=state, words=(PAPER if profile == "paper" else SCALE)[state],
+    waits = not settled and any(of.n < one.asked(label) for one in chosen.values() for label, of in one.intervals.items())
+    words = UNFINISHED if state == "open" and waits else (PAPER if profile == "paper" else SCALE)[state]
+    return Judgement(claim=claim.id, state=state, words=words,
                      evidence=" ".join([evidence, *standing]))
 
 
@@ -283,14 +287,25 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | N
 
 
 def in_short(claim: Claim, measures: Mapping[str, Measure]) -> str:
-    """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none."""
-    def where(measure: Measure, label: str) -> str:
-        return "; ".join(filter(None, (plain.label(label), measure.untold(label))))
+    """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none.
 
-    found = [(name, measures[name]) for name in claim.measures if name in measures][:3]
-    parts = [f"{plain.measure(name)}{_in(measure.unit)}: {of.text(DIGITS.get(measure.unit, 2))} ({where(measure, label)})"
-             for name, measure in found for label, of in [one for one in measure.intervals.items() if one[1].n][:1]]
-    return f"Measured: {'; '.join(parts)}." if parts else ""
+    Where they were measured, and why they may decide nothing, is said once if it is the same for all.
+    """
+    found = [(name, measures[name], label) for name in claim.measures if name in measures
+             for label in [label for label, of in measures[name].intervals.items() if of.n][:1]][:3]
+    common, own = plain.shared([label for *_, label in found])
+    remarks = [measure.untold(label) for _, measure, label in found]
+    once = remarks[0] if len(set(remarks)) == 1 else ""
+
+    def one(name: str, measure: Measure, label: str, words: str, remark: str) -> str:
+        aside = ", ".join(filter(None, (words, remark if not once else "")))
+        unit = "" if measure.unit == "ratio" else f" {measure.unit.removeprefix('percentage ')}"
+        return (f"{plain.measure(name)}{f' ({aside})' if aside else ''}"
+                f" {measure.intervals[label].text(DIGITS.get(measure.unit, 2))}{unit}")
+
+    parts = [one(*each, words, remark) for each, words, remark in zip(found, own, remarks, strict=True)]
+    where = "; ".join(filter(None, (common, once)))
+    return f"Measured{' so far' if any(remarks) else ''} ({where}): {'; '.join(parts)}." if parts else ""
 
 
 def _in(unit: str) -> str:

@@ -14,7 +14,8 @@ from typing import Literal
 
 from synthprune import stats
 from synthprune.book import claims
-from synthprune.chapters import experiment, plain, stability
+from synthprune.chapters import controls, experiment, plain, stability
+from synthprune.chapters.cells import paths_of
 from synthprune.chapters.figures import Figure
 from synthprune.chapters.paths import Paths
 from synthprune.chapters.settings import Settings, decides, parameters
@@ -124,6 +125,14 @@ class Part:
             return "above"
         return "below" if self.of.high < self.ask.line else "untold"
 
+    @property
+    def so_far(self) -> str:
+        """'3 of 5 initialisations so far' where that is not all; else nothing."""
+        if self.side != "partial":
+            return ""
+        return (f"{self.of.n} of {self.planned} initialisations"
+                f"{', the others diverged or collapsed' if self.settled else ' so far'}")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -131,6 +140,8 @@ class Finding:
 
     question: Question
     parts: tuple[Part, ...]
+    common: str = ""
+    """From how many initialisations so far, where the page says it once for all."""
 
     @property
     def chapter(self) -> str:
@@ -146,28 +157,22 @@ class Finding:
             for side in sides:
                 words = plain.capital(ask.about) if side == "partial" else getattr(ask, side)
                 some = " in some settings" if len(sides) > 1 and side in ("above", "below") else ""
-                found.append((words + some, _numbers(ask, side, [part for part in mine if part.side == side])))
+                found.append((words + some, self._numbers(ask, [part for part in mine if part.side == side])))
         return tuple(found)
 
 
-def _numbers(ask: Ask, side: Side, parts: Sequence[Part]) -> str:
-    """What the numbers are, where they were measured, each interval, and for a height the line it is compared with."""
-    places = [part.place.split(", ") if part.place else [] for part in parts]
-    common = [step for step in places[0] if all(step in place for place in places)]
-    numbers = []
-    for part, place in zip(parts, places, strict=True):
-        own = ", ".join(step for step in place if step not in common)
-        numbers.append(f"{own}: {part.of.text()}{_so_far(part)}" if own else f"{part.of.text()}{_so_far(part)}")
-    head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
-    line = f"; stable: below {ask.line:g}" if ask.line else ""
-    return f"{head}: {'; '.join(numbers)}{line}"
-
-
-def _so_far(part: Part) -> str:
-    if part.side != "partial":
-        return ""
-    return (f" from {part.of.n} of {part.planned} initialisations"
-            f"{', the others diverged or collapsed' if part.settled else ' so far'}")
+    def _numbers(self, ask: Ask, parts: Sequence[Part]) -> str:
+        """What the numbers are, where they were measured, each interval, and for a height the line it is compared with."""
+        places = [part.place.split(", ") if part.place else [] for part in parts]
+        common = [step for step in places[0] if all(step in place for place in places)]
+        numbers = []
+        for part, place in zip(parts, places, strict=True):
+            own = ", ".join(step for step in place if step not in common)
+            few = f" from {part.so_far}" if part.so_far not in ("", self.common) else ""
+            numbers.append(f"{f'{own}: ' if own else ''}{part.of.text()}{few}")
+        head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
+        line = f"; stable: below {ask.line:g}" if ask.line else ""
+        return f"{head}: {'; '.join(numbers)}{line}"
 
 
 def place(label: str) -> str:
@@ -242,6 +247,11 @@ class Page:
         """Whether anything was measured on every initialisation that was planned."""
         return any(part.side != "partial" for finding in self.findings for part in finding.parts)
 
+    @property
+    def so_far(self) -> str:
+        """From how many initialisations everything is that was measured, where that is one number and not all."""
+        return self.findings[0].common if self.findings else ""
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -296,11 +306,17 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     if not decides(ours.p):
         return Page(DIGITS, (), (), (), ())
     findings = [find(question, chapters[question.chapter]) for question in QUESTIONS]
+    few = {part.so_far for finding in findings for part in finding.parts}
+    findings = [replace(finding, common=next(iter(few)) if len(few) == 1 else "") for finding in findings]
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
     untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
     return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
                 tuple(untold), tuple(_scale(ours)))
+
+
+SHORT = "imp, steps of synthetic"
+"""Beside the paper's two methods in the front page's picture: the same images as IMP, for as long as the synthetic search."""
 
 
 def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
@@ -311,10 +327,15 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
 
         drawn = question(asked.p, asked.results)
         return replace(drawn, panels=drawn.panels[:1])
-    from synthprune.chapters.figures.stability import hero
+    from synthprune.chapters.figures.stability import combined_levels, hero
 
-    scenes = stability.measured_scenes(ours.p, ours.results)
-    return next((hero(scene, ours.results) for scene in scenes if scene.scene == ours.p.scene), None)
+    scene = next((one for one in stability.measured_scenes(ours.p, ours.results) if one.scene == ours.p.scene), None)
+    if scene is None:
+        return None
+    level = combined_levels(scene)[:2][-1]
+    short = (paths_of(one, level, asked.results, scene.seeds) for one in controls.cells(asked.p, "sources")
+             if one.method == SHORT and level in one.levels)
+    return hero(scene, ours.results, dict([(SHORT, of) for of in short if all(of.of.values())][:1]))
 
 
 def _answer(chapters: Mapping[str, Chapter]) -> str:
@@ -327,7 +348,8 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
     if not have:
         return f"No result of {run} is here yet."
     if None in (states["central"], states["longer"], states["real"]):
-        return f"{plain.capital(run)} is under way: {len(have):,} of {len(asked):,} results."
+        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results, and no verdict falls"
+                " before every initialisation is in.")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 
@@ -340,11 +362,8 @@ def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, plain.State | None]:
 
 
 def _state(claim: claims.Claim, chapter: Chapter) -> plain.State | None:
-    judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p))
-    waits = not chapter.settled and any(
-        of.n < measure.asked(label) for name, measure in chapter.measures.items() if name in claim.measures
-        for label, of in measure.intervals.items() if label.partition(",")[0] == chapter.p.scene)
-    return None if judged.words == plain.NOT_RUN or (judged.state == "open" and waits) else judged.state
+    judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p), chapter.settled)
+    return None if judged.words in (plain.NOT_RUN, plain.UNFINISHED) else judged.state
 
 
 def _scale(ours: Chapter) -> Iterator[tuple[str, str, str]]:

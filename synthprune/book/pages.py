@@ -118,7 +118,7 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
 def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.Judgement]) -> str:
     """MyST Markdown that follows the paper's claim: answer, one figure, what was found, what cannot be told, the scale."""
     said = findings.page(chapters)
-    heading = "What we found" if said.found else "What is measured so far"
+    heading = "What we found" if said.found else f"Measured, from {said.so_far}" if said.so_far else "What is measured so far"
     found = f'<div class="found"><h2 id="what-we-found">{heading}</h2>{_found(said)}</div>' if said.scale else ""
     hero = _hero(chapters)
     top = (f'<div class="front"><p class="answer"><strong>Our answer.</strong> {html.escape(said.answer)}</p>'
@@ -128,8 +128,10 @@ def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.
 
 def _found(said: findings.Page) -> str:
     """HTML: a line for each finding; what they lead to is the chapter that measures them."""
-    lines = [" ".join(f'<a href="{one.chapter}.html">{html.escape(words)}</a> <span>({html.escape(numbers)}).</span>'
-                      for words, numbers in one.sentences) for one in said.findings]
+    # Until something is found, the numbers are what a line has to say.
+    form = '<a href="{}.html">{}</a> <span>({}).</span>' if said.found else '<a href="{}.html">{}</a>, {}.'
+    lines = [" ".join(form.format(one.chapter, html.escape(words), html.escape(numbers)) for words, numbers in one.sentences)
+             for one in said.findings]
     items = "".join(f"<li>{line}</li>" for line in lines)
     return (f"<ul>{items}</ul>" if items else "") + f'<p class="note">{html.escape(" ".join(_notes(said)))}</p>'
 
@@ -195,4 +197,5 @@ def readme_block(chapters: Mapping[str, findings.Chapter]) -> str:
                f' src="{FIGURE.format("light")}" alt="{html.escape(figure.panels[0].alt)}"></picture>', ""] if figure else []
     lines = ["- " + " ".join(f"[{words}](notebooks/{one.chapter}.ipynb) ({numbers})." for words, numbers in one.sentences)
              for one in said.findings]
-    return "\n".join([*picture, f"**Our answer.** {said.answer}", *lines, " ".join(_notes(said))])
+    few = f" Measured from {said.so_far}:" if said.so_far else ""
+    return "\n".join([*picture, f"**Our answer.** {said.answer}{few}", *lines, " ".join(_notes(said))])

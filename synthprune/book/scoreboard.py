@@ -11,7 +11,7 @@ from itertools import groupby
 from synthprune.book.claims import Judgement
 from synthprune.book.statements import Claim
 from synthprune.chapters import CHAPTERS
-from synthprune.chapters.plain import DEMO, NOT_RUN, PAPER, SCALE
+from synthprune.chapters.plain import DEMO, NOT_RUN, PAPER, SCALE, UNFINISHED
 from synthprune.problems import nearest
 
 
@@ -76,7 +76,7 @@ def _pattern(verdicts: Iterable[str]) -> str:
     return "|".join(re.sub(" ", r"\\s+", words) for words in sorted(verdicts, key=len, reverse=True))
 
 
-_ANY = _pattern({*PAPER.values(), *SCALE.values(), DEMO, NOT_RUN})
+_ANY = _pattern({*PAPER.values(), *SCALE.values(), DEMO, NOT_RUN, UNFINISHED})
 _STATED = re.compile(rf"\bclaim\s+`([^`]+)`:\s*({_ANY}|)", re.IGNORECASE)
 _MENTIONED = re.compile(rf"(?<![*\w])\*(?:{_ANY})\*(?!\*)", re.IGNORECASE)
 _BARE = re.compile(rf"\b(?:{_pattern({PAPER['holds'], PAPER['fails'], *SCALE.values()})})\b", re.IGNORECASE)
@@ -87,7 +87,8 @@ def contradictions(prose: str, judgements: Mapping[str, Judgement]) -> list[str]
 
     Prose may state a verdict only as "claim `id`: words", and then as the ledger has it. A verdict's words on their own may
     be mentioned in emphasis, as in "*reproduced* is a word for the profile paper"; anywhere else they are an error, since
-    nobody could tell whether they agree. ("Cannot be told", "not run" and "demo data decide nothing" may stand anywhere.)
+    nobody could tell whether they agree. ("Cannot be told", "not run", "not complete yet"
+    and "demo data decide nothing" may stand anywhere.)
     """
     found = []
     for stated in _STATED.finditer(prose):

@@ -134,11 +134,17 @@ class Measured:
         return how.recipe.epochs * -(-images // how.recipe.batch) if how else float("nan")
 
 
+def paths_of(cell: Cell, level: int, results: Mapping[str, Result], seeds: Iterable[int], *, aligned: bool = False) -> Paths:
+    """The paths of some initialisations; none of one that lacks any of its own."""
+    found = {seed: [results.get(name) for name in cell.paths(level, seed, aligned=aligned)] for seed in seeds}
+    return Paths({f"{cell.name}, level {level}, initialisation {seed}": [] if None in pairs else pairs
+                  for seed, pairs in found.items()})
+
+
 def of_cell(cell: Cell, level: int, results: Mapping[str, Result], *, aligned: bool = False) -> Measured:
     """What the results so far say of a cell at a level."""
-    of = {seed: [results.get(name) for name in cell.paths(level, seed, aligned=aligned)] for seed in cell.seeds}
-    done = {seed: [path for path in paths if path] for seed, paths in of.items() if None not in paths}
-    paths = Paths({f"{cell.name}, level {level}, initialisation {seed}": done.get(seed, []) for seed in cell.seeds})
+    paths = paths_of(cell, level, results, cell.seeds, aligned=aligned)
+    done = {seed: pairs for seed, pairs in zip(cell.seeds, paths.of.values(), strict=True) if pairs}
 
     def metric(name: str) -> np.ndarray:
         return np.array([np.mean([path.metrics.get(name, np.nan) for path in pairs] or np.nan) for pairs in paths.of.values()])

@@ -16,7 +16,7 @@ State = Literal["holds", "fails", "open"]
 PAPER: dict[State, str] = {"holds": "reproduced", "fails": "contradicted", "open": "cannot be told"}
 SCALE: dict[State, str] = {"holds": "holds at this scale", "fails": "does not hold at this scale",
                            "open": "cannot be told at this scale"}
-DEMO, NOT_RUN = "demo data decide nothing", "not run"
+DEMO, NOT_RUN, UNFINISHED = "demo data decide nothing", "not run", "not complete yet"
 
 PARTS = {"imp": "IMP", "std": "standard deviation"}
 """Parts of a label that are no words."""

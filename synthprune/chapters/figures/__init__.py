@@ -10,7 +10,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -107,7 +107,8 @@ class Play:
     Columns: `x`, the quantities `y` and the sliders `slide` with their words, `lines` (a line per value, as methods) and
     `each` (one thin line each, averaged into a thick one). Lines named in `always` are drawn wherever the sliders are.
     `scale` of x: "linear", "log" or "symlog:C", which is linear within C of zero; `logy`: y is logarithmic. `instead`: a page
-    shows this in place of the panels, which stay for print and for readers without scripts.
+    shows this in place of the panels, which stay for print and for readers without scripts. `start`: where a slider begins, by
+    column. `line`: of a quantity, the value below which a network is called stable.
     """
 
     x: str
@@ -120,6 +121,8 @@ class Play:
     scale: str = "linear"
     logy: bool = False
     instead: bool = False
+    start: Mapping[str, str] = field(default_factory=dict)
+    line: Mapping[str, float] = field(default_factory=dict)
 
     def attribute(self, rows: Sequence[Sequence[Any]]) -> str:
         """HTML: the attribute `data-play`, with the look of every line."""

@@ -171,7 +171,7 @@ def _paths(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canvas
         if quantity == "train_loss":
             axes.set_ylim(0, None)
             continue
-        line_of_stability(axes, style, "line of stability")
+        line_of_stability(axes, style, "stable below")
         axes.set_ylim(top=max(axes.get_ylim()[1], 1.3 * stats.STABLE_BELOW))
         handles, names = axes.get_legend_handles_labels()
         canvas.legend(handles, names, loc="lower center", bbox_to_anchor=(0.55, 0), ncols=3)
@@ -247,6 +247,7 @@ def verdict_words() -> Table:
     when = {"holds": "every condition for the claim is met", "fails": "a condition against it is met",
             "open": "neither: the intervals leave it open"}
     rows = [(when[state], plain.PAPER[state], plain.SCALE[state], plain.DEMO) for state in when]
-    rows.append(("a measure is missing", plain.NOT_RUN, plain.NOT_RUN, plain.DEMO))
+    rows += [("a measure is missing", plain.NOT_RUN, plain.NOT_RUN, plain.DEMO),
+             ("initialisations are still to come", plain.UNFINISHED, plain.UNFINISHED, plain.DEMO)]
     return Table("Which words a verdict may use", ("when", "profile paper", "another profile", "demonstration data"), rows,
                  "A condition is met only where the whole interval lies on its side.")

@@ -91,7 +91,8 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
                   Play("search_steps", "SGD steps of every round of the search",
                        {"error_barrier_points": BARRIERS["error"], "test_error_barrier_points": BARRIERS["test_error"],
                         "test_accuracy_percent": SHOWN["accuracy"]}, "masks", {"retraining_epochs": "epochs of retraining"},
-                       "initialisation", scale="log"))
+                       "initialisation", scale="log", line=dict.fromkeys(("error_barrier_points", "test_error_barrier_points"),
+                                                                         stats.STABLE_BELOW)))
 
 
 def _of_question(p: Parameters, results: Mapping[str, Result]) -> tuple[list[Measured], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from synthprune.chapters.figures.words import (
     setting,
     titled,
 )
+from synthprune.chapters.paths import Paths
 from synthprune.chapters.settings import METHODS, Method
 from synthprune.chapters.stability import (
     Levels,
@@ -65,7 +66,7 @@ def surfaces(p: Parameters, results: Mapping[str, Result]) -> Figure:
 
 
 def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figure | Verdict:
-    """Loss and rise of training error along the path at one level, both methods and the dense network.
+    """Rise of training error, and loss, along the path at one level, both methods and the dense network.
 
     Scenes have levels of their own: one that does not have this level says so.
     """
@@ -74,21 +75,27 @@ def one_level(p: Parameters, results: Mapping[str, Result], level: int) -> Figur
     measured = _measured(p, results)
     shown = sorted({0, level} & set(p.levels))
     lines = [_lines_of(p, measured, shown, quantity, f"{NAMES[quantity]}, level {level}")
-             for quantity in ("train_loss", "train_error")]
-    words = lines[0].words(p) if not lines[1].clipped else lines[1].words(p)
-    caption = (f"{setting(p)} The path at level {level}: first the training loss, then how far the training error lies above the"
-               f" mean of its ends. {level_words([level])} {words}{_left_out(measured)}")
+             for quantity in ("train_error", "train_loss")]
+    words = next((line for line in lines if line.clipped), lines[0]).words(p)
+    caption = (f"{setting(p)} The path at level {level}: how far the training error lies above the mean of its ends, and the"
+               f" training loss. {level_words([level])} {words}{_left_out(measured)}")
     return Figure([line.panel(SIZE) for line in lines], caption, _rows(p, measured), f"04_stability_level_{level}",
                   Play("beta", "position on the path",
-                       {"train_loss": "training loss (nats)", "test_loss": "test loss (nats)"} | RISES,
-                       "method", {"level": "level"}, "initialisation", always=("dense",), instead=True))
+                       RISES | {"train_loss": "training loss (nats)", "test_loss": "test loss (nats)"},
+                       "method", {"level": "level"}, "initialisation", always=("dense",), instead=True,
+                       start={"level": str(shown[-1])}, line=dict.fromkeys(RISES, stats.STABLE_BELOW)))
 
 
-def hero(p: Parameters, results: Mapping[str, Result]) -> Figure:
-    """The lines of the dense network and of the first sparse level alone, wide: the front page's picture. More bands than
-    three lie over one another."""
+def hero(p: Parameters, results: Mapping[str, Result], beside: Mapping[str, Paths]) -> Figure:
+    """The lines of the dense network and of the first sparse level alone, wide: the front page's picture. Those of two levels
+    lie over one another.
+
+    `beside`: paths of further methods at that level, from as many initialisations.
+    """
     measured, shown = _measured(p, results), combined_levels(p)[:2]
     lines = _lines_of(p, measured, shown, "train_error", "")
+    more = {(method, shown[-1]): _line(p, method, shown[-1], paths, "train_error") for method, paths in beside.items()}
+    lines = replace(lines, lines={**lines.lines, **more})
     caption = ("How far the training error rises on the straight line between two trainings of one subnetwork. The rise is a"
                " barrier; the subnetwork is stable where it stays below two points."
                f" {setting(p)} {level_words(shown)} {lines.words(p)}{_left_out(measured)}")
@@ -164,9 +171,10 @@ class _Lines:
         place = (0.12, 0.32, 0.86, 0.65) if wide else (0.18, 0.36, 0.78, 0.56)
         loss, name = "loss" in self.quantity, NAMES[self.quantity]
         what = f"{name} (nats)" if loss else f"rise of {name} above\nthe mean of its ends (points)"
-        axes = along_path(style, list(self.drawn.values()), size, place, self.title, what, self.limits, 3 if wide else 2)
+        columns = 3 if wide and len(self.drawn) < 4 else 2
+        axes = along_path(style, list(self.drawn.values()), size, place, self.title, what, self.limits, columns)
         if not loss:
-            line_of_stability(axes, style, "line of stability")
+            line_of_stability(axes, style, "stable below")
         return axes.figure
 
     def alt(self) -> str:
@@ -189,10 +197,11 @@ class _Lines:
         means = {method: float(line.mean.mean()) for (method, of), line in self.drawn.items() if of == level}
         if len(means) < 2:
             return ""
-        if abs(means["synthetic"] - means["imp"]) < UNCHANGED:
-            return f" At level {level} both methods lie alike, on average over the path."
-        lower = min(means, key=means.__getitem__)
-        return f" At level {level} {LABELS[lower]} lies lower, on average over the path."
+        low, high = sorted(means.values())[:2]
+        those, most = ("both", "lower") if len(means) == 2 else ("the lowest two", "lowest")
+        if high - low < UNCHANGED:
+            return f" At level {level} {those} methods lie alike, on average over the path."
+        return f" At level {level} {LABELS[min(means, key=means.__getitem__)]} lies {most}, on average over the path."
 
 
 def _lines_of(p: Parameters, measured: Mapping[Method, Levels], levels: Sequence[int], quantity: str, title: str) -> _Lines:
@@ -201,10 +210,14 @@ def _lines_of(p: Parameters, measured: Mapping[Method, Levels], levels: Sequence
     for method, level in [*((METHODS[0], 0) for level in levels if level == 0),
                           *((method, level) for method in METHODS for level in levels if level)]:
         of, kind = measured[method][level], method if level else "dense"
-        values = of.rises(quantity) if "error" in quantity else of.curves(quantity)
-        lines[kind, level] = Line(titled(method, level, pruned=False), lambda style, kind=kind: style.colour(kind),
-                                  np.linspace(0, 1, p.points), values, MARKERS[kind], _dash(p, level))
+        lines[kind, level] = _line(p, kind, level, of, quantity)
     return _Lines(lines, quantity, title)
+
+
+def _line(p: Parameters, kind: str, level: int, of: Paths, quantity: str) -> Line:
+    values = of.rises(quantity) if "error" in quantity else of.curves(quantity)
+    return Line(titled(kind, level, pruned=False), lambda style: style.colour(kind), np.linspace(0, 1, p.points), values,
+                MARKERS[kind], _dash(p, level))
 
 
 def _dash(p: Parameters, level: int) -> Any:
