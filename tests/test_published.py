@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -302,8 +303,32 @@ def test_a_pair_under_data_and_labels_that_lie_beside_are_found(tmp_path: Path) 
     found = [read_tensors(tmp_path / "pair.pt", "cifar10", 1), read_tensors(tmp_path / "x.pt", "cifar10", 1, Told(labels="y.pt"))]
     assert found[0].name == found[1].name and np.array_equal(found[0].images, pixels())
     torch.save({"data": list(pixels()), "targets": LABELS}, tmp_path / "images.pt")
+    assert read_tensors(tmp_path / "images.pt", "cifar10", 1).name == found[0].name
+    torch.save({"data": [*pixels()[:19], pixels()[0, :1]], "targets": LABELS}, tmp_path / "shapes.pt")
     with pytest.raises(Problem, match="is not a list"):
-        read_tensors(tmp_path / "images.pt", "cifar10", 1)
+        read_tensors(tmp_path / "shapes.pt", "cifar10", 1)
+
+
+@pytest.mark.parametrize("label", [int, torch.tensor, lambda n: torch.tensor([n]), lambda n: np.eye(10)[n]])
+def test_a_list_of_images_with_their_labels_is_read(label: Callable[[int], object], tmp_path: Path) -> None:
+    known = read_tensors(mtt(pixels(), tmp_path), "cifar10", 1).name
+    torch.save([(image, label(n)) for image, n in zip(pixels(), LABELS.tolist(), strict=True)], tmp_path / "list.pt")
+    assert read_tensors(tmp_path / "list.pt", "cifar10", 1).name == known
+    torch.save([(pixels()[0], 0), (pixels()[1, :, :16], 1)], tmp_path / "shapes.pt")
+    with pytest.raises(Problem, match=r"shapes.pt holds images of shapes \(3, 32, 32\) and \(3, 16, 32\): give them one"):
+        read_tensors(tmp_path / "shapes.pt", "cifar10", 1)
+
+
+def test_hard_labels_beside_soft_ones_are_asked_about(tmp_path: Path) -> None:
+    """Only what is called so: features of the images are no labels."""
+    soft = torch.softmax(torch.randn(20, 10), 1)
+    torch.save({"images": pixels(), "labels": LABELS, "soft_labels": soft}, tmp_path / "both.pt")
+    with pytest.raises(Problem, match="labels or soft_labels may be the labels: say which with --labels NAME"):
+        read_tensors(tmp_path / "both.pt", "cifar10", 1)
+    assert [read_tensors(tmp_path / "both.pt", "cifar10", 1, Told(labels=name)).labels.ndim
+            for name in ("labels", "soft_labels")] == [1, 2]
+    torch.save({"images": pixels(), "labels": LABELS, "features": torch.randn(20, 7)}, tmp_path / "features.pt")
+    assert read_tensors(tmp_path / "features.pt", "cifar10", 1).labels.ndim == 1
 
 
 def test_a_factor_that_would_leave_a_tile_empty_is_refused_when_it_is_said(tmp_path: Path) -> None:

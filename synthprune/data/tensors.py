@@ -33,10 +33,10 @@ HARMLESS: list[Any] = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), _ARRA
 def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one file, or of an images file and a labels file, as they are: of any shape and numeric type.
 
-    A list [images, labels]; a dictionary with one entry of images and one of labels (of several, that of training); a
-    dictionary whose "data" is a list of [images, labels] (VICO's), the last one taken; one array of images. `images` and
-    `labels` name the entries, or `labels` the file, where that is not plain; the labels of '...images...' are looked for
-    in '...labels...'.
+    A list [images, labels], or of one (image, label) after the other; a dictionary with one entry of images and one of
+    labels (of several, that of training); a dictionary whose "data" is a list of [images, labels] (VICO's), the last one
+    taken; one array of images. `images` and `labels` name the entries, or `labels` the file, where that is not plain; the
+    labels of '...images...' are looked for in '...labels...'.
     Raises Problem for all else, for pickled code, and where more is claimed than the file can hold.
     """
     content = _loaded(path)
@@ -45,12 +45,14 @@ def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarra
         beside = path.parent / beside
     if isinstance(content, Mapping):
         data = content.get("data")
-        if isinstance(data, list | tuple) and data and not images:
+        if isinstance(data, list | tuple) and data and not images and not _are_images(data):
             content = data if _is_pair(data) or isinstance(data[-1], Tensor | np.ndarray) else data[-1]
         else:
             return _of_dictionary(content, path, images, "" if beside else labels, beside)
     if isinstance(content, Tensor | np.ndarray):
         return plain(content, path, "images"), _labels_of(path, beside)
+    if isinstance(content, list | tuple) and content and all(map(_is_sample, content)):
+        return _stacked(content, path)
     if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(c, Tensor | np.ndarray) for c in content)):
         raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
     return plain(content[0], path, "images"), plain(content[1], path, "labels")
@@ -115,19 +117,24 @@ def _of_dictionary(content: Mapping[Any, Any], path: Path, images: str, labels: 
         return plain(entries[chosen], path, "images"), _labels_of(path, beside)
     fitting = fitting_labels(entries, chosen)
     if len(fitting) > 1 and len(named := [name for name in fitting if _affix(name) == _affix(chosen) != name]) == 1:
-        fitting = named
+        # Hard labels beside soft ones of the same images: which of them a network should learn is not for us to say.
+        soft = [name for name in fitting if entries[name].ndim != entries[named[0]].ndim
+                and any(word in name.lower() for word in ("label", "target", "soft", "logit", "prob"))]
+        fitting = named + soft
     of = _entry(entries, labels, "labels", path, fitting)
     return plain(entries[chosen], path, "images"), plain(entries[of], path, "labels")
 
 
 def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
-    """Every array in dictionaries of dictionaries, by its path; lists of numbers or text, and lists [images, labels], too."""
+    """Every array in dictionaries of dictionaries, by its path; also lists of numbers, text or images, and [images, labels]."""
     found: dict[str, Tensor | np.ndarray] = {}
     for key, value in content.items():
         if isinstance(value, Tensor | np.ndarray):
             found[f"{under}{key}"] = value
         elif isinstance(value, list | tuple) and value and all(type(one) in (int, float, str) for one in value):  # no accuracies
             found[f"{under}{key}"] = np.array(value)
+        elif _are_images(value):
+            found[f"{under}{key}"] = np.stack([np.asarray(one.detach() if isinstance(one, Tensor) else one) for one in value])
         elif isinstance(value, list | tuple) and _is_pair(value):
             found |= {f"{under}{key}/images": value[0], f"{under}{key}/labels": value[1]}
         elif isinstance(value, Mapping) and depth:
@@ -135,10 +142,35 @@ def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> di
     return found
 
 
+def _are_images(value: object) -> bool:
+    """Whether it is a list of single images of one shape, three at least: two may be [images, labels]."""
+    return (isinstance(value, list | tuple) and len(value) > 2 and all(isinstance(one, Tensor | np.ndarray) for one in value)
+            and len({tuple(one.shape) for one in value}) == 1 and value[0].ndim in (2, 3))
+
+
 def _is_pair(value: Sequence[object]) -> bool:
     """Whether it is images and labels, and not two images."""
     arrays = [one for one in value if isinstance(one, Tensor | np.ndarray)]
     return len(arrays) == len(value) == 2 and arrays[0].ndim >= 3 and arrays[1].ndim in (1, 2)
+
+
+def _is_sample(value: object) -> bool:
+    """Whether it is one image with its label, a number or one number per class."""
+    if not (isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], Tensor | np.ndarray)):
+        return False
+    label = value[1]
+    return value[0].ndim in (2, 3) and (type(label) in (int, float) or
+                                        (isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim < 2))
+
+
+def _stacked(samples: Sequence[Any], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a list that has one image with its label after the other."""
+    pairs = [(plain(image, path, "images"), plain(torch.as_tensor(label), path, "labels")) for image, label in samples]
+    for what, arrays in zip(("images", "labels"), zip(*pairs, strict=True), strict=True):
+        if len(shapes := list(dict.fromkeys(array.shape for array in arrays))) > 1:
+            raise Problem(f"{path} holds {what} of shapes {shapes[0]} and {shapes[1]}: give them one")
+    images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    return images, labels.reshape(len(labels), -1).squeeze(1) if labels[0].size == 1 else labels
 
 
 def _entry(entries: Mapping[str, Tensor | np.ndarray], said: str, what: str, path: Path, fitting: list[str]) -> str:
