@@ -11,13 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
+from synthprune.chapter import Run
+from synthprune.chapters import experiment
+from synthprune.chapters.settings import parameters
 from synthprune.chapters.table import UNITS, table
 from synthprune.problems import Problem
 from synthprune.results import specs
-from synthprune.results.store import Result
+from synthprune.results.store import Result, Store
+from synthprune.stats import Interval, Measure
 from tests.test_own import evaluation
 
+ROOT = Path(__file__).parents[1]
 TRAINED = evaluation("convnet3").of
 OTHER = TRAINED.model_copy(update={"order_seed": 3})
 THIRD = TRAINED.model_copy(update={"order_seed": 5})
@@ -71,17 +77,78 @@ def test_a_mask_has_a_row_for_each_layer() -> None:
         ["a", 2, 3, 0.25], ["b", 1, 1, 0.25]]
 
 
+# The ledger's numbers, again from the table alone.
+
+SHIPPED = Store(ROOT / "results" / "none", shelves=[ROOT / "results"])
+
+
+def shipped(chapter: str) -> tuple[pd.DataFrame, dict[str, Measure]]:
+    """The table of a chapter's results that ship, in its own scene, and what the chapter makes of them for the ledger."""
+    room, given = experiment(chapter), {"profile": "laptop"}
+    run = Run(chapter, parameters(room.Parameters, chapter, given), given, SHIPPED)
+    run.results = {name: SHIPPED.get(entry) for name, entry in run.requests.items() if SHIPPED.has(entry)}
+    made = run.table()
+    assert not made.diverged.any() and not made.collapsed.any(), "what may enter no mean would have to be left out here"
+    return made[made.scene == run.parameters.scene], room.measures(run.parameters, run.results)
+
+
+def agree(of: Interval, values: pd.Series) -> None:
+    """A measure beside the mean and Student's interval of as many values, one for each initialisation."""
+    assert len(values) == of.n
+    low, high = scipy.stats.t.interval(0.95, of.n - 1, values.mean(), scipy.stats.sem(values)) if of.n > 1 else (np.nan, np.nan)
+    np.testing.assert_allclose((of.mean, of.low, of.high), (values.mean(), low, high), rtol=1e-9)
+
+
+def barriers(made: pd.DataFrame, error: str = "train_error") -> pd.Series:
+    """Highest barrier of every path, percentage points, pairs of orders averaged: by initialisation."""
+    def rise(path: pd.Series) -> float:
+        return 100 * (path.max() - (path.iloc[0] + path.iloc[-1]) / 2)
+
+    paths = made.sort_values("beta").groupby(["initialisation", "result"])[error]
+    return paths.apply(rise).groupby("initialisation").mean()
+
+
+def test_accuracies_and_barriers_follow_from_the_table() -> None:
+    made, of = shipped("03_distilled_pruning")
+    accuracy = 100 * (1 - made[made.data == "real data"].groupby(["method", "level", "initialisation"]).test_error.mean())
+    for level in (4, 9):
+        agree(of["accuracy_synthetic_minus_imp"].intervals[f"convnet3-cifar10, level {level}"],
+              accuracy["synthetic", level] - accuracy["imp", level])
+    agree(of["accuracy_imp_minus_dense_high"].intervals["convnet3-cifar10, level 9"], accuracy["imp", 9] - accuracy["dense", 0])
+    made, of = shipped("04_stability")
+    high = {key: barriers(paths) for key, paths in made.groupby(["method", "level"])}
+    agree(of["error_barrier_dense"].intervals["convnet3-cifar10"], high["dense", 0])
+    for method in ("imp", "synthetic"):
+        agree(of[f"error_barrier_{method}"].intervals["convnet3-cifar10, level 4"], high[method, 4])
+    agree(of["error_barrier_imp_minus_synthetic"].intervals["convnet3-cifar10, level 9"], high["imp", 9] - high["synthetic", 9])
+
+
+def test_the_books_own_question_follows_from_the_table() -> None:
+    made, of = shipped("10_controls")
+    paths = made[(made.kind == "path") & made.per_class.isna() & (made.epochs == 60) & (made.level == 4) & ~made.aligned.eq(True)]
+    short, synthetic = (paths[(paths.search_epochs == epochs) & (paths.method == method)]
+                        for method, epochs in (("imp", 9), ("synthetic", 1000)))
+    label = "convnet3-cifar10, level 4, steps of the synthetic search, all images, retraining of 60 epochs"
+    for error, words in (("train_error", "training error"), ("test_error", "test error")):
+        agree(of["barrier_real_minus_synthetic"].intervals[f"{label}, {words}"],
+              (barriers(short, error) - barriers(synthetic, error)).dropna())
+
+
+def test_ratios_of_hessians_follow_from_the_table() -> None:
+    made, of = shipped("06_hessian")
+    whole = made[(made.layer == "overall") & (made.weights == "survivors")]
+    spread = whole.groupby(["method", "level", "initialisation"])["std"].mean()
+    agree(of["diagonal_synthetic_over_imp"].intervals["convnet3-cifar10, level 9, std"],
+          spread["synthetic", 9] / spread["imp", 9])
+    agree(of["diagonal_high_over_low"].intervals["convnet3-cifar10, imp, std"], spread["imp", 9] / spread["imp", 4])
+
+
 def synthprune(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-c", "from synthprune.cli import main; main()", *arguments]
     return subprocess.run(call, env=os.environ | {"SYNTHPRUNE_HOME": str(home)}, check=False, capture_output=True, text=True)
 
 
 def test_the_command_gives_the_same_as_csv_and_computes_nothing(home: Path) -> None:
-    from synthprune.chapter import Run
-    from synthprune.chapters import experiment
-    from synthprune.chapters.settings import parameters
-    from synthprune.results.store import Store
-
     given = {"profile": "demo"}
     run = Run("04_stability", parameters(experiment("04_stability").Parameters, "04_stability", given), given, Store())
     with pytest.raises(Problem, match="nothing has been solved yet"):

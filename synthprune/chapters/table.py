@@ -19,6 +19,7 @@ from synthprune.results.values import Entry
 UNITS = {
     "level": "times that a fifth (or the search's fraction) of the surviving weights was pruned",
     "sparsity": "fraction of prunable weights that is pruned, 0 to 1", "search_epochs": "epochs of every round of the search",
+    "per_class": "real training images of each class that are used; none: all of them",
     "epochs": "epochs of the retraining", "beta": "position on the path, 0 to 1", "x": "position in the plane, L2 distance",
     "y": "position in the plane, L2 distance", "loss": "nats", "loss_deviation": "nats", "error": "fraction, 0 to 1",
     "error_deviation": "fraction, 0 to 1", "train_loss": "nats", "train_error": "fraction, 0 to 1", "test_loss": "nats",
@@ -36,8 +37,9 @@ def table(requests: Mapping[str, Entry], results: Mapping[str, Result], scene: s
     """One row per measurement of those `requests` that have a result; `attrs["units"]` holds the units of its columns.
 
     `scene`: that of requests whose name does not begin with one of `scenes`. Columns, empty where a kind has none: result
-    (its name in the chapter), scene, kind; dataset, architecture, width, norm, method, level, sparsity, rewind,
-    search_epochs, initialisation, data (trained on), epochs, orders (as "0-1"); and
+    (its name in the chapter), scene, kind; dataset, per_class, architecture, width, norm, method, level, sparsity, rewind,
+    search_data, search_epochs, search_lr, search_weight_decay, initialisation, data (trained on), epochs, orders (as "0-1");
+    and
 
     - path (a row per point): beta, train_loss and test_loss (nats), train_error and test_error (0 to 1), batch_norm, aligned,
       union_density, moved;
@@ -62,7 +64,7 @@ def table(requests: Mapping[str, Entry], results: Mapping[str, Result], scene: s
 
 def _facts(entry: Entry) -> Row:
     """What an entry is of: its network, mask and training."""
-    found: Row = {"dataset": entry.dataset.name}
+    found: Row = {"dataset": entry.dataset.name, "per_class": entry.dataset.train_per_class or np.nan}
     subnetwork = entry if isinstance(entry, specs.Subnetwork) else getattr(entry, "subnetwork", None)
     if subnetwork is None:
         return found
@@ -71,7 +73,9 @@ def _facts(entry: Entry) -> Row:
               "method": specs.method(search) if search else "dense", "level": subnetwork.level}
     if search:
         found |= {"rewind": str(search.rewind)}
-        found |= {"search_epochs": search.recipe.epochs} if isinstance(search, specs.Search) else {}
+        found |= ({"search_data": specs.data_in_words(search.data), "search_epochs": search.recipe.epochs,
+                   "search_lr": search.recipe.lr, "search_weight_decay": search.recipe.weight_decay}
+                  if isinstance(search, specs.Search) else {})
     found["initialisation"] = subnetwork.init_seed
     trained = [getattr(entry, "of", None)] if isinstance(entry, specs.Evaluation | specs.Diagonal) else (
         getattr(entry, "ends", None) or getattr(entry, "models", ()))
