@@ -209,10 +209,11 @@ def test_what_chapters_share_counts_once() -> None:
 def test_what_is_not_complete_is_not_called_found(no_figure: None) -> None:
     assert ">What we found</h2>" in pages.front(chapters(EVERYTHING), {})
     few = pages.front(chapters(EVERYTHING, n=4, asked=4), {})
-    assert ">Measured, from 4 of 5 initialisations so far</h2>" in few and few.count("4 of 5 initialisations") == 1
+    assert ">What is measured so far</h2>" in few and few.count("4 of 5 initialisations") == 1
+    assert "From 4 of 5 initialisations so far, unless a line says otherwise." in few
     other = chapters(EVERYTHING, n=3, asked=4)["03_distilled_pruning"]
     shown = pages.front(chapters(EVERYTHING, n=4, asked=4) | {"03_distilled_pruning": other}, {})
-    assert ">What is measured so far</h2>" in shown and shown.count("from 3 of 5 initialisations so far") > 0
+    assert shown.count("4 of 5 initialisations") == 1 and shown.count("from 3 of 5 initialisations so far") > 0
 
 
 def test_an_empty_store_has_no_answer() -> None:
@@ -329,7 +330,7 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     room = SimpleNamespace(question=lambda p, results: Figure(panels, p.chapter, [], ""))
     monkeypatch.setitem(sys.modules, "synthprune.chapters.figures.search_length", room)
     of = chapters(EVERYTHING)
-    assert findings.figure(of) == Figure(panels[:1], "10_controls", [], "")
+    assert findings.figure(of) == Figure(panels[:1], f"{findings.LEAD} 10_controls", [], "")
     assert findings.figure(chapters({})) is None
     p = of["04_stability"].p
     results = {name: Result("x", {n: np.full(p.points, 0.5) for n in QUANTITIES},

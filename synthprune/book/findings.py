@@ -6,6 +6,7 @@ nothing is concluded from fewer initialisations than were planned. Nothing is co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -141,7 +142,7 @@ class Finding:
     question: Question
     parts: tuple[Part, ...]
     common: str = ""
-    """From how many initialisations so far, where the page says it once for all."""
+    """From how many initialisations so far; the page says it once for all lines that do not."""
 
     @property
     def chapter(self) -> str:
@@ -249,7 +250,7 @@ class Page:
 
     @property
     def so_far(self) -> str:
-        """From how many initialisations everything is that was measured, where that is one number and not all."""
+        """From how many initialisations most of what was measured is, where that is not all."""
         return self.findings[0].common if self.findings else ""
 
 
@@ -306,8 +307,8 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     if not decides(ours.p):
         return Page(DIGITS, (), (), (), ())
     findings = [find(question, chapters[question.chapter]) for question in QUESTIONS]
-    few = {part.so_far for finding in findings for part in finding.parts}
-    findings = [replace(finding, common=next(iter(few)) if len(few) == 1 else "") for finding in findings]
+    few = Counter(part.so_far for finding in findings for part in finding.parts if part.so_far).most_common(1)
+    findings = [replace(finding, common=few[0][0] if few else "") for finding in findings]
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
     untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
@@ -319,6 +320,10 @@ SHORT = "imp, steps of synthetic"
 """Beside the paper's two methods in the front page's picture: the same images as IMP, for as long as the synthetic search."""
 
 
+LEAD = ("How high a barrier lies between two trainings of one subnetwork, by how long each round of the search for its mask"
+        " trained.")
+
+
 def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
     """The one picture: barriers against the length of the search where they are measured, else the lines of chapter 04."""
     asked, ours = chapters["10_controls"], chapters["04_stability"]
@@ -326,7 +331,7 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
         from synthprune.chapters.figures.search_length import question
 
         drawn = question(asked.p, asked.results)
-        return replace(drawn, panels=drawn.panels[:1])
+        return replace(drawn, panels=drawn.panels[:1], caption=f"{LEAD} {drawn.caption}")
     from synthprune.chapters.figures.stability import combined_levels, hero
 
     scene = next((one for one in stability.measured_scenes(ours.p, ours.results) if one.scene == ours.p.scene), None)

@@ -118,7 +118,7 @@ def status_page(records: Mapping[str, dict[str, Any]]) -> str:
 def front(chapters: Mapping[str, findings.Chapter], judged: Mapping[str, claims.Judgement]) -> str:
     """MyST Markdown that follows the paper's claim: answer, one figure, what was found, what cannot be told, the scale."""
     said = findings.page(chapters)
-    heading = "What we found" if said.found else f"Measured, from {said.so_far}" if said.so_far else "What is measured so far"
+    heading = "What we found" if said.found else "What is measured so far"
     found = f'<div class="found"><h2 id="what-we-found">{heading}</h2>{_found(said)}</div>' if said.scale else ""
     hero = _hero(chapters)
     top = (f'<div class="front"><p class="answer"><strong>Our answer.</strong> {html.escape(said.answer)}</p>'
@@ -137,9 +137,11 @@ def _found(said: findings.Page) -> str:
 
 
 def _notes(said: findings.Page) -> list[str]:
-    """What the lines leave unsaid: what is not measured, and what brackets are."""
-    notes = [f"Not measured yet: {listed(said.unmeasured)}."] if said.findings and said.unmeasured else []
-    return [*notes, BRACKETS] if said.findings else ["Nothing is measured yet."]
+    """What the lines leave unsaid: from how many initialisations they are, what is not measured, and what brackets are."""
+    if not said.findings:
+        return ["Nothing is measured yet."]
+    few = [f"From {said.so_far}, unless a line says otherwise."] if said.so_far else []
+    return few + ([f"Not measured yet: {listed(said.unmeasured)}."] if said.unmeasured else []) + [BRACKETS]
 
 
 BRACKETS = ("Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval where there is more than one; barriers"
@@ -197,5 +199,4 @@ def readme_block(chapters: Mapping[str, findings.Chapter]) -> str:
                f' src="{FIGURE.format("light")}" alt="{html.escape(figure.panels[0].alt)}"></picture>', ""] if figure else []
     lines = ["- " + " ".join(f"[{words}](notebooks/{one.chapter}.ipynb) ({numbers})." for words, numbers in one.sentences)
              for one in said.findings]
-    few = f" Measured from {said.so_far}:" if said.so_far else ""
-    return "\n".join([*picture, f"**Our answer.** {said.answer}{few}", *lines, " ".join(_notes(said))])
+    return "\n".join([*picture, f"**Our answer.** {said.answer}", *lines, " ".join(_notes(said))])
