@@ -251,7 +251,7 @@ def measured(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str,
 
 
 def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
-    """How the chapter's claims were judged, and the numbers behind the first that has any; "" where it decides none.
+    """How the chapter's claims were judged, and the first numbers behind them; "" where it decides none.
 
     While nothing is decided the numbers come first: there is no verdict to lead with.
     """
@@ -262,7 +262,7 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
         return ""
     tally = listed([f"{times} {word}" for word, times in words.items()])
     said = f"{plain.DEMO.capitalize()}." if list(words) == [plain.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
-    numbers = next(filter(None, (claims.in_short(ledger[name], measures) for name in judged)), "")
+    numbers = claims.in_short([ledger[name] for name in judged], measures)
     if plain.UNFINISHED in words and all(judgement.state == "open" for judgement in judged.values()):
         return f"None yet. {numbers} {said}"
     return f"{said} {numbers}".strip()

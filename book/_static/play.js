@@ -24,8 +24,10 @@
 
   const distinct = values => [...new Set(values)];
   const numeric = value => Number.parseFloat(value);
-  const said = value => Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-3)
-    ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  // Three digits; of what is counted, all of them.
+  const said = value => Math.abs(value) >= 1e7 || (value && Math.abs(value) < 1e-3)
+    ? value.toExponential(1).replace(".0e", "e")
+    : value.toLocaleString("en-US", Math.abs(value) < 1000 ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: 0 });
   const signed = text => text.replace("-", "\u2212");
 
   // A scale between numbers and pixels, with its marks: linear, log, or symlog (logarithmic to both sides of zero).
@@ -35,15 +37,14 @@
     const bend = { linear: v => v, log: v => Math.log10(v), symlog: v => Math.sign(v) * Math.log10(1 + Math.abs(v) / c) }[name];
     const [a, b] = [bend(low), bend(high)];
     const at = value => from + (to - from) * (bend(value) - a) / ((b - a) || 1);
-    let marks = [];
-    if (name === "linear") {
+    const powers = Array.from({ length: 24 }, (_, n) => 10 ** (n - 12)).filter(v => name === "log" || v > 2 * c);
+    let marks = (name === "log" ? powers : [...powers.map(v => -v), 0, ...powers]).filter(v => v >= low && v <= high);
+    if (name === "linear" || marks.length < 2) {
+      marks = [];
       const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map(n => n * power).find(s => s >= rough);
       for (let n = Math.ceil(low / step); n * step <= high + 1e-9; n++) marks.push(n * step);
     } else {
-      const powers = Array.from({ length: 24 }, (_, n) => 10 ** (n - 12)).filter(v => name === "log" || v > 2 * c);
-      marks = (name === "log" ? powers : [...powers.map(v => -v), 0, ...powers]).filter(v => v >= low && v <= high);
-      if (name === "log" && marks.length < 2) marks = [low, high];
       const every = Math.ceil(marks.length / 7);
       marks = marks.filter((_, n) => n % every === 0);
     }

@@ -286,12 +286,13 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | N
     return " ".join(each(*part) for part in parts)
 
 
-def in_short(claim: Claim, measures: Mapping[str, Measure]) -> str:
-    """The claim's first numbers: of each of its measures the first label's interval, three at most; "" where there is none.
+def in_short(claims: Iterable[Claim], measures: Mapping[str, Measure]) -> str:
+    """The claims' first numbers: of each measure the first label's interval, three at most; "" where there is none.
 
     Where they were measured, and why they may decide nothing, is said once if it is the same for all.
     """
-    found = [(name, measures[name], label) for name in claim.measures if name in measures
+    names = dict.fromkeys(name for claim in claims for name in claim.measures if name in measures)
+    found = [(name, measures[name], label) for name in names
              for label in [label for label, of in measures[name].intervals.items() if of.n][:1]][:3]
     common, own = plain.shared([label for *_, label in found])
     remarks = [measure.untold(label) for _, measure, label in found]
