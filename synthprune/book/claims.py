@@ -264,24 +264,26 @@ def _judge(claim: Claim, measures: Mapping[str, Measure]) -> _Finding:
 def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | None = None) -> str:
     """Intervals by measure and label, the first few of each, with the reason where one may decide nothing.
 
-    What all labels of a measure say is said once, and of those not measured only how many they are. With a claim, what each
-    label says on its own: where they differ, the claim cannot be told, and they can.
+    What all labels of a measure say is said once, as is why none may, and of those not measured only how many they are.
+    With a claim, what each label says on its own: where they differ, the claim cannot be told, and they can.
     """
-    def one(name: str, measure: Measure, label: str, own: str) -> str:
+    def one(name: str, measure: Measure, label: str, own: str, once: str) -> str:
         sides = {side for side, conditions in (("against", claim.fails), ("for", claim.holds)) for condition in conditions
                  if condition.measure == name and condition.alone(measure, label) <= LEVEL} if claim else set()
-        remark = measure.untold(label) or " and ".join(sorted(sides))
+        remark = "" if once else measure.untold(label) or " and ".join(sorted(sides))
         return (f"{f'{own}: ' if own else ''}{measure.intervals[label].text(DIGITS.get(measure.unit, 2))}"
                 f"{f' ({remark})' if remark else ''}")
 
     def each(name: str, measure: Measure, labels: Sequence[str]) -> str:
         known = [label for label in labels if measure.intervals[label].n]
         common, own = plain.shared(known)
-        numbers = [one(name, measure, label, words) for label, words in zip(known[:SHOWN], own, strict=False)]
+        reasons = {measure.untold(label) for label in known}
+        once = reasons.pop() if len(known) > 1 and len(reasons) == 1 else ""
+        numbers = [one(name, measure, label, words, once) for label, words in zip(known[:SHOWN], own, strict=False)]
         numbers += [f"and {len(known) - SHOWN} more"] if len(known) > SHOWN else []
         numbers += [f"{len(labels) - len(known)} not measured"] if len(labels) > len(known) else []
-        return (f"{plain.capital(plain.measure(name))}{_in(measure.unit)}{f', {common}' if common else ''}:"
-                f" {'; '.join(numbers)}.")
+        head = ", ".join(filter(None, (f"{plain.capital(plain.measure(name))}{_in(measure.unit)}", common, once)))
+        return f"{head}: {'; '.join(numbers)}."
 
     return " ".join(each(*part) for part in parts)
 
