@@ -43,7 +43,7 @@
       marks = [];
       const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map(n => n * power).find(s => s >= rough);
-      for (let n = Math.ceil(low / step); n * step <= high + 1e-9; n++) marks.push(n * step);
+      for (let n = Math.ceil(low / step); n * step <= high + 1e-9; n++) marks.push(n * step || 0); // no -0
     } else {
       const every = Math.ceil(marks.length / 7);
       marks = marks.filter((_, n) => n % every === 0);

@@ -47,7 +47,7 @@ def histograms(p: Parameters, results: Mapping[str, Result]) -> Figure:
     finest = next((each.edges[each.edges > 0][0] for each in found.values() if each), 1.0)
     return Figure(panels, caption, _rows(found), "06_hessian_distributions",
                   Play("from", "diagonal entry of the Hessian", {"share": "share of survivors per bin"}, "method",
-                       {"level": "level"}, "line", always=("dense",), scale=f"symlog:{finest:g}", logy=True))
+                       {"level": "level"}, "network", always=("dense",), scale=f"symlog:{finest:g}", logy=True))
 
 
 def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) -> Table:
@@ -159,10 +159,10 @@ def _alt(level: int, shown: Sequence[Distribution]) -> str:
 
 
 def _rows(found: Mapping[Network, Distribution | None]) -> Sequence[tuple]:
-    rows: list[tuple] = [("method", "level", "line", "from", "to", "share")]
+    rows: list[tuple] = [("method", "level", "network", "from", "to", "share")]
     for network, each in found.items():
-        for line, share in enumerate(each.share if each else ()):
-            rows += [(network.method, network.level, line, f"{low:.4g}", f"{high:.4g}", f"{value:.4g}")
+        for number, share in enumerate(each.share if each else ()):
+            rows += [(network.method, network.level, number, f"{low:.4g}", f"{high:.4g}", f"{value:.4g}")
                      for low, high, value, used in zip(each.edges[:-1], each.edges[1:], share, each.share.any(0), strict=True)
                      if used]
     return rows

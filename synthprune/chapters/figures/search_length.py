@@ -77,9 +77,11 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
     looks = Looks([one.cell for one in of])
     panels = [Panel(functools.partial(_question, of=of, looks=looks, quantity=quantity),
                     _question_alt(of, looks, quantity, level)) for quantity in SHOWN if of]
-    read = (f" Level {level}; steps are those of every round of the search. Lines across: the dense network, and masks of the"
-            " largest initial weights, which take no search. Dotted: two points, below which a network is called stable."
-            f" {level_words([level])}{BARS}" if of else "")
+    across = {"dense": "the dense network", "magnitude": "masks of the largest initial weights, which take no search"}
+    drawn = [across[method] for method in REFERENCES if method in {one.cell.method for one in of}]
+    lines = f" Lines across: {listed(drawn)}." if drawn else ""
+    read = (f" Level {level}; steps are those of every round of the search.{lines} Dotted: two points, below which a network is"
+            f" called stable. {level_words([level])}{BARS}" if of else "")
     caption = f"{setting(p)}{read} {_measured_words(of)}{progress(p, results, 'question')}"
     data = [("cell", "masks", "search_steps", "retraining_epochs", "initialisation", "error_barrier_points",
              "test_error_barrier_points", "test_accuracy_percent")]
