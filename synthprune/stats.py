@@ -171,7 +171,7 @@ def _side(of: Interval, line: float, words: tuple[str, str], decides: bool, init
     if not decides:
         return "demo data decide nothing"
     if reason := untold(of, initialisations):
-        return f"cannot be told ({reason})"
+        return f"no verdict ({reason})"
     if of.high < line:
         return words[0]
     return words[1] if of.low > line else "cannot be told"

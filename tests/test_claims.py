@@ -305,6 +305,9 @@ def test_what_is_still_to_come_is_not_called_untold() -> None:
         return evaluate(claim, of, "laptop", True, settled).words
 
     assert words(few, False) == plain.UNFINISHED and words(few, True) == plain.SCALE["open"]
+    claim = claim.model_copy(update={"scenes": ("a-x", "b-x")})
+    assert words(whole, False) == plain.UNFINISHED and words(whole, True) == words({"c": {}}, False) == plain.NOT_RUN
+    claim = claim.model_copy(update={"scenes": ("a-x",)})
     both = {"c": {"m": Measure({name: interval(np.array([1.0, 1.1])) for name in ("a-x, b", "a-x, c")}, "points", 3)}}
     assert evaluate(claim, both, "laptop", True).evidence.count("2 of 3 initialisations") == 1
     assert words(whole, False) == plain.SCALE["holds"] and words(wide, False) == plain.SCALE["open"]

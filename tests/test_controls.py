@@ -198,7 +198,7 @@ def test_measures_are_paired_differences_by_initialisation(profile: str) -> None
     assert means["barrier_synthetic_minus_random_real"]["convnet3-cifar10, level 9, test error"] == -0.5
     assert means["error_barrier_same_densities_minus_synthetic"] == {scene: 2}
     assert means["accuracy_synthetic_minus_random_real"].keys() == {scene, "convnet3-cifar10, level 9"}
-    retraining = f"{scene}, retraining of 300 epochs"
+    retraining = f"{scene}, 500 images per class, retraining of 300 epochs"
     # Barriers of 1, 2, 3 and 5 points over 20, 40, 80 and 300 epochs.
     x = np.log2([20, 40, 80, 300])
     slope = np.polyfit(x, [1, 2, 3, 5], 1)[0]
@@ -222,7 +222,7 @@ def test_measures_are_paired_differences_by_initialisation(profile: str) -> None
 def test_nothing_is_told_before_every_planned_initialisation_is_there(profile: str) -> None:
     p = read(profile)
     whole = made(p)
-    label = "convnet3-cifar10, level 4, retraining of 300 epochs, training error"
+    label = "convnet3-cifar10, level 4, 500 images per class, retraining of 300 epochs, training error"
 
     def slope(results: dict[str, Result]) -> tuple[int, str]:
         measure = measures(p, results)["barrier_per_doubling_of_search"]
@@ -248,9 +248,9 @@ def test_a_cell_is_shown_as_soon_as_one_initialisation_is_whole(profile: str) ->
     one = measured(p, results)["synthetic", 4]
     assert one.done == (0, 2, 4) and np.isnan(one.error[[1, 3]]).all() and np.isfinite(one.error[[0, 2, 4]]).all()
     assert not_run(p, results) == ["q80"] and ("q80", 4) not in measured(p, results)
-    assert "Incomplete: 1 of " in sources(p, results).caption
+    assert "Complete so far: 8 of 9 rows" in sources(p, results).caption
     caption = question(p, results).caption
-    assert "Incomplete: 1 of " in caption and "Not run yet: 1 of 8; " in caption
+    assert "Complete so far: 6 of 7 rows" in caption and "Not run yet: 1 of 8; " in caption
     rows = table(p, results, "question").rows
     assert [row[-1] for row in rows[:4]] == ["2 of 3", "3 of 3", "not run yet (3)", "3 of 3"]
     assert {row[0]: row[-1] for row in source_table(p, results).rows}["dense"] == "3 of 3"

@@ -83,8 +83,8 @@ def test_a_verdict_waits_for_all_that_were_planned(tmp_path: Path) -> None:
     p = planned("04_stability", tmp_path)
     four, some = experiment(p.chapter), without(everything(p), 11)
     said = {scene.scene: {row.verdict for row in four.table(scene, some).values()} for scene in four.measured_scenes(p, some)}
-    assert said == {"convnet3-cifar10": {"cannot be told (2 of 3 initialisations)"},
-                    "convnet3-cifar10-curves": {"cannot be told (1 of 2 initialisations)"}}
+    assert said == {"convnet3-cifar10": {"no verdict (2 of 3 initialisations)"},
+                    "convnet3-cifar10-curves": {"no verdict (1 of 2 initialisations)"}}
     assert reasons(p, some) == {"2 of 3 initialisations", "1 of 2 initialisations"}
 
 

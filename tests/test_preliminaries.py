@@ -194,7 +194,7 @@ def test_a_diverged_training_is_named_and_left_out() -> None:
     diverged(results, first)
     one = dense(p, results)[0]
     assert np.isnan(one.paths.accuracy).tolist() == [False, True, False]
-    assert one.barriers.verdict == "cannot be told (2 of 3 initialisations)"
+    assert one.barriers.verdict == "no verdict (2 of 3 initialisations)"
     assert "lenet300-digits, initialisation 1: the training diverged" in figures.paths(p, results).caption
     assert figures.barrier_table(p, results).rows[0][0].endswith("(1 of 3 left out)")
     worth = worths(p, results)[0]

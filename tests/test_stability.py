@@ -102,7 +102,7 @@ def test_a_diverged_initialisation_leaves_no_verdict() -> None:
     lost = name(p, "synthetic", 4, 1, (0, 1))
     results[lost] = Result(lost, results[lost].arrays, {"collapsed": [], "diverged": True}, {})
     row = table(p, results)["synthetic", 4]
-    assert (row.accuracy.n, row.verdict) == (2, "cannot be told (2 of 3 initialisations)")
+    assert (row.accuracy.n, row.verdict) == (2, "no verdict (2 of 3 initialisations)")
     assert curves(p, results, "synthetic")[4].left_out == ("synthetic, level 4, initialisation 1: the training diverged",)
 
 
@@ -141,7 +141,7 @@ def test_front_page_tables_say_what_was_measured() -> None:
             for key in results}
     assert "Nothing to draw" in hero(p, lost, {}).panels[0].alt and "Nothing to draw" in surfaces(p, lost).panels[0].alt
     assert surfaces(p, lost)._repr_html_().count("<img") == 6
-    assert {row[-1] for row in barrier_table(p, lost).rows} == {"cannot be told (0 of 3 initialisations)"}
+    assert {row[-1] for row in barrier_table(p, lost).rows} == {"no verdict (0 of 3 initialisations)"}
 
 
 def test_the_exercise_knows_right_from_wrong() -> None:

@@ -37,13 +37,13 @@ def test_every_verdict_can_be_reached(low: float, high: float, verdict: str) -> 
 
 
 def test_one_initialisation_and_demo_data_decide_nothing() -> None:
-    assert stability(interval(np.array([0.1])), True, 1) == "cannot be told (1 initialisation)"
+    assert stability(interval(np.array([0.1])), True, 1) == "no verdict (1 initialisation)"
     assert stability(Interval(0.5, 0.1, 0.9, 5), False, 5) == "demo data decide nothing"
 
 
 def test_survivors_do_not_speak_for_those_left_out() -> None:
     values = np.array([0.1, np.nan, 0.2, 0.15])
-    assert stability(interval(values), True, 4) == "cannot be told (3 of 4 initialisations)"
+    assert stability(interval(values), True, 4) == "no verdict (3 of 4 initialisations)"
     assert stability(interval(values), True, 3) == "stable"
 
 

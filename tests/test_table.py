@@ -136,7 +136,7 @@ def test_the_books_own_question_follows_from_the_table() -> None:
                    & (made.search_lr == 0.01) & (made.search_weight_decay == 0.0005) & (made.rewind == "full")]
     heights = pd.DataFrame({epochs: barriers(paths) for epochs, paths in lengths.groupby("search_epochs")})
     heights = heights[[20, 60, 180, 300]].dropna()
-    label = "convnet3-cifar10, level 4, retraining of 60 epochs, training error"
+    label = "convnet3-cifar10, level 4, 1000 images per class, retraining of 60 epochs, training error"
     agree(of["barrier_longest_minus_shortest_search"].intervals[label], heights[300] - heights[20])
     slopes = heights.apply(lambda row: np.polyfit(np.log2(row.index.to_numpy(float)), row, 1)[0], axis=1)
     agree(of["barrier_per_doubling_of_search"].intervals[label], slopes)

@@ -143,7 +143,7 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
     Words: "reproduced" and "contradicted" for the profile `paper` alone, "holds" and "does not hold at this scale" for
     others, "cannot be told", "demo data decide nothing" where not `decides`, "not run" where something is missing; "cannot
     be told at this scale" where the claim says why no other profile than `paper` could have it; "not complete yet" where
-    initialisations are missing that are still to come: the chapter is not `settled`.
+    something is measured and initialisations, levels or scenes are still to come: the chapter is not `settled`.
     Raises Problem where a chapter offers a measure in another unit than the ledger's.
     """
     if not decides:
@@ -152,7 +152,8 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
     chosen = _chosen(claim, measured, profile)
     if isinstance(chosen, str):
         mute = claim.elsewhere and profile != "paper"
-        return Judgement(claim=claim.id, state="open", words=SCALE["open"] if mute else NOT_RUN,
+        words = SCALE["open"] if mute else UNFINISHED if not settled and _begun(claim, measured, profile) else NOT_RUN
+        return Judgement(claim=claim.id, state="open", words=words,
                          evidence=f"This scale cannot decide it. {claim.elsewhere}" if mute else plain.capital(chosen))
     finding = _judge(claim, chosen)
     # With which p each other hypothesis is decided, whichever way; 1 where it was not measured.
@@ -194,6 +195,14 @@ def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], p
         chosen[name] = replace(measure, intervals={label: measure.intervals[label] for label in heard
                                                    if not claim.levels or _level(label) in ("", *_levels(claim))})
     return chosen
+
+
+def _begun(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> bool:
+    """Whether something of what the claim asks for was measured, where not all was."""
+    offered = measured.get(claim.chapter, "")
+    return not isinstance(offered, str) and any(
+        of.n and any(_speaks(label, scene, profile) for scene in claim.scenes)
+        for name in claim.measures if name in offered for label, of in offered[name].intervals.items())
 
 
 def _level(label: str) -> str:

@@ -172,7 +172,7 @@ class Finding:
             few = f" from {part.so_far}" if part.so_far not in ("", self.common) else ""
             numbers.append(f"{f'{own}: ' if own else ''}{part.of.text()}{few}")
         head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
-        line = f"; stable: below {ask.line:g}" if ask.line else ""
+        line = f"; stable would be below {ask.line:g}" if ask.line else ""
         return f"{head}: {'; '.join(numbers)}{line}"
 
 
@@ -353,8 +353,8 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
     if not have:
         return f"No result of {run} is here yet."
     if None in (states["central"], states["longer"], states["real"]):
-        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results, and no verdict falls"
-                " before every initialisation is in.")
+        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results; until every"
+                " initialisation is in, no statement is said to hold or to fail.")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 

@@ -200,7 +200,7 @@ def _over_length(p: Parameters, of: Sequence[Measured], read: Any) -> Compared:
         doublings = np.log2([one.cell.round_epochs for one in group])
         for quantity, words in ERRORS.items():
             heights = np.array([one.of(quantity, seeds) for one in group])
-            label = f"{p.scene}, level {group[0].level}, {retraining(group[0].cell)}"
+            label = f"{p.scene}, level {group[0].level}, {_images(group[0].cell)}, {retraining(group[0].cell)}"
             # A slope or an end is an initialisation's own only where every length was run from it.
             values = np.where(np.isfinite(heights).all(0), read(doublings, heights), np.nan)
             if seeds:

@@ -11,7 +11,7 @@ from synthprune.chapters.figures.words import absences
 from synthprune.chapters.settings import search_recipe
 from synthprune.results.store import Result
 
-BARS = (" Bars: 95\N{NO-BREAK SPACE}% intervals of the mean over initialisations; of two, their range; a dot without a bar is a"
+BARS = (" Bars: 95\N{NO-BREAK SPACE}% intervals of the mean over initialisations; of two, only their range; without a bar, a"
         " single one.")
 
 
@@ -52,9 +52,9 @@ def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:
     What was not run is counted where titles, which leave out the length of a search, do not tell it apart.
     """
     of, every = measured(p, results, *parts), {one.name: title(p, one) for one in cells(p, *parts)}
-    partly = sum(len(one.done) < len(one.cell.seeds) for one in of.values())
+    whole = sum(len(one.done) == len(one.cell.seeds) for one in of.values())
     waiting = not_run(p, results, *parts)
     apart = len(set(every.values())) == len(every) or not waiting
-    some = [f"{partly} of {len(of)} rows; the tables of chapter 10 count their initialisations"] if partly else []
+    some = [f"{whole} of {len(of)} rows; the tables of chapter 10 count their initialisations"] if whole < len(of) else []
     none = [every[name] for name in waiting] if apart else [f"{len(waiting)} of {len(every)}; the tables of chapter 10 list them"]
-    return absences(incomplete=some, not_run_yet=none, left_out=[line for one in of.values() for line in one.left_out])
+    return absences(complete_so_far=some, not_run_yet=none, left_out=[line for one in of.values() for line in one.left_out])

@@ -86,7 +86,7 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
         rows.append((f"{title(p, one.cell)}, level {one.level}", f"{one.cell.train_per_class or 'all'}", f"{one.cell.epochs}",
                      *_beside(one, other, "error", 2), *_beside(one, other, "accuracy", 1), done_words(one)))
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
-                 ("mask", "images per class", "retrained, epochs", "barrier, points", "barrier, as elsewhere, points",
+                 ("mask", "real images per class", "retrained, epochs", "barrier, points", "barrier, as elsewhere, points",
                   "change, points", "accuracy, %", "accuracy, as elsewhere, %", "change, points", "measured"), rows,
                  "As elsewhere: the same network rewound as in the rest of the chapter, on the same initialisations. Measured:"
                  " how many of the planned initialisations.")
