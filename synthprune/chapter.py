@@ -262,7 +262,7 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
         return ""
     tally = listed([f"{times} {word}" for word, times in words.items()])
     said = f"{plain.DEMO.capitalize()}." if list(words) == [plain.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
-    numbers = claims.in_short([ledger[name] for name in judged], measures)
+    numbers = claims.in_short([ledger[name] for name in judged], measures, plain.UNFINISHED in words)
     if plain.UNFINISHED in words and all(judgement.state == "open" for judgement in judged.values()):
         return f"None yet. {numbers} {said}"
     return f"{said} {numbers}".strip()

@@ -321,12 +321,12 @@ def test_numbers_in_short_say_once_what_is_common() -> None:
         return {"m": Measure({"convnet3-cifar10, level 4": interval(m)}, "percentage points", 3),
                 "k": Measure({"convnet3-cifar10": interval(k)}, "ratio", 3)}
 
-    said = in_short([claim], of(few, few))
+    said = in_short([claim], of(few, few), so_far=True)
     assert said.startswith("Measured so far (ConvNet-3 on CIFAR-10; 2 of 3 initialisations): m (59.0")
     assert "] points; k 1.05 [" in said and said.endswith("].") and said.count("2 of 3 initialisations") == 1
-    assert in_short([claim], of(more, more)).startswith("Measured (ConvNet-3 on CIFAR-10): ")
-    assert "k (2 of 3 initialisations) 1.05" in in_short([claim], of(more, few))
-    assert in_short([claim], {}) == ""
+    assert in_short([claim], of(more, more), so_far=False).startswith("Measured (ConvNet-3 on CIFAR-10): ")
+    assert "k (2 of 3 initialisations) 1.05" in in_short([claim], of(more, few), so_far=True)
+    assert in_short([claim], {}, so_far=True) == ""
 
 
 def test_of_ten_labels_without_an_effect_at_most_one_in_twenty_runs_gives_a_verdict() -> None:

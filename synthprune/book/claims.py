@@ -297,10 +297,11 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | N
     return " ".join(each(*part) for part in parts)
 
 
-def in_short(claims: Iterable[Claim], measures: Mapping[str, Measure]) -> str:
+def in_short(claims: Iterable[Claim], measures: Mapping[str, Measure], so_far: bool) -> str:
     """The claims' first numbers: of each measure the first label's interval, three at most; "" where there is none.
 
-    Where they were measured, and why they may decide nothing, is said once if it is the same for all.
+    Where they were measured, and why they may decide nothing, is said once if it is the same for all. `so_far`: whether more
+    is to come.
     """
     names = dict.fromkeys(name for claim in claims for name in claim.measures if name in measures)
     found = [(name, measures[name], label) for name in names
@@ -317,7 +318,7 @@ def in_short(claims: Iterable[Claim], measures: Mapping[str, Measure]) -> str:
 
     parts = [one(*each, words, remark) for each, words, remark in zip(found, own, remarks, strict=True)]
     where = "; ".join(filter(None, (common, once)))
-    return f"Measured{' so far' if any(remarks) else ''} ({where}): {'; '.join(parts)}." if parts else ""
+    return f"Measured{' so far' if so_far else ''} ({where}): {'; '.join(parts)}." if parts else ""
 
 
 def _in(unit: str) -> str:
