@@ -304,6 +304,8 @@ def test_a_pair_under_data_and_labels_that_lie_beside_are_found(tmp_path: Path) 
     assert found[0].name == found[1].name and np.array_equal(found[0].images, pixels())
     torch.save({"data": list(pixels()), "targets": LABELS}, tmp_path / "images.pt")
     assert read_tensors(tmp_path / "images.pt", "cifar10", 1).name == found[0].name
+    torch.save({"data": list(pixels().bfloat16()), "targets": LABELS}, tmp_path / "short.pt")
+    assert read_tensors(tmp_path / "short.pt", "cifar10", 1).images.dtype == np.float32
     torch.save({"data": [*pixels()[:19], pixels()[0, :1]], "targets": LABELS}, tmp_path / "shapes.pt")
     with pytest.raises(Problem, match="is not a list"):
         read_tensors(tmp_path / "shapes.pt", "cifar10", 1)

@@ -134,7 +134,7 @@ def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> di
         elif isinstance(value, list | tuple) and value and all(type(one) in (int, float, str) for one in value):  # no accuracies
             found[f"{under}{key}"] = np.array(value)
         elif _are_images(value):
-            found[f"{under}{key}"] = np.stack([np.asarray(one.detach() if isinstance(one, Tensor) else one) for one in value])
+            found[f"{under}{key}"] = torch.stack([torch.as_tensor(one) for one in value])
         elif isinstance(value, list | tuple) and _is_pair(value):
             found |= {f"{under}{key}/images": value[0], f"{under}{key}/labels": value[1]}
         elif isinstance(value, Mapping) and depth:

@@ -248,6 +248,6 @@ def verdict_words() -> Table:
             "open": "neither: the intervals leave it open"}
     rows = [(when[state], plain.PAPER[state], plain.SCALE[state], plain.DEMO) for state in when]
     rows += [("a measure is missing", plain.NOT_RUN, plain.NOT_RUN, plain.DEMO),
-             ("initialisations are still to come", plain.UNFINISHED, plain.UNFINISHED, plain.DEMO)]
+             ("initialisations, levels or scenes are still to come", plain.UNFINISHED, plain.UNFINISHED, plain.DEMO)]
     return Table("Which words a verdict may use", ("when", "profile paper", "another profile", "demonstration data"), rows,
                  "A condition is met only where the whole interval lies on its side.")
