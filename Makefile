@@ -1,8 +1,8 @@
 # Three commands: `make book`, `make check` and `make test`. All set themselves up in .venv, inside this checkout.
-# `make book` computes everything, on handwritten digits; `make book PROFILE=laptop` renders the results that ship.
+# `make book` renders the results that ship; `make book PROFILE=demo` computes everything, on handwritten digits.
 
 PYTHON ?= python3.11
-PROFILE ?= demo
+PROFILE ?= laptop
 BIN := .venv/bin
 PLATFORM := $(shell $(PYTHON) -c 'import platform as p; print(p.system(), p.machine(), *p.python_version_tuple()[:2], sep="-")')
 

@@ -26,10 +26,11 @@ from synthprune.chapters.controls import (
     requests,
     training_error,
 )
+from synthprune.chapters.entries import retrained, search, subnetwork
 from synthprune.chapters.figures.controls import alignment, rewinding, source_table, sources
 from synthprune.chapters.figures.search_length import question, table, why
 from synthprune.chapters.profiles import read_profile
-from synthprune.chapters.settings import parameters, retrained, search, subnetwork
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
 from synthprune.results import specs
 from synthprune.results.solve import solve

@@ -29,8 +29,9 @@ from synthprune.chapters.discussion import (
     name,
     requests,
 )
+from synthprune.chapters.entries import subnetwork
 from synthprune.chapters.figures.discussion import cost_table, density_table, overlap_table, where
-from synthprune.chapters.settings import parameters, subnetwork
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
 from synthprune.results import specs
 from synthprune.results.store import Result, Store

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synthprune.book.claims import load
-from synthprune.chapters import settings, stability
+from synthprune.chapters import entries, settings, stability
 from synthprune.chapters.distilled_pruning import (
     COUNTS,
     Parameters,
@@ -128,7 +128,7 @@ def test_a_collapsed_network_is_named_and_in_no_mean() -> None:
 def test_counts_are_those_of_a_search_counted_batch_by_batch(given: dict, method: str) -> None:
     """The trainings are those that the mask rests on, by its specification; their batches are counted one at a time."""
     p, level, images = parameters(Parameters, CHAPTER, given), 4, 1438
-    mask = settings.subnetwork(p, method, 0, level)
+    mask = entries.subnetwork(p, method, 0, level)
     rounds = [mask.at(n).round for n in range(1, level + 1)]
     assert set(rounds) <= set(specs.closure([mask]))
     stored = images if method == "imp" else 10 * p.synthetic_per_class
@@ -169,8 +169,8 @@ def test_trainings_are_shared_with_chapter_04_and_with_the_search() -> None:
     p, other = parameters(Parameters, CHAPTER, {}), parameters(stability.Parameters, "04_stability", {})
     ours = {entry.of for entry in of_scene(p).values()}
     assert {end for path in stability.paths(settings.in_scene(other, p.scene)).values() for end in path.ends} <= ours
-    assert of_scene(p)[on_synthetic(p, 0)].of == settings.subnetwork(p, "synthetic", 0, 1).round
-    assert isinstance(settings.search(p, "imp").data, specs.Real)
+    assert of_scene(p)[on_synthetic(p, 0)].of == entries.subnetwork(p, "synthetic", 0, 1).round
+    assert isinstance(entries.search(p, "imp").data, specs.Real)
 
 
 def test_shortfalls_are_paired() -> None:

@@ -16,8 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from synthprune.book import claims, findings, pages
-from synthprune.book.findings import QUESTIONS, Ask, Chapter, answer, find
+from synthprune.book import claims, findings, pages, questions
+from synthprune.book.findings import Chapter, find
+from synthprune.book.questions import QUESTIONS, Ask, Question, answer
 from synthprune.chapters import experiment, plain, stability
 from synthprune.chapters.paths import QUANTITIES
 from synthprune.chapters.settings import Settings, parameters
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 SCENE, PLANNED = "convnet3-cifar10", 5
 ASKS = [(question, ask) for question in QUESTIONS for ask in question.asks]
 IDS = [ask.measure for _, ask in ASKS]
-HYPOTHESES = [*findings.HYPOTHESES, "central"]
+HYPOTHESES = [*questions.HYPOTHESES, "central"]
 
 
 def label(ask: Ask, which: int = 0) -> str:
@@ -80,7 +81,7 @@ def texts(of: Mapping[str, Chapter]) -> list[str]:
 
 
 @pytest.mark.parametrize(("question", "ask"), ASKS, ids=IDS)
-def test_the_words_follow_the_interval(question: findings.Question, ask: Ask) -> None:
+def test_the_words_follow_the_interval(question: Question, ask: Ask) -> None:
     def said(of: Interval) -> tuple[str, str]:
         (sentence,) = find(question, chapter(question.chapter, {ask.measure: measure({label(ask): of})})).sentences
         return sentence
@@ -96,7 +97,7 @@ def test_the_words_follow_the_interval(question: findings.Question, ask: Ask) ->
 
 
 @pytest.mark.parametrize(("question", "ask"), ASKS, ids=IDS)
-def test_fewer_initialisations_conclude_nothing(question: findings.Question, ask: Ask) -> None:
+def test_fewer_initialisations_conclude_nothing(question: Question, ask: Ask) -> None:
     of = chapter(question.chapter, {ask.measure: measure({label(ask): around(ask.line + 1.5, n=3)})})
     ((words, numbers),) = find(question, of).sentences
     assert words.lower() == ask.about.lower() and "from 3 of 5 initialisations so far" in numbers
@@ -121,10 +122,10 @@ def test_levels_that_differ_are_not_put_into_one_sentence() -> None:
 
 
 def test_another_scene_or_the_test_error_is_not_taken_for_the_one_that_is_shown() -> None:
-    question = next(question for question, ask in ASKS if ask.measure == findings.LONGEST)
+    question = next(question for question, ask in ASKS if ask.measure == questions.LONGEST)
     others = {"resnet10-cifar10, level 4, retraining of 60 epochs, training error": around(9),
               f"{SCENE}, level 4, retraining of 60 epochs, test error": around(9)}
-    assert find(question, chapter(question.chapter, {findings.LONGEST: measure(others)})).parts == ()
+    assert find(question, chapter(question.chapter, {questions.LONGEST: measure(others)})).parts == ()
 
 
 def test_at_most_seven_lines_each_with_its_chapter(no_figure: None) -> None:
@@ -138,7 +139,7 @@ def test_at_most_seven_lines_each_with_its_chapter(no_figure: None) -> None:
 
 def test_no_number_is_typed_in_a_template() -> None:
     templates = [text for _, ask in ASKS for text in (ask.about, ask.quantity, ask.above, ask.below, ask.untold)]
-    templates += [*findings.ORDER.values(), *findings.LENGTH.values(), *findings.IMAGES.values(), *findings.WHY.values()]
+    templates += [*questions.ORDER.values(), *questions.LENGTH.values(), *questions.IMAGES.values(), *questions.WHY.values()]
     assert len(templates) > 40 and not [text for text in templates if re.search(r"\d", text)]
 
 
@@ -183,8 +184,8 @@ def test_the_answer_follows_from_the_verdicts() -> None:
         for name in HYPOTHESES:
             others = {answer(of | {name: state}, "Here") for state in plain.SCALE}
             assert len(others) == (1 if name == silent else 3), (name, of)
-        assert findings.ORDER[of["central"]] in sentence and sentence.count(".") == 1
-        assert (of[reason] == "open") == ((reason, of[reason]) not in findings.WHY)
+        assert questions.ORDER[of["central"]] in sentence and sentence.count(".") == 1
+        assert (of[reason] == "open") == ((reason, of[reason]) not in questions.WHY)
 
 
 @pytest.mark.parametrize("missing", HYPOTHESES)
@@ -243,7 +244,7 @@ def test_the_central_claim_is_judged_by_the_ledger_in_the_runs_own_setting(heigh
 
 
 LEDGER = {claim.id: claim for claim in claims.load()}
-MEANS = {"barrier_per_doubling_of_search": (3, -3), findings.LONGEST: (5, -5), "barrier_real_minus_synthetic": (-3, 3),
+MEANS = {"barrier_per_doubling_of_search": (3, -3), questions.LONGEST: (5, -5), "barrier_real_minus_synthetic": (-3, 3),
          "barrier_without_decay": (1, 5), "barrier_decay_minus_without_decay": (3, -3),
          "barrier_synthetic_minus_random_real": (-3, 3)}
 """What makes a hypothesis hold, and what makes it fail."""
@@ -252,7 +253,7 @@ MEANS = {"barrier_per_doubling_of_search": (3, -3), findings.LONGEST: (5, -5), "
 def hypotheses(**of: str) -> dict[str, Chapter]:
     """Measures with which every hypothesis holds, but for those named: one "fails", "straddles" its lines, or is "incomplete"."""
     found = {}
-    for name, claim in findings.HYPOTHESES.items():
+    for name, claim in questions.HYPOTHESES.items():
         how = of.get(name)
         for asked in LEDGER[claim].measures:
             mean = MEANS[asked][how == "fails"]
@@ -263,7 +264,7 @@ def hypotheses(**of: str) -> dict[str, Chapter]:
                            "10_controls": chapter("10_controls", found)}
 
 
-@pytest.mark.parametrize("name", findings.HYPOTHESES)
+@pytest.mark.parametrize("name", questions.HYPOTHESES)
 def test_the_answer_turns_with_the_measures(name: str) -> None:
     """From intervals through the ledger's criteria to the sentence; and nothing is said of fewer initialisations."""
     every = dict.fromkeys(HYPOTHESES, "holds")

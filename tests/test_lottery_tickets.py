@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synthprune.book.claims import load
-from synthprune.chapters import settings
+from synthprune.chapters import entries
 from synthprune.chapters.figures.lottery_tickets import level_table, ticket_table, trials
 from synthprune.chapters.lottery_tickets import (
     MARGIN,
@@ -69,13 +69,13 @@ def test_the_search_trains_what_is_evaluated() -> None:
     asked = requests(p)
     for trial in TRIALS:
         for level in range(p.start_level if trial == "start" else 0, p.last_level):
-            mask = specs.Subnetwork(dataset=settings.dataset(p), architecture=settings.architecture(p), init_seed=0,
+            mask = specs.Subnetwork(dataset=entries.dataset(p), architecture=entries.architecture(p), init_seed=0,
                                     search=trial_search(p, trial), level=level + 1)
             assert asked[name(p, trial, level, 0)].of == mask.round
     for level in range(1, p.last_level + 1):
-        synthetic = settings.subnetwork(p, "synthetic", 0, level)
+        synthetic = entries.subnetwork(p, "synthetic", 0, level)
         assert (asked[name(p, "start", level, 0)].subnetwork == synthetic) == (level <= p.start_level)
-        assert asked[name(p, "k0", level, 0)].subnetwork == settings.subnetwork(p, "imp", 0, level)
+        assert asked[name(p, "k0", level, 0)].subnetwork == entries.subnetwork(p, "imp", 0, level)
         assert asked[name(p, "late", level, 0)].of.first_epoch == 3
         assert isinstance(asked[name(p, "start", level, 0)].of.data, specs.Real)
     assert len({asked[name(p, trial, 0, 0)] for trial in TRIALS}) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synthprune.chapters.entries import retrained
 from synthprune.chapters.figures import LIGHT
 from synthprune.chapters.figures.make_synthetic_data import contact_sheet, cost_table, worth, worth_table
 from synthprune.chapters.make_synthetic_data import (
@@ -24,7 +25,7 @@ from synthprune.chapters.make_synthetic_data import (
     requests,
     seconds,
 )
-from synthprune.chapters.settings import parameters, retrained
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
 from synthprune.results import specs
 from synthprune.results.store import Result, Store

@@ -11,8 +11,9 @@ from nets import SMALL
 
 from synthprune.chapter import assignments, given_parameters, parameters_cell
 from synthprune.chapters import CHAPTERS, experiment
+from synthprune.chapters.entries import synthetic_data
 from synthprune.chapters.profiles import PARTS, profile_names, read_profile
-from synthprune.chapters.settings import METHODS, decides, overrides, parameters, scenes, synthetic_data
+from synthprune.chapters.settings import METHODS, decides, overrides, parameters, scenes
 from synthprune.chapters.stability import Parameters, requests
 from synthprune.problems import Problem
 from synthprune.results import specs

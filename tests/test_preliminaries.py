@@ -16,6 +16,7 @@ from nets import SMALL
 
 from synthprune.book import claims
 from synthprune.chapters import distilled_pruning, stability
+from synthprune.chapters.entries import subnetwork
 from synthprune.chapters.figures import LIGHT
 from synthprune.chapters.figures import preliminaries as figures
 from synthprune.chapters.overview import set_words, with_each_set
@@ -38,7 +39,7 @@ from synthprune.chapters.preliminaries import (
     the_set,
     worths,
 )
-from synthprune.chapters.settings import parameters, scenes, subnetwork
+from synthprune.chapters.settings import parameters, scenes
 from synthprune.data.facts import CIFAR10
 from synthprune.data.synthetic import SyntheticSet, filed, keep
 from synthprune.problems import Problem

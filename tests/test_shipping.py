@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import sys
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from synthprune import chapter
+from synthprune import chapter, cli
+from synthprune.book.findings import REFERENCE
 from synthprune.book.shipping import BY_HAND, LIVE, asked, compared, draw, export, recheck, verdicts, wall_seconds
 from synthprune.chapter import STALE, STORED_ONLY, Run, judgements, uncomputed
 from synthprune.chapters import experiment
@@ -126,6 +128,13 @@ def test_what_is_written_by_hand_stays(profile: str, folder: Path, tmp_path: Pat
     written = page.read_text()
     export(profile, store, folder)
     assert page.read_text() == written and "too small" in written
+
+
+def test_the_book_without_a_word_more_is_of_what_ships() -> None:
+    """`make book` and `synthprune book`: the reference run's results, whose answer stands on the front page."""
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    assert f"PROFILE ?= {REFERENCE}\n" in makefile
+    assert inspect.signature(cli.book).parameters["profile"].default == REFERENCE
 
 
 def test_wall_time_counts_each_moment_once() -> None:

@@ -17,8 +17,9 @@ from pydantic import model_validator
 
 from synthprune.analysis.barriers import ends
 from synthprune.analysis.masks import by_chance, overlaps, total
+from synthprune.chapters.entries import decoded_images, path, search, subnetwork
 from synthprune.chapters.paths import Paths
-from synthprune.chapters.settings import Settings, decoded_images, field, path, search, subnetwork
+from synthprune.chapters.settings import Settings, field
 from synthprune.results import specs
 from synthprune.results.store import Result
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from synthprune.chapters.settings import ARCHITECTURES, Settings, decides, overrides, recipe, search_recipe
+from synthprune.chapters.entries import recipe, search_recipe
+from synthprune.chapters.settings import ARCHITECTURES, Settings, decides, overrides
 from synthprune.data.facts import FACTS, facts
 
 

@@ -12,11 +12,12 @@ from pydantic import model_validator
 
 from synthprune import stats
 from synthprune.analysis.masks import Overlap, by_chance, densities, overlaps, total
-from synthprune.chapters import settings
+from synthprune.chapters import entries, settings
 from synthprune.chapters.answers import judged
 from synthprune.chapters.described import described, joined, more_scenes
+from synthprune.chapters.entries import retrained, subnetwork
 from synthprune.chapters.paths import complete
-from synthprune.chapters.settings import METHODS, Method, Settings, SparseLevels, field, retrained, subnetwork
+from synthprune.chapters.settings import METHODS, Method, Settings, SparseLevels, field
 from synthprune.costs import Cost
 from synthprune.results import specs
 from synthprune.results.store import Result, Store
@@ -161,7 +162,7 @@ def likeness(p: Parameters, results: Mapping[str, Result], first: str, second: s
 def cost(p: Parameters, results: Mapping[str, Result], method: Method, level: int) -> Cost:
     """What a mask of `method` at `level` takes; `flops` is NaN where the operations of a visit were not counted."""
     evaluated = results[first_round(p)].metrics
-    return settings.cost(p, method, level, evaluated["train_images"], evaluated.get("flops", math.nan))
+    return entries.cost(p, method, level, evaluated["train_images"], evaluated.get("flops", math.nan))
 
 
 def energy(p: Parameters, store: Store, method: Method, level: int) -> np.ndarray:

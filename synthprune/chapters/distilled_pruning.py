@@ -9,21 +9,12 @@ import numpy as np
 from pydantic import field_validator
 
 from synthprune import stats
-from synthprune.chapters import settings
+from synthprune.chapters import entries, settings
 from synthprune.chapters.answers import judged
 from synthprune.chapters.described import described, joined, more_scenes
+from synthprune.chapters.entries import cost, retrained, search_recipe, synthetic_data
 from synthprune.chapters.paths import complete, gathered, left_out, mean_accuracy
-from synthprune.chapters.settings import (
-    METHODS,
-    Method,
-    Settings,
-    cost,
-    field,
-    parameters,
-    retrained,
-    search_recipe,
-    synthetic_data,
-)
+from synthprune.chapters.settings import METHODS, Method, Settings, field, parameters
 from synthprune.own import is_own
 from synthprune.problems import Problem
 from synthprune.results import specs
@@ -98,7 +89,7 @@ def of_scene(p: Parameters) -> dict[str, specs.Entry]:
     found = {name(p, method, level, seed, order): specs.Evaluation(of=retrained(p, method, seed, level, order))
              for method in p.methods for level in (0, *p.sparse) for seed in p.seeds for order in p.orders}
     return found | {on_synthetic(p, seed): specs.Evaluation(of=specs.Trained(
-        subnetwork=settings.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p),
+        subnetwork=entries.subnetwork(p, "synthetic", seed, 0), data=synthetic_data(p),
         recipe=search_recipe(p, p.synthetic_epochs), order_seed=p.search_seed)) for seed in p.seeds}
 
 
@@ -142,7 +133,7 @@ def real_images(p: Settings, results: Mapping[str, Result]) -> int:
     for name, result in results.items():
         if name.startswith(f"{p.scene}: "):
             return result.metrics["train_images"]
-    return settings.real_images(p)
+    return entries.real_images(p)
 
 
 COUNTS = {"training_points": "training points: stored images, each epoch", "visits": "image visits: decoded images, each epoch",

@@ -12,8 +12,9 @@ from scipy.special import stdtrit
 from synthprune import stats
 from synthprune.chapters.answers import judged
 from synthprune.chapters.described import described, joined
+from synthprune.chapters.entries import retrained
 from synthprune.chapters.paths import faults_of, gathered, in_parts
-from synthprune.chapters.settings import METHODS, Settings, SparseLevels, field, retrained
+from synthprune.chapters.settings import METHODS, Settings, SparseLevels, field
 from synthprune.chapters.stability import LOW
 from synthprune.results import specs
 from synthprune.results.store import Result

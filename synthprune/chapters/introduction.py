@@ -12,11 +12,12 @@ import numpy as np
 from synthprune import stats
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
 from synthprune.analysis.masks import overlaps, total
-from synthprune.chapters import settings
+from synthprune.chapters import entries
 from synthprune.chapters.described import described, joined
 from synthprune.chapters.discussion import masks
+from synthprune.chapters.entries import subnetwork
 from synthprune.chapters.paths import Barriers, Paths
-from synthprune.chapters.settings import METHODS, Distilling, decides, field, subnetwork
+from synthprune.chapters.settings import METHODS, Distilling, decides, field
 from synthprune.results import specs
 from synthprune.results.store import Result
 
@@ -56,9 +57,9 @@ def name(network: Network, seed: int, pair: tuple[int, int]) -> str:
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
     """The synthetic set, the two masks of the first initialisation, and the paths of every network."""
-    wanted: dict[str, specs.Entry] = {SET: settings.synthetic_data(p)}
+    wanted: dict[str, specs.Entry] = {SET: entries.synthetic_data(p)}
     wanted |= {mask_of(method): subnetwork(p, method, p.seeds[0], p.level) for method in METHODS}
-    return wanted | {name(network, seed, pair): settings.path(p, network, seed, 0 if network == "dense" else p.level, pair)
+    return wanted | {name(network, seed, pair): entries.path(p, network, seed, 0 if network == "dense" else p.level, pair)
                      for network in NETWORKS for seed in p.seeds for pair in combinations(p.orders, 2)}
 
 

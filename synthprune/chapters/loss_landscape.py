@@ -12,8 +12,9 @@ from pydantic import model_validator
 
 from synthprune import stats
 from synthprune.chapters.described import described, joined
+from synthprune.chapters.entries import path, retrained
 from synthprune.chapters.paths import BARRIERS, Paths, faults_of, gathered, in_parts
-from synthprune.chapters.settings import Settings, field, path, retrained
+from synthprune.chapters.settings import Settings, field
 from synthprune.results import specs
 from synthprune.results.store import Result
 from synthprune.stats import Interval, Measure

@@ -11,8 +11,9 @@ from pydantic import field_validator, model_validator
 from synthprune import stats
 from synthprune.chapters.answers import judged
 from synthprune.chapters.described import described, joined
+from synthprune.chapters.entries import architecture, dataset, recipe, search
 from synthprune.chapters.paths import in_parts, mean_accuracy
-from synthprune.chapters.settings import Settings, architecture, dataset, field, recipe, search
+from synthprune.chapters.settings import Settings, field
 from synthprune.problems import Problem
 from synthprune.results import specs
 from synthprune.results.store import Result

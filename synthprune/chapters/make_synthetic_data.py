@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from synthprune.chapters import settings
+from synthprune.chapters import entries
 from synthprune.chapters.described import described, joined
+from synthprune.chapters.entries import retrained, subnetwork, trained_on
 from synthprune.chapters.paths import in_parts, mean_accuracy
-from synthprune.chapters.settings import Distilling, Method, field, retrained, subnetwork, trained_on
+from synthprune.chapters.settings import Distilling, Method, field
 from synthprune.costs import Cost
 from synthprune.data.facts import facts
 from synthprune.results import specs
@@ -54,7 +55,7 @@ NAMES = {"alone": alone, "pruned": pruned}
 
 def requests(p: Parameters) -> dict[str, specs.Entry]:
     """The set before and after distillation, and the evaluations of what is trained on it and pruned with it."""
-    made = settings.synthetic_data(p)
+    made = entries.synthetic_data(p)
     wanted: dict[str, specs.Entry] = {START: made.model_copy(update={"steps": 0}), END: made}
     for seed in p.seeds:
         wanted |= {alone(method, seed): trained_on(p, method, seed) for method in SETS}
@@ -91,7 +92,7 @@ def moved(p: Parameters, results: Mapping[str, Result]) -> dict[str, float]:
 def making_visits(p: Parameters) -> int:
     """Images that pass through a network while the set is made, at every step: real and decoded ones, and those that the
     network is trained on where there are such."""
-    made, classes = settings.synthetic_data(p), len(facts(p.dataset).classes)
+    made, classes = entries.synthetic_data(p), len(facts(p.dataset).classes)
     real = min(made.real_batch, p.train_per_class or made.real_batch)
     trained = getattr(made, "trained_images", 0)
     return made.steps * (classes * (real + made.ipc * made.factor**2) + min(trained, classes * (p.train_per_class or trained)))
@@ -100,7 +101,7 @@ def making_visits(p: Parameters) -> int:
 def mask_cost(p: Parameters, results: Mapping[str, Result], method: Method) -> Cost:
     """What the search for one mask of the chapter's level takes, the making of the set apart."""
     dense = pruned("dense", measured(p, results)[0].seeds[0])
-    return settings.cost(p, method, p.level, results[dense].metrics["train_images"], math.nan)
+    return entries.cost(p, method, p.level, results[dense].metrics["train_images"], math.nan)
 
 
 def seconds(p: Parameters, store: Store, method: Method) -> np.ndarray:

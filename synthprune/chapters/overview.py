@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, model_validator
 
 from synthprune import stats
-from synthprune.chapters import settings
+from synthprune.chapters import entries, settings
 from synthprune.chapters.described import described, joined, more_scenes
 from synthprune.chapters.paths import Paths, complete
 from synthprune.chapters.settings import METHODS, Method, Settings, field, overrides, parameters
@@ -106,7 +106,7 @@ def name(p: Parameters, method: Method, level: int, seed: int, pair: tuple[int, 
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths that compare one synthetic set with IMP: those of chapter 04, where it asks for the same."""
-    return {name(p, method, level, seed, pair): settings.path(p, method, seed, level, pair)
+    return {name(p, method, level, seed, pair): entries.path(p, method, seed, level, pair)
             for method in METHODS for level in p.both_levels for seed in p.seeds for pair in combinations(p.orders, 2)}
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import field_validator, model_validator
 
 from synthprune import stats
-from synthprune.chapters import settings
+from synthprune.chapters import entries, settings
 from synthprune.chapters.answers import judged
 from synthprune.chapters.described import described, joined
+from synthprune.chapters.entries import decoded_images, matched_epochs, trained_on
 from synthprune.chapters.overview import OtherSets, set_words, with_each_set
 from synthprune.chapters.paths import Barriers, Paths, complete, left_out, mean_accuracy
-from synthprune.chapters.settings import Settings, decoded_images, field, matched_epochs, trained_on
+from synthprune.chapters.settings import Settings, field
 from synthprune.data.facts import facts
 from synthprune.data.synthetic import filed, hard
 from synthprune.results import specs
@@ -83,7 +84,7 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
     for scene in settings.scenes(p):
         wanted |= paths(scene)
     for one in with_each_set(p):
-        if isinstance(made := settings.synthetic_data(one), specs.Made):
+        if isinstance(made := entries.synthetic_data(one), specs.Made):
             wanted[the_set(one)] = made
         for seed in p.seeds:
             wanted |= {on_set(one, seed): trained_on(one, "synthetic", seed),
@@ -94,7 +95,7 @@ def requests(p: Parameters) -> dict[str, specs.Entry]:
 
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths of one scene's dense network: those of chapter 04, where it asks for the same."""
-    return {path_name(p, seed, pair): settings.path(p, "imp", seed, 0, pair)
+    return {path_name(p, seed, pair): entries.path(p, "imp", seed, 0, pair)
             for seed in p.seeds for pair in combinations(p.orders, 2)}
 
 

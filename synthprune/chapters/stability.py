@@ -12,7 +12,7 @@ from pydantic import field_validator
 
 from synthprune import stats
 from synthprune.analysis.barriers import ends
-from synthprune.chapters import settings
+from synthprune.chapters import entries, settings
 from synthprune.chapters.described import described, joined
 from synthprune.chapters.paths import Barriers, Paths, complete, gathered
 from synthprune.chapters.settings import METHODS, Method, Settings, decides, field
@@ -64,7 +64,7 @@ def measured_scenes(p: Parameters, results: Mapping[str, Result]) -> list[Parame
 def paths(p: Parameters) -> dict[str, specs.Entry]:
     """The paths of one scene: method x level x initialisation x pair of orders (x batch-norm statistics)."""
     return {
-        name(p, method, level, seed, pair, statistics): settings.path(p, method, seed, level, pair, batch_norm=statistics)
+        name(p, method, level, seed, pair, statistics): entries.path(p, method, seed, level, pair, batch_norm=statistics)
         for method in METHODS for level in p.levels for seed in p.seeds for pair in combinations(p.orders, 2)
         for statistics in batch_norm_statistics(p)}
 

@@ -87,13 +87,13 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
 
 
 @app.command()
-def book(profile: Profile = "demo", workers: Workers = None, scheduler: Scheduler = None, device: Device = None,
+def book(profile: Profile = "laptop", workers: Workers = None, scheduler: Scheduler = None, device: Device = None,
          into: Annotated[Path | None, typer.Option(help="Folder to build in; default: the checkout, or ./synthprune-book.")]
          = None,
          pdf: Annotated[bool, typer.Option("--pdf", help="Print it to one PDF as well; needs Chromium, Chrome or Edge.")] = False,
          archive: Annotated[bool, typer.Option("--zip", help="Pack pages, notebooks and results into one archive as well.")]
          = False) -> None:
-    """Execute every chapter and compile the book."""
+    """Execute every chapter and compile the book: of the results that ship, or of another profile."""
     from synthprune.book.build import build, single_page
     from synthprune.book.printing import write_archive, write_pdf
     from synthprune.home import sources

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from synthprune.chapters.cells import Cell, Measured
 from synthprune.chapters.controls import Parameters, cells, measured, not_run
+from synthprune.chapters.entries import search_recipe
 from synthprune.chapters.figures import LABELS
 from synthprune.chapters.figures.words import absences
-from synthprune.chapters.settings import search_recipe
 from synthprune.results.store import Result
 
 BARS = (" Bars: 95\N{NO-BREAK SPACE}% intervals of the mean over initialisations; of two, only their range; without a bar, a"

@@ -25,6 +25,7 @@ from synthprune.chapters.distilled_pruning import (
     real_images,
     shortfalls,
 )
+from synthprune.chapters.entries import cost, decoded_images, search
 from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Play, Stack, Style, Table
 from synthprune.chapters.figures.drawings import Line, in_each, in_rows, limits
 from synthprune.chapters.figures.words import (
@@ -40,7 +41,7 @@ from synthprune.chapters.figures.words import (
     titled,
     whole,
 )
-from synthprune.chapters.settings import METHODS, Method, Settings, cost, decoded_images, search
+from synthprune.chapters.settings import METHODS, Method, Settings
 from synthprune.data.facts import facts
 from synthprune.results.store import Result
 

@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, Patch
 
 from synthprune import stats
 from synthprune.analysis.barriers import ends
-from synthprune.chapters import plain, settings
+from synthprune.chapters import entries, plain
 from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
 from synthprune.chapters.figures.drawings import Line, line_of_stability
 from synthprune.chapters.figures.words import (
@@ -77,7 +77,7 @@ def _search(style: Style, p: Parameters, results: Mapping[str, Result]) -> Canva
     _show(sheet, picture)
     for place, title in enumerate(classes):
         sheet.text((place + 0.5) * picture.shape[1] / len(classes), 0, title, ha="center", va="bottom", fontsize=8)
-    fraction = settings.search(p, "synthetic").fraction
+    fraction = entries.search(p, "synthetic").fraction
     words = (f"train on the {len(images)}, prune {100 * fraction:.0f} % of what is left,\nreturn to the start:"
              f" {count(p.level, 'round')}\n(IMP: the same on {_real_images(p, results)} real images)")
     canvas.text(0.2, 0.53, words, fontsize=9, va="center")

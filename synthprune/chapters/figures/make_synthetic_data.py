@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from synthprune import stats
+from synthprune.chapters.entries import decoded_images
 from synthprune.chapters.figures import LABELS, Figure, Panel, Table
 from synthprune.chapters.figures.drawings import ON_A_SHEET, Dot, dots, in_rows, sheet
 from synthprune.chapters.figures.words import (
@@ -34,7 +35,6 @@ from synthprune.chapters.make_synthetic_data import (
 )
 from synthprune.chapters.paths import left_out
 from synthprune.chapters.plain import capital
-from synthprune.chapters.settings import decoded_images
 from synthprune.data.facts import facts
 from synthprune.results.store import Result, Store
 
