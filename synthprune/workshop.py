@@ -139,7 +139,7 @@ def slides(course: str) -> str:
 
 
 def _drawn(asked: str) -> str:
-    """The first figure or table that an expression gives, from the reference run where the chapter's results are whole,
+    """The first figure or table that an expression gives: from what there is of the reference run, which its caption says,
     else from stored demo results.
 
     `asked`: the chapter's name, and on the next line a Python expression of `p`, `results` and the rooms of
@@ -157,11 +157,11 @@ def _drawn(asked: str) -> str:
     for profile in (REFERENCE, "demo"):
         p = parameters(experiment(chapter).Parameters, chapter, {"profile": profile})
         wanted = experiment(chapter).requests(p)
-        if all(map(store.has, wanted.values())):
-            results = {name: store.get(entry) for name, entry in wanted.items()}
+        results = {name: store.get(entry) for name, entry in wanted.items() if store.has(entry)}
+        if results and (profile == REFERENCE or results.keys() == wanted.keys()):
             drawn = eval(expression, rooms | {"p": p, "results": results})._repr_html_()
             figure = re.search(r'<figure class="(synthprune|numbers)\b.*?</figure>', drawn, re.DOTALL)
-            if figure:
+            if figure and "not measured" not in figure[0]:  # such a table is no slide
                 moving = r'(?s)<style>.*?</style>|<img class=.only-dark[^>]*>|<a download.*?</a>| data-play="[^"]*"'
                 return f'{re.sub(moving, "", figure[0])}<p class="from">From {chapter}, profile {profile}.</p>'
     return f'<p class="from">The figure stands here once its results are on this machine: synthprune run {chapter}.</p>'
