@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import synthprune
+from synthprune import machine
 from synthprune.machine import interrupted
 from synthprune.results.specs import Entry
 from synthprune.results.store import Store
@@ -79,5 +80,6 @@ def _slowly(entry: Entry, store: Store, file: Path) -> None:
             raise KeyboardInterrupt
 
 
+machine.gpus = lambda: 0  # which would load torch to count them
 stand_in = sys.modules["synthprune.results.compute"] = sys.modules["synthprune.results.obstacles"] = sys.modules[__name__]
 synthprune.results.compute = stand_in

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -227,14 +229,49 @@ def test_data_sets_of_two_clients_come_apart(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "sent").write_bytes(bytes(range(9)))
     here, wanted = SimpleNamespace(local_directory=tmp_path), worker.digest({"set": tmp_path / "sent"})
     for run in ("a", "b"):
-        at = worker.Place(run, tmp_path, (), tmp_path, tmp_path, {"set": (tmp_path / "sent", 9, 0)})
-        monkeypatch.setitem(worker._runs, run, worker._Known(at, shared=False, data=None))
+        at = worker.Place(run, tmp_path, (), tmp_path, tmp_path, {"set": (tmp_path / "sent", 9, 0)}, "")
+        monkeypatch.setitem(worker._runs, run, worker._Known(at, 0, shared=False, data=None))
     for run, start in (("a", 0), ("b", 0), ("a", 3), ("b", 3), ("b", 3), ("b", 6)):
         assert not worker.settle(run, wanted, here)
         worker.receive(run, "set", start, bytes(range(start, start + 3)), here)
     assert not worker.settle("a", wanted, here)
     assert worker.settle("b", wanted, here) and worker.settle("a", wanted, here)
     assert (worker._runs["a"].data / "set").read_bytes() == bytes(range(9))
+
+
+def test_workers_of_a_host_share_out_its_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are called; whoever comes in place of a lost one takes its number; and a run's own wish goes first."""
+    crew = cluster._Crew(SimpleNamespace(), "here", SimpleNamespace())
+    crew._number(["tcp://a:1", "tcp://b:1", "tcp://a:2"])
+    crew._number(["tcp://b:1", "tcp://a:2", "tcp://a:9"])
+    assert crew._numbers == {"tcp://b:1": 0, "tcp://a:2": 1, "tcp://a:9": 0}
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")
+    monkeypatch.setenv("SYNTHPRUNE_DATA", str(tmp_path))
+    monkeypatch.setattr(worker, "gpus", lambda: 1 if os.environ["SYNTHPRUNE_DEVICE"] else 2)
+    at = worker.Place("run", tmp_path, (), tmp_path, tmp_path, {}, "")
+    found = []
+    for place, number in ((at, 0), (at, 1), (at, 2), (dataclasses.replace(at, device="cuda:7"), 1), (at, 1)):
+        worker._prepare(worker._Known(place, number, shared=False, data=tmp_path))
+        found.append(os.environ["SYNTHPRUNE_DEVICE"])
+    assert found == ["cuda:0", "cuda:1", "cuda:0", "cuda:7", "cuda:1"]
+
+
+def test_a_device_that_no_worker_has(place: Cluster, tmp_path: Path) -> None:
+    place.env["SYNTHPRUNE_DEVICE"] = "cuda:7"
+    status, said = place.ends(place.client(tmp_path))
+    place.env.clear()
+    assert status == 1 and "cannot begin: device 'cuda:7': this machine has cpu" in said and len(said.splitlines()) == 1
+
+
+def test_a_checkpoint_may_take_longer_than_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slowly(function: object, *args: object, workers: list[str], on_error: str) -> dict[str, object]:
+        await asyncio.sleep(0.3)
+        return {workers[0]: (7, {}) if function is worker.checkpoint else worker.Beat("task", 1.0, 7)}
+
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.1)
+    crew = cluster._Crew(SimpleNamespace(run=slowly, sync=lambda ask: asyncio.run(ask())), "here", SimpleNamespace(run="run"))
+    crew.shared = {"one": False}
+    assert crew.beats(["task"], stop=False) == [] and crew.checkpoint("one", "task") == (7, {})
 
 
 def test_a_clock_that_jumps(quiet: dict[str, str], tmp_path: Path) -> None:

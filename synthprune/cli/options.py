@@ -35,7 +35,8 @@ def _device(name: str | None) -> str | None:
     if name:
         from synthprune.machine import require_device
 
-        require_device(name)
+        if not os.environ.get("SYNTHPRUNE_SCHEDULER"):  # whose workers look for themselves
+            require_device(name)
         os.environ["SYNTHPRUNE_DEVICE"] = name
     return name
 
@@ -43,7 +44,7 @@ def _device(name: str | None) -> str | None:
 Profile = Annotated[str, typer.Option(help="demo, laptop, paper, or the path of a YAML file.")]
 Given = Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE, as often as you like.")]
 Workers = Annotated[int | None, typer.Option(help="Processes to compute with; default: as the work is worth.", min=1)]
-Scheduler = Annotated[str | None, typer.Option(callback=_scheduler, help="A running Dask cluster to compute on: tcp://HOST:8786,"
+Scheduler = Annotated[str | None, typer.Option(callback=_scheduler, is_eager=True, help="A running Dask cluster to compute on: tcp://HOST:8786,"
                                                " tls://HOST:8786, or a scheduler file; default: SYNTHPRUNE_SCHEDULER.")]
 Device = Annotated[str | None, typer.Option(callback=_device, help="cpu, cuda, or cuda:1; default: SYNTHPRUNE_DEVICE, or all"
                                             " GPUs (of CUDA_VISIBLE_DEVICES), or the CPU.")]

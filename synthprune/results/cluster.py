@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import itertools
 import logging
+import os
 import queue
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +31,7 @@ from synthprune.machine import interrupted, tell
 from synthprune.problems import Problem
 from synthprune.results import worker
 from synthprune.results.specs import Entry, describe, own_names
-from synthprune.results.store import Busy, Store, StoreProblem
+from synthprune.results.store import Arrays, Busy, Store, StoreProblem
 from synthprune.results.worker import Beat, Place, versions
 
 CONNECT_SECONDS = 10
@@ -46,7 +48,7 @@ TRIES = 3
 CHUNK = 2**26
 """Bytes of a data set that travel at once."""
 SEND_SECONDS = 600
-"""For one such piece."""
+"""For one such piece, and for a checkpoint."""
 GO_ON = "what was finished is stored, and the same command goes on from there"
 
 
@@ -59,7 +61,8 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
     where = address or "this machine"
     with _connected(address, count) as client, store.marked() as mark:
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
-        place = Place(mark.stem, store.root, store.shelves, mark, home.data_folder(), worker.files(todo))
+        place = Place(mark.stem, store.root, store.shelves, mark, home.data_folder(), worker.files(todo),
+                      os.environ.get("SYNTHPRUNE_DEVICE", ""))
         run = _Run(todo, store, client, _Crew(client, where, place), report)
         try:
             run.all()
@@ -257,18 +260,17 @@ class _Run:
         self._looked = time.monotonic()
 
     def _ask(self, stop: bool) -> None:
-        """Every worker for a sign of life, with its checkpoint if that is news."""
-        known = {key: self._steps.get(task.entry, 0) for key, task in self._tasks.items()}
-        for address, beat in self._crew.beats(known, stop):
-            task = self._tasks.get(beat.task)
-            if task is None:
-                continue
-            if beat.checkpoint is not None:
-                self._store.save_checkpoint(task.entry, beat.checkpoint[1], beat.checkpoint[0])
-                self._steps[task.entry] = beat.checkpoint[0]
-            task.worker, sign = address, (beat.seconds, self._steps.get(task.entry, 0))
+        """Every worker for a sign of life, and then for the checkpoints that are news: of these, one may take its time."""
+        beats = [(self._tasks[beat.task], address, beat) for address, beat in self._crew.beats(list(self._tasks), stop)
+                 if beat.task in self._tasks]
+        for task, address, beat in beats:
+            task.worker, sign = address, (beat.seconds, beat.saved)
             if sign != task.seen:
                 task.seen, task.moved, task.named = sign, time.monotonic(), False
+        for task, address, beat in beats:
+            if beat.saved > self._steps.get(task.entry, 0) and (saved := self._crew.checkpoint(address, beat.task)):
+                self._steps[task.entry], arrays = saved
+                self._store.save_checkpoint(task.entry, arrays, saved[0])
 
     def _watch(self, task: _Task) -> None:
         still = time.monotonic() - task.moved
@@ -311,13 +313,15 @@ class _Crew:
     def __init__(self, client: Client, where: str, place: Place) -> None:
         self._client, self._where, self.place = client, where, place
         self.shared: dict[str, bool] = {}
+        self._numbers: dict[str, int] = {}
         self._there = time.monotonic()
 
     def look(self) -> Collection[str]:
         """Who is there; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
         there = self._client.nthreads()
         self.shared = {address: shared for address, shared in self.shared.items() if address in there}
-        found = self._each(there.keys() - self.shared.keys(), worker.arrive, self.place)
+        self._number(there)
+        found = self._each(there.keys() - self.shared.keys(), worker.arrive, self.place, self._numbers)
         for address, one in found.items():
             _check(address, one)
         ready = {address for address, one in found.items() if one["data"]}
@@ -329,9 +333,21 @@ class _Crew:
             raise Problem(f"no worker has been at {self._where} for {NO_WORKER_SECONDS:.0f} s: start some; {GO_ON}")
         return there
 
-    def beats(self, known: Mapping[str, int], stop: bool) -> list[tuple[str, Beat]]:
-        found = self._each(self.shared, worker.beat, self.place.run, known, stop)
+    def _number(self, there: Collection[str]) -> None:
+        """Count the workers of each host; a newcomer has the lowest number that is free there."""
+        self._numbers = {address: number for address, number in self._numbers.items() if address in there}
+        for address in sorted(set(there) - self._numbers.keys()):
+            host = address.rpartition(":")[0]
+            taken = {number for other, number in self._numbers.items() if other.rpartition(":")[0] == host}
+            self._numbers[address] = next(number for number in itertools.count() if number not in taken)
+
+    def beats(self, wanted: Collection[str], stop: bool) -> list[tuple[str, Beat]]:
+        found = self._each(self.shared, worker.beat, self.place.run, wanted, stop)
         return [(address, beat) for address, beat in found.items() if isinstance(beat, Beat)]
+
+    def checkpoint(self, address: str, task: str) -> tuple[int, Arrays] | None:
+        """What a worker last saved of `task`; None where it has ended meanwhile."""
+        return self._each([address], worker.checkpoint, task, seconds=SEND_SECONDS).get(address)
 
     def restart(self, address: str) -> None:
         """By its nanny; where it has none, or that is out of reach too, the worker is left aside for good."""
@@ -341,12 +357,13 @@ class _Crew:
         if found.get(address) != "OK":
             self._client.retire_workers([address], remove=True, close_workers=True)
 
-    def _each(self, workers: Collection[str], function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+    def _each(self, workers: Collection[str], function: Callable[..., Any], *args: Any, seconds: float | None = None,
+              ) -> dict[str, Any]:
         """What every worker answers (or raises), each in its time: one that is lost or stuck is left out."""
         async def one(address: str) -> dict[str, Any]:
             with contextlib.suppress(OSError, TimeoutError):
                 asked = self._client.run(function, *args, workers=[address], on_error="return")
-                return await asyncio.wait_for(asked, ANSWER_SECONDS)
+                return await asyncio.wait_for(asked, seconds or ANSWER_SECONDS)
             return {}
 
         async def all_of_them() -> list[dict[str, Any]]:
@@ -381,6 +398,8 @@ class _Crew:
 
 def _check(address: str, one: Any) -> None:
     """Raises Problem where a worker cannot do this client's work; a line is said where its results may differ."""
+    if isinstance(one, Problem):
+        raise Problem(f"the worker {address} cannot begin: {one}")
     if isinstance(one, BaseException):
         raise Problem(f"the worker {address} cannot begin ({type(one).__name__}: {one}): install synthprune"
                       f" {versions()['synthprune']} where it runs")

@@ -85,6 +85,9 @@ def _made(entry: Entry, store: Store, look: Look | None = None) -> tuple[Arrays,
         raise
     except Problem as problem:
         raise Problem(f"{describe(entry)}: {problem}") from None
+    except Exception as error:  # as where memory is short: the rest can still be computed
+        lines = str(error).splitlines()
+        raise Problem(f"{describe(entry)}: {type(error).__name__}{f': {lines[0]}' if lines else ''}") from error
     finally:
         torch.set_num_threads(threads)
 

@@ -13,7 +13,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,12 +22,14 @@ from typing import Any
 from distributed import Worker, get_worker
 
 from synthprune import home, own
-from synthprune.machine import gpus, interrupted, keep_freed_memory
+from synthprune.machine import gpus, interrupted, keep_freed_memory, require_device
 from synthprune.problems import Problem
 from synthprune.results.specs import Entry, Published, Trained, origin
 from synthprune.results.store import Arrays, Metrics, Result, Store
 
 ARRIVE_SECONDS = 600
+OWN_DEVICE = os.environ.get("SYNTHPRUNE_DEVICE", "")
+"""Where this worker was told to compute, whatever a run says that wants no device in particular."""
 
 
 class Carried(Store):
@@ -60,7 +62,10 @@ class Carried(Store):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run's things are, as its client sees them. `files`: {path below the data folder: (path, bytes, mtime in ns)}."""
+    """Where a run's things are, as its client sees them. `files`: {path below the data folder: (path, bytes, mtime in ns)}.
+
+    `device`: which its client wants; "" for none in particular.
+    """
 
     run: str
     root: Path
@@ -68,6 +73,7 @@ class Place:
     mark: Path
     data: Path
     files: Mapping[str, tuple[Path, int, int]]
+    device: str
 
 
 def files(todo: Sequence[Entry]) -> dict[str, tuple[Path, int, int]]:
@@ -83,9 +89,10 @@ def files(todo: Sequence[Entry]) -> dict[str, tuple[Path, int, int]]:
 
 @dataclass
 class _Known:
-    """What this worker knows of a run: whether it sees the store, and the folder of its data sets, once they are here."""
+    """What this worker knows of a run: its number, whether it sees the store, the folder of its data sets once they are here."""
 
     place: Place
+    number: int
     shared: bool
     data: Path | None
 
@@ -110,13 +117,19 @@ def versions() -> dict[str, str]:
             "Python": platform.python_version()}
 
 
-def arrive(place: Place, dask_worker: Worker) -> dict[str, Any]:
-    """Told to every worker before it computes: what it is, and which of the run's folders it sees."""
+def arrive(place: Place, numbers: Mapping[str, int], dask_worker: Worker) -> dict[str, Any]:
+    """Told to every worker before it computes: what it is, and which of the run's folders it sees.
+
+    `numbers`: by address, those of the workers of each host, which share out its GPUs by them. Raises Problem where there is
+    no such device as the run wants.
+    """
     if isinstance(dask_worker.name, int):  # a process of the client's: Ctrl-C in its terminal is for the client alone
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     shared = place.mark.exists() and all(shelf.is_dir() for shelf in place.shelves)
     sees = all(stat(path) == rest for path, *rest in place.files.values())
-    _runs[place.run] = _Known(place, shared, place.data if sees else None)
+    if place.device:
+        require_device(place.device)
+    _runs[place.run] = _Known(place, numbers[dask_worker.address], shared, place.data if sees else None)
     return {"versions": versions(), "threads": dask_worker.state.nthreads, "shared": shared, "data": sees}
 
 
@@ -170,7 +183,7 @@ def compute_here(run: str, task: str, entry: Entry, parents: Mapping[str, Result
     from synthprune.results.solve import compute_in_turn
 
     known = _told(run, task)
-    _prepare(known, get_worker().name)
+    _prepare(known)
     own.keep(written)
     store = Store(known.place.root, known.place.shelves) if known.shared else Carried(parents, checkpoint)
     store.mark = known.place.mark if known.shared else None
@@ -194,40 +207,46 @@ def _told(run: str, task: str) -> _Known:
     return known
 
 
-def _prepare(known: _Known, name: object) -> None:
+def _prepare(known: _Known) -> None:
     from synthprune.data.datasets import load
 
     if os.environ.get("SYNTHPRUNE_DATA") != str(known.data):
         os.environ["SYNTHPRUNE_DATA"] = str(known.data)
         load.cache_clear()
-    if isinstance(name, int) and gpus():
-        os.environ.setdefault("SYNTHPRUNE_DEVICE", f"cuda:{name % gpus()}")
+    os.environ["SYNTHPRUNE_DEVICE"] = known.place.device or OWN_DEVICE
+    if gpus() > 1:
+        os.environ["SYNTHPRUNE_DEVICE"] = f"cuda:{known.number % gpus()}"
     keep_freed_memory()
 
 
 @dataclass(frozen=True)
 class Beat:
-    """A worker's sign of life: the task it is at, the seconds its thread has computed, and a checkpoint that is news."""
+    """A worker's sign of life: the task it is at, the seconds its thread has computed, and the step of its checkpoint."""
 
     task: str
     seconds: float
-    checkpoint: tuple[int, Arrays] | None
+    saved: int
 
 
-def beat(run: str, known: Mapping[str, int], stop: bool, dask_worker: Worker) -> Beat | None:
-    """What this worker is at for `run`. `known`: the tasks wanted, and of which steps the client has checkpoints.
+def beat(run: str, wanted: Collection[str], stop: bool, dask_worker: Worker) -> Beat | None:
+    """What this worker is at for `run`, of whose tasks some are still `wanted`.
 
     A task that is not wanted any more, or any of the run if `stop`, is told to end; so is that of a client that was killed.
     """
     task, ours = _work.task, _work.run == run
-    if task and (not _wanted(task, dask_worker) or (ours and (stop or task not in known))):
+    if task and (not _wanted(task, dask_worker) or (ours and (stop or task not in wanted))):
         interrupted.set()
         if _work.task != task:  # it has just ended by itself, and this would be for the next
             interrupted.clear()
     if not task or not ours:
         return None
-    saved = getattr(_work.store, "checkpoint", None)
     seconds = round(time.process_time(), 1)  # of all its threads, where a system does not tell them apart
     with contextlib.suppress(OSError, AttributeError):  # another system, or the thread has just ended
         seconds = round(time.clock_gettime(time.pthread_getcpuclockid(_work.thread)), 1)
-    return Beat(task, seconds, saved if saved and saved[0] > known.get(task, 0) else None)
+    saved = getattr(_work.store, "checkpoint", None)
+    return Beat(task, seconds, saved[0] if saved else 0)
+
+
+def checkpoint(task: str) -> tuple[int, Arrays] | None:
+    """The step and arrays last saved of `task`, where this worker is at it."""
+    return getattr(_work.store, "checkpoint", None) if _work.task == task else None
