@@ -61,6 +61,11 @@ def test_a_device_that_is_not_here(refused: Refused, monkeypatch: pytest.MonkeyP
     assert "SYNTHPRUNE_DEVICE" not in os.environ
 
 
+def test_a_log_that_cannot_be_written_is_told_before_anything_is_computed(refused: Refused, tmp_path: Path) -> None:
+    said = refused("compute", "--profile", "laptop", "--log", str(tmp_path / "none" / "log"))
+    assert f"--log {tmp_path / 'none' / 'log'}: No such file or directory" in said
+
+
 def test_a_device_that_is_here_is_the_one_computed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")  # so that it is put back
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -22,6 +22,8 @@ from distributed.scheduler import KilledWorker
 from external import NOT_SHARED, Cluster, until
 from sweep import digests, requests, trained
 
+from synthprune.chapters.profiles import read_profile
+from synthprune.chapters.units import units
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.results import cluster, specs, worker
 from synthprune.results.solve import solve
@@ -131,7 +133,7 @@ def test_what_waited_behind_a_deadly_entry_is_tried_by_itself(tmp_path: Path) ->
         future.add_done_callback = lambda put: put(future)
         return future
 
-    crew = SimpleNamespace(shared={"one": True, "two": True}, look=lambda: ["one", "two"], beats=lambda known, stop: [],
+    crew = SimpleNamespace(shared={"one": True, "two": True}, look=list, beats=lambda known, stop: [],
                            place=SimpleNamespace(run="run"))
     lines: list[str] = []
     work = cluster._Run([deadly, behind], Store(tmp_path), SimpleNamespace(submit=submit, status="running"), crew,
@@ -381,6 +383,55 @@ def test_scheduler_and_workers_that_die(quiet: dict[str, str], tmp_path: Path) -
         place.worker()
         assert place.ends(place.client(tmp_path / "client"))[0] == 0
         assert whole(tmp_path / "client") == quiet
+
+
+UNITS = {"train_per_class": 20, "width": 4, "epochs": 4, "batch": 50, "synthetic_per_class": 1, "distillation_steps": 2,
+         "synthetic_epochs": 4, "seeds": [0], "levels": [0, 1], "points": 3, "scene": "main", "scenes": {"main": {}},
+         "chapters": {},
+         "units": {"first": {"says": "one", "chapters": {"04_stability": {"scenes": ["main"]}}}}}
+
+
+def test_the_readmes_command_survives_a_worker_and_a_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`synthprune compute --scheduler`, with the seconds it has for users."""
+    profile = tmp_path / "tiny.yaml"
+    profile.write_text(json.dumps(read_profile("demo") | UNITS))
+    monkeypatch.setenv("SYNTHPRUNE_HOME", str(tmp_path / "home"))
+    unit, = units(str(profile))
+    first, second = [entry for entry in specs.closure(list(unit.requests.values())) if isinstance(entry, specs.Trained)][:2]
+    with Cluster(tmp_path / "far") as place:
+        def client(home: str, *words: str) -> subprocess.Popen:
+            main = ("import standin; from synthprune.results import plan; plan.seconds = lambda entry: 1.0\n"
+                    "from synthprune.cli import main; main()")
+            return subprocess.Popen([sys.executable, "-c", main, "compute", "--profile", profile, *words], text=True,
+                                    env=place.environment(tmp_path / home), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+        def begun(entry: specs.Entry) -> Path:
+            steps = broken(place, entry, "slow")
+            until(lambda: len(steps.read_text().split()) > 5)
+            return steps
+
+        assert place.ends(client("quiet", "--workers", "1"))[0] == 0
+        place.scheduler()
+        place.worker()
+        place.worker()
+        lost, steps = client("home", "--scheduler", str(place.file)), begun(first)
+        os.kill(int(steps.with_suffix(".pid").read_text()), signal.SIGKILL)
+        status, said = place.ends(lost)
+        assert status == 0 and "was lost" in said and "again" in said and len(said.splitlines()) == 1, said
+        shutil.rmtree(tmp_path / "home" / "store")
+        steps.unlink()
+        lost, steps = client("home", "--scheduler", str(place.file)), begun(second)
+        place.processes[0].kill()
+        status, said = place.ends(lost)
+        assert status == 1 and "does not answer any more" in said and len(said.splitlines()) == 1, said
+        kept = digests(Store(tmp_path / "home" / "store"))
+        place.file.unlink()
+        steps.unlink()
+        place.scheduler()
+        place.worker()
+        assert place.ends(client("home", "--scheduler", str(place.file)))[0] == 0
+        found = digests(Store(tmp_path / "home" / "store"))
+        assert kept and kept.items() <= found.items() and found == digests(Store(tmp_path / "quiet" / "store"))
 
 
 def test_results_and_data_sets_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,11 +194,18 @@ def test_a_log_tells_what_took_long_and_that_it_lives(profile: str, kept: Store,
         kept.put(slow, {}, {}, {"seconds": 90.0})
         report(2, 9, "")
         assert len(lines) == 1 and specs.describe(slow) in lines[0] and "1.5 min" in lines[0]
-        assert re.search(rf"first, 2 of {len(todo['first'])}: .*; about \d+\.\d h left$", lines[0])
+        assert re.search(rf"  2 of {sum(map(len, todo.values()))}, about \d+ min left; ", lines[0])
         report(3, 9, "failed: one"), report(4, 9, "failed: one")
         assert len(lines) == 2 and re.fullmatch(r"\d\d \w+ \d\d:\d\d  failed: one", lines[1])
-        time.sleep(0.5)
-        assert any("computing" in line for line in lines[2:])
+        slow = todo["first"][2]
+        with kept.lock(slow):
+            kept.tell(slow, 4, 60, "epochs")
+            time.sleep(0.5)
+        assert any(line.endswith(f"; first: {specs.describe(slow)}, 4 of 60 epochs") for line in lines[2:]), lines
+        for entry in todo["first"][2:]:
+            kept.put(entry, {}, {}, {"seconds": 1.0})
+        report(5, 9, "")
+        assert lines[-1].endswith(f"first is complete, all {len(todo['first'])}")
     count = len(lines)
     time.sleep(0.3)
     assert len(lines) == count

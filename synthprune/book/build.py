@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from synthprune.chapters.settings import parameters
 from synthprune.home import sources, write_whole
 from synthprune.machine import cores
 from synthprune.problems import Problem
-from synthprune.results.solve import Report, solve, unobtainable
+from synthprune.results.solve import Report, missing, solve, unobtainable
 
 WIDGETS = "application/vnd.jupyter.widget"
 PARTS = ("notebooks", "book", "results", "_config.yml", "_toc.yml")
@@ -115,7 +116,8 @@ def _injected_match(notebook: Path, content: dict[str, Any], record: dict[str, A
         raise Problem(f"{notebook} says it was run with {passed}, but its results were not")
 
 
-def build(profile: str, root: Path, report: Report, workers: int | None = None) -> tuple[Path, dict[str, str]]:
+def build(profile: str, root: Path, progress: Callable[..., AbstractContextManager[Report]], workers: int | None = None,
+          ) -> tuple[Path, dict[str, str]]:
     """Solve every chapter's requests, execute the chapters whose inputs changed, and build the book in `root`.
 
     Of the profile whose results ship nothing is computed but the LIVE chapters. `root` holds the sources already (the
@@ -141,9 +143,10 @@ def build(profile: str, root: Path, report: Report, workers: int | None = None) 
     with _computing_nothing(stored_only), _kernels() as kernels:
         # Pages of stored results wait for nothing; beside them the little that is live needs no cluster.
         pages = {chapter: kernels.submit(page, chapter) for chapter in stored_only if chapter not in absent}
-        solve({f"{chapter}: {name}": entry for chapter, entries in asked.items() if chapter not in stored_only
-               for name, entry in entries.items() if name not in lacking[chapter]}, store,
-              workers=workers or (1 if stored_only else None), report=report)
+        wanted = {f"{chapter}: {name}": entry for chapter, entries in asked.items() if chapter not in stored_only
+                  for name, entry in entries.items() if name not in lacking[chapter]}
+        with progress({"the book": missing(wanted, store)}, workers) as report:
+            solve(wanted, store, workers=workers or (1 if stored_only else None), report=report)
         pages |= {chapter: kernels.submit(page, chapter) for chapter in CHAPTERS if chapter not in {*absent, *pages}}
         records = {chapter: pages[chapter].result() for chapter in CHAPTERS if chapter in pages}
     write_pages(root, profile, records, absent)

@@ -78,11 +78,15 @@ def running(store: Store) -> Iterator[str]:
     for key, work in store.running().items():
         since = datetime.fromtimestamp(work["since"])
         line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min, process {work['process']})"
-        if "of" in work:
-            line += f"; {work['done']} of {work['of']} {work['unit']}"
+        line += how_far(work)
         if saved := store.checkpoint_of(key):
             line += f"; checkpoint of {datetime.fromtimestamp(saved):%H:%M}"
         yield line
+
+
+def how_far(work: Mapping[str, Any]) -> str:
+    """Of what `Store.running` says of an entry, the epochs or steps that are done; "" where none were told."""
+    return f", {work['done']} of {work['of']} {work['unit']}" if "of" in work else ""
 
 
 def initialisation(entry: Entry) -> int:
@@ -170,23 +174,26 @@ class Log:
                 del self._left[entry]
                 took = self._store.provenance(entry)["seconds"]
                 if took > LONG_SECONDS:
-                    self._say(entry, f"{describe(entry)}, {took / 60:.1f} min")
+                    self._say(f"{describe(entry)}, {took / 60:.1f} min")
+                if self._unit[entry] not in {self._unit[other] for other in self._left}:
+                    self._say(f"{self._unit[entry]} is complete, all {self._all[self._unit[entry]]}")
 
     def _beat(self) -> None:
         while not self._over.wait(self._every / 10):
             with self._lock:
                 if self._left and time.monotonic() - self._said >= self._every:
-                    self._say(next(iter(self._left)), "computing")
+                    at = self._store.running()
+                    here = [at[entry.key] | {"unit of": self._unit[entry]} for entry in self._left if entry.key in at]
+                    self._say("; ".join(f"{work['unit of']}: {work['what']}{how_far(work)}" for work in here) or "waiting")
 
-    def _say(self, entry: Entry, text: str) -> None:
-        unit = self._unit[entry]
-        done = self._all[unit] - sum(self._unit[other] == unit for other in self._left)
-        self._write(f"{datetime.now():%d %b %H:%M}  {unit}, {done} of {self._all[unit]}: {text};"
-                    f" about {self._hours():.1f} h left")
+    def _say(self, text: str) -> None:
+        minutes, count = self._minutes(), len(self._unit)
+        left = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+        self._write(f"{datetime.now():%d %b %H:%M}  {count - len(self._left)} of {count}, about {left} left; {text}")
         self._said = time.monotonic()
 
-    def _hours(self) -> float:
+    def _minutes(self) -> float:
         """Until everything is there: as planned, at the pace of this run once it has one."""
         left = sum(self._left.values())
         done, elapsed = self._whole - left, time.monotonic() - self._begun
-        return (left * elapsed / done if done > self._every else left / self._workers) / 3600
+        return (left * elapsed / done if done > self._every else left / self._workers) / 60

@@ -11,7 +11,6 @@ import typer
 
 from synthprune.cli.data import app as data_app
 from synthprune.cli.options import (
-    Bars,
     Device,
     Given,
     Profile,
@@ -20,8 +19,8 @@ from synthprune.cli.options import (
     be_quiet,
     chosen,
     open_store,
+    progress,
     requested,
-    writer,
 )
 from synthprune.cli.store import app as store_app
 from synthprune.problems import Problem
@@ -73,11 +72,11 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
     """Compute what a chapter needs and execute its notebook."""
     from synthprune.book.build import execute
     from synthprune.results.chance import flags
-    from synthprune.results.solve import solve
+    from synthprune.results.solve import missing, solve
 
     given = chosen(profile, parameter)
     requests = requested(chapter, given)
-    with Bars(open_store()) as report:
+    with progress({chapter: missing(requests, open_store())}, workers) as report:
         solve(requests, open_store(), workers=workers, report=report)
     for line in flags(requests.values(), open_store()):
         typer.echo(f"warning: {line}", err=True)
@@ -99,8 +98,7 @@ def book(profile: Profile = "laptop", workers: Workers = None, scheduler: Schedu
     from synthprune.home import sources
 
     root = into or (Path("synthprune-book") if sources().name == "_book" else sources())
-    with Bars(open_store()) as report:
-        page, absent = build(profile, root.absolute(), report, workers)
+    page, absent = build(profile, root.absolute(), progress, workers)
     for name, reason in absent.items():
         typer.echo(f"{name}: {reason}")
     typer.echo(f"The book is ready: open {page.as_uri()}")
@@ -168,17 +166,16 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
                   log: Annotated[Path | None, typer.Option(help="A file for the lines that tell how far it is; lines are added.")]
                   = None) -> None:
     """Compute what is missing of a profile's units, without making a page; it may be stopped and started at any time."""
-    from synthprune.chapters.units import Log, to_compute, units
-    from synthprune.machine import cores
+    from synthprune.chapters.units import to_compute, units
     from synthprune.results.chance import flags
     from synthprune.results.solve import fill
     from synthprune.results.store import StoreProblem
 
     chosen, store = units(profile, unit), open_store()
     todo, lacking = to_compute(chosen, store)
+    shown = progress(todo, workers, log)
     for reason in dict.fromkeys(lacking.values()):
         typer.echo(f"left out: {reason}")
-    shown = Bars(store) if sys.stdout.isatty() and not log else Log(todo, store, workers or cores(), writer(log))
     with shown as report:
         try:
             fill([entry for entries in todo.values() for entry in entries], store, workers=workers,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from synthprune.cli.options import Bars, Device, open_store
+from synthprune.cli.options import Device, open_store, progress
 from synthprune.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Look after data sets.")
@@ -97,18 +97,22 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
                  lr: Annotated[float | None, typer.Option(help="Learning rate of the pixels; default: the method's.")] = None,
                  width: Annotated[int, typer.Option(help="Of the ConvNet-3 that is matched on.", min=1)] = 32,
                  seed: Annotated[int, typer.Option(min=0)] = 0, device: Device = None) -> None:
-    """Make a synthetic set and file it as TITLE@CONTENT among the imported ones. Stopped, the same command goes on from there."""
+    """Make a synthetic set and file it as TITLE@CONTENT among the imported ones.
+
+    Stopped, the same command goes on from there (condensed), or begins again (distilled, which takes minutes).
+    """
     from synthprune.data.facts import facts, full_name
     from synthprune.data.synthetic import SyntheticSet, keep
     from synthprune.results import specs
     from synthprune.results.compute import compute
+    from synthprune.results.solve import interruptible
 
     side = pixels or facts(of := full_name(of)).pixels  # an unknown data set is refused here, in words
     kind = specs.Condensed if method == "condensed" else specs.Distilled
     entry = kind(dataset=specs.Dataset(name=of, pixels=side), ipc=per_class, factor=factor, steps=steps,
                  width=width, seed=seed, **({} if lr is None else {"lr": lr}))
     store = open_store()
-    with Bars(open_store()) as report:
+    with progress({"set": [entry]}, 1) as report, interruptible():
         compute(entry, store, alone=True, look=lambda done: report(done, steps, specs.describe(entry)))
     made = store.get(entry)
     full = keep(SyntheticSet(made.arrays["images"], made.arrays["labels"], factor), title)

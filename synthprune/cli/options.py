@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from synthprune.problems import Problem
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from synthprune.chapters.units import Log
     from synthprune.results.specs import Entry
     from synthprune.results.store import Store
 
@@ -75,14 +78,30 @@ def requested(chapter: str, given: dict[str, Any]) -> dict[str, Entry]:
     return module.requests(parameters(module.Parameters, chapter, given))
 
 
-def writer(log: Path | None) -> Callable[[str], None]:
-    """What writes a line of progress: to the file `log`, to standard output, or with --quiet nowhere."""
-    if log is None:
-        return (lambda line: print(line, flush=True)) if _progress["shown"] else lambda line: None
+def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, log: Path | None = None) -> Bars | Log:
+    """How a run for `todo` (by what it is for) tells where it is: by bars on a terminal, else in lines, or in those of `log`.
+
+    Raises Problem where `log` cannot be written.
+    """
+    from synthprune.chapters.units import Log
+    from synthprune.machine import cores
+
+    if log is None and sys.stderr.isatty():
+        return Bars(open_store())
+    return Log(todo, open_store(), workers or cores(), _writer(log))
+
+
+def _writer(log: Path | None) -> Callable[[str], None]:
+    """What writes a line: to the file `log`, to standard output, or with --quiet nowhere."""
+    try:
+        file = log.open("a", encoding="utf-8") if log else sys.stdout
+    except OSError as error:
+        raise Problem(f"--log {log}: {error.strerror or error}: name a file that can be written") from None
 
     def write(line: str) -> None:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        if log or _progress["shown"]:
+            with contextlib.suppress(OSError):  # a full disk must not end what can still be stored
+                print(line, file=file, flush=True)
 
     return write
 
@@ -90,7 +109,7 @@ def writer(log: Path | None) -> Callable[[str], None]:
 class Bars:
     """Progress on a terminal: how much is done, and below it a bar for each entry that is being computed, by its lock.
 
-    Nothing is drawn before something is to be done, nor with --quiet; where standard error is no terminal, only the last state.
+    Nothing is drawn before something is to be done, nor with --quiet.
     """
 
     def __init__(self, store: Store, every_seconds: float = 1) -> None:
@@ -127,7 +146,7 @@ class Bars:
         self._bars.update(self._whole, completed=done, description=line)
 
     def _beat(self) -> None:
-        while self._bars.console.is_terminal and not self._over.wait(self._every):
+        while not self._over.wait(self._every):
             running = self._store.running()
             for key in self._at.keys() - running.keys():
                 self._bars.remove_task(self._at.pop(key))

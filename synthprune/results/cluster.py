@@ -248,9 +248,13 @@ class _Run:
     # What the workers are at.
 
     def _look_round(self) -> None:
-        there = self._crew.look()
-        for task in [task for task in self._tasks.values() if task.worker and task.worker not in there]:
-            self._lost(task, f"the worker {task.worker} was lost")
+        gone = self._crew.look()
+        for address in gone:
+            at = [task for task in self._tasks.values() if task.worker == address]
+            for task in at:
+                self._lost(task, f"the worker {address} was lost")
+            if not at and not all(task.worker for task in self._tasks.values()):  # before its first sign of life
+                _say(f"the worker {address} was lost: what it had begun is begun again")
         self._ask(stop=False)
         for task in list(self._tasks.values()):
             self._watch(task)
@@ -265,6 +269,8 @@ class _Run:
                  if beat.task in self._tasks]
         for task, address, beat in beats:
             task.worker, sign = address, (beat.seconds, beat.saved)
+            if beat.told:
+                self._store.tell(task.entry, *beat.told)
             if sign != task.seen:
                 task.seen, task.moved, task.named = sign, time.monotonic(), False
         for task, address, beat in beats:
@@ -317,8 +323,9 @@ class _Crew:
         self._there = time.monotonic()
 
     def look(self) -> Collection[str]:
-        """Who is there; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
+        """Who is gone; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
         there = self._client.nthreads()
+        gone = self.shared.keys() - there.keys()
         self.shared = {address: shared for address, shared in self.shared.items() if address in there}
         self._number(there)
         found = self._each(there.keys() - self.shared.keys(), worker.arrive, self.place, self._numbers)
@@ -331,7 +338,7 @@ class _Crew:
             self._there = time.monotonic()
         elif time.monotonic() - self._there > NO_WORKER_SECONDS:
             raise Problem(f"no worker has been at {self._where} for {NO_WORKER_SECONDS:.0f} s: start some; {GO_ON}")
-        return there
+        return gone
 
     def _number(self, there: Collection[str]) -> None:
         """Count the workers of each host; a newcomer has the lowest number that is free there."""

@@ -114,6 +114,8 @@ def recheck(entry: Entry, store: Store) -> str:
 def _distilled(entry: specs.Distilled, store: Store, look: Look | None = None) -> tuple[Arrays, Metrics]:
     def told(done: int) -> None:
         store.tell(entry, done, entry.steps, "steps")
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if look is not None:
             look(done)
 

@@ -56,7 +56,7 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
     require_networks(todo)
     address = os.environ.get("SYNTHPRUNE_SCHEDULER")
     count = workers or (1 if address else worthwhile_workers(todo))
-    with _interruptible():
+    with interruptible():
         if address or count > 1:
             from synthprune.results.cluster import on_cluster
 
@@ -67,7 +67,7 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """The first Ctrl-C lets a training save where it is; GRACE_SECONDS later, or at the second, all is broken off."""
     if threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield

@@ -38,6 +38,7 @@ class Carried(Store):
     def __init__(self, held: Mapping[str, Result], checkpoint: tuple[int, Arrays] | None = None) -> None:
         super().__init__()
         self.held, self.checkpoint = dict(held), checkpoint
+        self.told: tuple[int, int, str] | None = None
 
     def holds(self, entry: Entry) -> bool:
         return entry.key in self.held
@@ -52,6 +53,9 @@ class Carried(Store):
     def lock(self, entry: Entry) -> Iterator[None]:
         """The client holds the lock."""
         yield
+
+    def tell(self, entry: Entry, done: int, of: int, unit: str) -> None:
+        self.told = done, of, unit
 
     def save_checkpoint(self, entry: Entry, arrays: Arrays, step: int) -> None:
         self.checkpoint = step, {name: array.copy() for name, array in arrays.items()}
@@ -221,11 +225,15 @@ def _prepare(known: _Known) -> None:
 
 @dataclass(frozen=True)
 class Beat:
-    """A worker's sign of life: the task it is at, the seconds its thread has computed, and the step of its checkpoint."""
+    """A worker's sign of life: the task it is at, the seconds its thread has computed, and the step of its checkpoint.
+
+    `told`: how far it says it is, where the client cannot see it (as `Store.tell`).
+    """
 
     task: str
     seconds: float
     saved: int
+    told: tuple[int, int, str] | None = None
 
 
 def beat(run: str, wanted: Collection[str], stop: bool, dask_worker: Worker) -> Beat | None:
@@ -244,7 +252,7 @@ def beat(run: str, wanted: Collection[str], stop: bool, dask_worker: Worker) -> 
     with contextlib.suppress(OSError, AttributeError):  # another system, or the thread has just ended
         seconds = round(time.clock_gettime(time.pthread_getcpuclockid(_work.thread)), 1)
     saved = getattr(_work.store, "checkpoint", None)
-    return Beat(task, seconds, saved[0] if saved else 0)
+    return Beat(task, seconds, saved[0] if saved else 0, getattr(_work.store, "told", None))
 
 
 def checkpoint(task: str) -> tuple[int, Arrays] | None:
