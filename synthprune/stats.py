@@ -6,6 +6,7 @@ Orders are averaged within an initialisation; initialisations are the independen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -50,6 +51,11 @@ class Interval:
         return f"{self.mean:.{digits}f}{bounds}".replace("-", "\N{MINUS SIGN}")
 
 
+def quantile(n: int, coverage: float = COVERAGE) -> float:
+    """How many standard errors the interval of a mean of `n` values, 2 or more, reaches to each side (Student's t)."""
+    return float(stdtrit(n - 1, (1 + coverage) / 2))
+
+
 def interval(values: np.ndarray, coverage: float = COVERAGE) -> Interval:
     """The Student t interval of a mean; values (initialisations,), those not finite are left out."""
     finite = np.asarray(values, dtype=np.float64)
@@ -57,7 +63,7 @@ def interval(values: np.ndarray, coverage: float = COVERAGE) -> Interval:
     n = len(finite)
     if n < 2:
         return Interval(float(finite[0]) if n else float("nan"), float("nan"), float("nan"), n)
-    half = float(stdtrit(n - 1, (1 + coverage) / 2) * finite.std(ddof=1) / np.sqrt(n))
+    half = quantile(n, coverage) * float(finite.std(ddof=1)) / math.sqrt(n)
     return Interval(float(finite.mean()), float(finite.mean()) - half, float(finite.mean()) + half, n)
 
 

@@ -147,7 +147,7 @@ def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromiu
 
     rows = [("method", "level", "seed", "beta", "loss", "error"), ("dense", 0, 0, 0, 1, 5), ("dense", 0, 0, 1, 3, 7)]
     rows += [("synthetic", level, seed, beta, level + seed + beta, 2 * level)
-             for level in (4, 9) for seed in (0, 1) for beta in (0, 1)]
+             for level in (4, 9) for seed in (0, 1, 2) for beta in (0, 1)]
     still = Panel(lambda style: Canvas(figsize=(2, 2)), "a still")
     figure = Figure([still], "Caption.", rows, "numbers", Play("beta", "position", {"loss": "loss (nats)", "error": "error (%)"},
                     "method", {"level": "level"}, "seed", always=("dense",), instead=True, line={"error": 2}))
@@ -160,11 +160,11 @@ def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromiu
         page = browser.new_page()
         page.goto((tmp_path / "page.html").as_uri())
         told = page.locator("output")
-        assert told.inner_text() == "loss (nats), level 9, position 1: dense 3; synthetic 10.5."
+        assert told.inner_text() == "loss (nats), level 9, position 1: dense 3; synthetic 11 [8.52, 13.5]."
         assert not page.locator(".panels").is_visible()
-        assert page.get_by_text("stable below").count() == 0
+        assert page.get_by_text("stable below").count() == 0 and page.locator(".band").count() == 1
         page.locator("input").nth(0).press("ArrowLeft")
-        assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 5.5."
+        assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 6 [3.52, 8.48]."
         page.locator("input").nth(1).press("ArrowRight")
         page.locator("input").nth(2).press("ArrowLeft")
         assert told.inner_text() == "error (%), level 4, position 0: dense 5; synthetic 8."
@@ -176,7 +176,7 @@ def test_a_figure_plays_by_keyboard_and_prints_its_still(tmp_path: Path, chromiu
         begun = replace(figure, play=replace(figure.play, start={"level": "4"}))
         (tmp_path / "page.html").write_text(PAGE.format(head=head, body=begun._repr_html_()), "utf-8")
         page.goto((tmp_path / "page.html").as_uri())
-        assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 5.5."
+        assert told.inner_text() == "loss (nats), level 4, position 1: dense 3; synthetic 6 [3.52, 8.48]."
         page.emulate_media(media="print")
         assert page.locator(".panels").is_visible() and not page.locator(".play").is_visible()
         browser.close()

@@ -3,6 +3,9 @@
 (() => {
   "use strict";
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "5 2 2 2 2 2"];
+  // Discs, diamonds, triangles, squares and crosses around (0, 0), for lines that are points.
+  const MARKS = ["M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0Z", "M0 -5L5 0L0 5L-5 0Z", "M0 -5L5 4L-5 4Z", "M-4 -4H4V4H-4Z",
+    "M-4.5 -1.5H-1.5V-4.5H1.5V-1.5H4.5V1.5H1.5V4.5H-1.5V1.5H-4.5Z"];
   const MARGIN = { left: 56, right: 14, top: 10, bottom: 44 };
 
   function make(parent, tag, attributes = {}, text = "") {
@@ -22,6 +25,7 @@
     return rows.map(row => Object.fromEntries(names.map((name, n) => [name, row[n]])));
   }
 
+  const FEW = 15; // places, each of which then has its mark
   const distinct = values => [...new Set(values)];
   const numeric = value => Number.parseFloat(value);
   // Three digits; of what is counted, all of them.
@@ -38,7 +42,9 @@
     const [a, b] = [bend(low), bend(high)];
     const at = value => from + (to - from) * (bend(value) - a) / ((b - a) || 1);
     const powers = Array.from({ length: 24 }, (_, n) => 10 ** (n - 12)).filter(v => name === "log" || v > 2 * c);
-    let marks = (name === "log" ? powers : [...powers.map(v => -v), 0, ...powers]).filter(v => v >= low && v <= high);
+    const within = values => values.filter(v => v >= low && v <= high);
+    let marks = within(name === "log" ? powers : [...powers.map(v => -v), 0, ...powers]);
+    if (name === "log" && marks.length < 3) marks = within(powers.flatMap(v => [v, 2 * v, 5 * v]));
     if (name === "linear" || marks.length < 2) {
       marks = [];
       const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
@@ -76,7 +82,16 @@
       const points = of => [...by(of, row => numeric(row[spec.x]))].map(([x, same]) =>
         [x, same.reduce((sum, row) => sum + numeric(row[quantity]), 0) / same.length]).sort((a, b) => a[0] - b[0]);
       const each = spec.each ? [...by(chosen, row => row[spec.each]).values()].map(points) : [];
-      return { mean: points(chosen), each: each.length > 1 ? each : [] };
+      const mean = points(chosen);
+      return { mean, each: each.length > 1 ? each : [], spread: spec.logy ? [] : mean.map(([x, value]) => [x, ...around(value,
+        each.flatMap(one => one.filter(([at]) => Object.is(at, x)).map(point => point[1])))]) };
+    }
+    // The ends of the 95 % interval of a mean of some values; of two, whose interval says nothing, their range.
+    function around(mean, values) {
+      if (values.length < 3) return values.length < 2 ? [mean, mean] : [Math.min(...values), Math.max(...values)];
+      const deviation = Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (values.length - 1));
+      const half = spec.t[Math.min(values.length, spec.t.length + 1) - 2] * deviation / Math.sqrt(values.length);
+      return [mean - half, mean + half, half];
     }
     const fixedNow = () => sliders.map((slider, n) => [slider.name, slider.values[state.slid[n]]]);
 
@@ -87,7 +102,7 @@
     const legend = make(box, "div", { class: "play__legend", role: "group", "aria-label": "Lines shown" });
     const cursor = make(box, "div", { class: "play__controls" });
     const told = make(box, "output", { class: "play__told", "aria-live": "polite" });
-    const thin = make(box, "p", { class: "play__told" }, `Thick: the mean. Thin: each ${spec.each}.`);
+    const thin = make(box, "p", { class: "play__told" }, `Thick: the mean${spec.logy ? "" : ", with its 95 % interval from three on"}. Thin: each ${spec.each}.`);
 
     function range(parent, words, last, value, change, name) {
       const label = make(parent, "label", {}, `${words} `);
@@ -112,6 +127,7 @@
       const button = make(legend, "button", { type: "button", "aria-pressed": "true" });
       const swatch = make(button, "svg", { width: 30, height: 10, "aria-hidden": "true", style: look(name) });
       make(swatch, "line", { x1: 0, x2: 30, y1: 5, y2: 5, "stroke-dasharray": DASHES[n % DASHES.length], "stroke-width": 2.5 });
+      if (places.length < FEW) make(swatch, "path", { class: "mark", transform: "translate(15 5)", d: MARKS[n % MARKS.length] });
       make(button, "span", {}, spec.look[name].label);
       button.addEventListener("click", () => {
         const off = !state.off.delete(name) && Boolean(state.off.add(name));
@@ -147,8 +163,10 @@
       const y = scale(spec.logy ? "log" : "linear", low, high, height - MARGIN.bottom, MARGIN.top);
       chart.replaceChildren();
       chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
-      const room = Math.max(1, Math.ceil(x.marks.length * 48 / (width - MARGIN.left - MARGIN.right)));
-      for (const mark of x.marks.filter((_, n) => n % room === 0)) {
+      let last = -Infinity;
+      for (const mark of x.marks) {
+        if (x.at(mark) - last < 48) continue; // no label over another
+        last = x.at(mark);
         make(chart, "line", { class: "grid", x1: x.at(mark), x2: x.at(mark), y1: MARGIN.top, y2: height - MARGIN.bottom });
         make(chart, "text", { x: x.at(mark), y: height - MARGIN.bottom + 16, "text-anchor": "middle" }, signed(said(mark)));
       }
@@ -168,24 +186,35 @@
       thin.hidden = true;
       lines.forEach((name, n) => {
         if (state.off.has(name)) return;
-        const { mean, each } = curves(name, quantity, fixedNow());
+        const { mean, each, spread } = curves(name, quantity, fixedNow());
         const group = make(chart, "g", { class: "line", style: look(name) });
+        const down = value => y.at(Math.min(high, Math.max(low, value))).toFixed(1);
+        const ends = spread.filter(([at, a, b]) => Number.isFinite(at) && b > a);
+        const bars = ends.map(([at, a, b]) => `M${x.at(at).toFixed(1)} ${down(a)}V${down(b)}`);
+        const edge = side => ends.map(point => `${x.at(point[0]).toFixed(1)} ${down(point[side])}`);
+        // Lengths of a search are few and far apart: bars.
+        if (spec.scale === "log") make(group, "path", { d: bars.join(""), "stroke-width": 1.2 });
+        else if (ends.length) make(group, "path", { class: "band", d: `M${[...edge(1), ...edge(2).reverse()].join("L")}Z` });
         const trace = (points, thick) => {
           const seen = points.map(([at, value]) => [at, spec.logy && value <= 0 ? NaN : value]).filter(point => !Number.isNaN(point[1]));
           const across = seen.length && !Number.isFinite(seen[0][0]);
           const path = (across ? [[places[0], seen[0][1]], [places.at(-1), seen[0][1]]] : seen)
-            .map(([at, value], k, all) => `${k && !(spec.logy && gap(all[k - 1][0], at)) ? "L" : "M"}${x.at(at).toFixed(1)} ${y.at(Math.min(high, Math.max(low, value))).toFixed(1)}`);
+            .map(([at, value], k, all) => `${k && !(spec.logy && gap(all[k - 1][0], at)) ? "L" : "M"}${x.at(at).toFixed(1)} ${down(value)}`);
           make(group, "path", { d: path.join(""), "stroke-width": thick ? 2.2 : 0.8, "stroke-opacity": thick ? 1 : 0.55,
             "stroke-dasharray": DASHES[n % DASHES.length] });
-          if (thick && !across && seen.length < 15) {
-            for (const [at, value] of seen) make(group, "circle", { cx: x.at(at), cy: y.at(value), r: 3 });
+          if (thick && !across && places.length < FEW) {
+            for (const [at, value] of seen) {
+              make(group, "path", { class: "mark", transform: `translate(${x.at(at)} ${y.at(value)})`, d: MARKS[n % MARKS.length] });
+            }
           }
         };
         each.forEach(points => trace(points, false));
         thin.hidden &&= each.length === 0;
         trace(mean, true);
         const found = mean.find(([at]) => at === here) ?? mean.find(([at]) => !Number.isFinite(at));
-        if (found) heard.push(`${spec.look[name].label} ${signed(said(found[1]))}`);
+        const half = found && spread.find(([at]) => Object.is(at, found[0]))?.[3];
+        const interval = half ? ` [${signed(said(found[1] - half))}, ${signed(said(found[1] + half))}]` : "";
+        if (found) heard.push(`${spec.look[name].label} ${signed(said(found[1]))}${interval}`);
       });
       const where = sliders.map((slider, n) => `${slider.words} ${slider.values[state.slid[n]]}, `).join("");
       told.textContent = `${spec.y[quantity]}, ${where}${spec.words} ${signed(said(here))}: ${heard.join("; ") || "no line has a value here"}.`;

@@ -19,6 +19,7 @@ import yaml
 from cycler import cycler
 from matplotlib.figure import Figure as Canvas
 
+from synthprune import stats
 from synthprune.chapters.settings import Titles
 
 
@@ -129,7 +130,8 @@ class Play:
         column = list(rows[0]).index(self.lines)
         look = {name: {"label": LABELS.get(name, name), "light": LIGHT.colour(_method(name)), "dark": DARK.colour(_method(name))}
                 for name in dict.fromkeys(str(row[column]).strip('"') for row in rows[1:])}
-        return f' data-play="{html.escape(json.dumps(asdict(self) | {"look": look}))}"'
+        t = [stats.quantile(n) for n in range(2, 21)]
+        return f' data-play="{html.escape(json.dumps(asdict(self) | {"look": look, "t": t}))}"'
 
 
 def _method(name: str) -> str:
