@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synthprune.book.arrange import arranged, linked, sections
+from synthprune.book.arrange import Linker, arranged, sections
 from synthprune.chapters import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +93,14 @@ def test_a_figure_leads_to_the_code_that_draws_it() -> None:
         assert f'id="{link}"' in fold.partition("</summary>")[2] and code in fold
 
 
-def test_a_term_leads_to_the_glossary_once() -> None:
-    cells = [{"cell_type": "markdown", "source": "a *mask*, a *mask*, an *idea*, $a*mask*b$", "metadata": {}}]
-    page = linked({"cells": cells}, "# G\n\n:::{glossary}\nmask\n  Which weights stay.\n:::\n")
-    assert page["cells"][0]["source"] == "a *{term}`mask`*, a *mask*, an *idea*, $a*mask*b$"
+@pytest.mark.parametrize(("said", "linked"), [
+    ("A Mask, a mask", "A {term}`Mask <mask>`, a mask"), ("a *mask*, a *mask*", "a *{term}`mask`*, a *mask*"),
+    ("# A mask\n\nthe mask", "# A mask\n\nthe {term}`mask`"), ("`mask` $a*mask*b$ mask", "`mask` $a*mask*b$ {term}`mask`"),
+    ("<p>mask</p>\nmask\n\nmask", "<p>mask</p>\nmask\n\n{term}`mask`"), ("unmask masks mask-like", "unmask masks mask-like"),
+    ("```py\nmask\n```\nmask", "```py\nmask\n```\n{term}`mask`"), ("[a mask](m.md) {doc}`mask`", "[a mask](m.md) {doc}`mask`"),
+    ("in order, *order*", "in order, *{term}`order`*"), ("the soft mask, a mask", "the {term}`soft mask`, a {term}`mask`")])
+def test_a_term_leads_to_the_glossary_once_in_running_text(said: str, linked: str) -> None:
+    link = Linker("# G\n\n:::{glossary}\nmask\n  Which stay.\norder\n  Of data.\nsoft mask\n  Not here.\n:::\n")
+    assert link(said) == linked
+    assert link("mask") == ("mask" if "{term}`mask" in linked or "Mask <mask>" in linked else "{term}`mask`")
+

@@ -201,6 +201,21 @@ def test_no_answer_before_what_it_speaks_of_is_complete(missing: str, monkeypatc
         assert said == answer(every | {missing: "open"}, "At this scale")
 
 
+def test_what_waits_says_the_means_so_far() -> None:
+    means = {"error_barrier_dense": ("", 9.7), "error_barrier_synthetic": ("level 4", 4.8), "error_barrier_imp": ("level 4", 2.8)}
+    said = {name: measure({", ".join(filter(None, ("convnet3-cifar10", level))): around(mean, n=3)})
+            for name, (level, mean) in means.items()}
+    of = chapters({}, asked=4)
+    of["04_stability"] = replace(of["04_stability"], measures=said)
+    answer = findings.page(of).answer
+    assert "So far (3 of 5 initialisations, 59.0" in answer
+    assert answer.endswith("the mean barrier is 9.70 points in the whole network, 4.80 after pruning on synthetic images and 2.80"
+                           " after pruning on real ones.")
+    for name in said:
+        of["04_stability"] = replace(of["04_stability"], measures={other: said[other] for other in said if other != name})
+        assert "So far" not in findings.page(of).answer
+
+
 def test_what_chapters_share_counts_once() -> None:
     shared = {name: replace(one, asked=one.asked | {"one": "shared"}) for name, one in chapters({}, asked=4).items()}
     assert "with 1 of 10 results" in findings.page(shared).answer
@@ -290,7 +305,9 @@ def test_the_scale_is_arithmetic_from_the_profiles_and_accuracy_from_the_results
     errors = [0.30, 0.32, 0.31, 0.30, 0.30][:len(p.seeds)]
     of["04_stability"] = replace(of["04_stability"], results=dense_results(errors))
     rows = {what: (paper, ours) for what, paper, ours in findings.page(of).scale}
-    assert rows["training images"] == ("50,000", f"{findings.images(p):,}")
+    assert rows["training images"] == ("50,000", f"{findings.images(p):,} (in the figure above 10,000)")
+    elsewhere = of | {"10_controls": replace(of["10_controls"], measures={})}
+    assert ("training images", "50,000", f"{findings.images(p):,}") in findings.page(elsewhere).scale
     assert rows["steps of a training"] == ("234,600", f"{p.epochs * -(-findings.images(p) // p.batch):,}")
     assert rows["pixels, side of an image"] == ("32", str(p.pixels))
     assert rows["width of the network (first layer)"] == ("128", str(p.width))

@@ -44,23 +44,49 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def _read(app: Any, name: str, source: list[str]) -> None:
+    glossary = Path(app.srcdir, "book", "glossary.md").read_text(encoding="utf-8")
     if app.env.doc2path(name).endswith(".ipynb"):
-        glossary = Path(app.srcdir, "book", "glossary.md").read_text(encoding="utf-8")
-        source[0] = json.dumps(linked(arranged(json.loads(source[0])), glossary))
+        page = arranged(json.loads(source[0]))
+        link = Linker(glossary)
+        source[0] = json.dumps(page | {"cells": [cell | {"source": link(_source(cell))} if cell["cell_type"] == "markdown"
+                                                 else cell for cell in page["cells"]]})
+    elif not name.endswith("glossary"):
+        source[0] = Linker(glossary)(source[0])
 
 
-def linked(page: dict[str, Any], glossary: str) -> dict[str, Any]:
-    """The page, where the first mention in italics of each of the glossary's terms leads there."""
-    terms = set(re.findall(r"^(\w.*)\n  \w", glossary, flags=re.MULTILINE))
+NO_WORDS = re.compile("|".join((
+    r"^(`{3,}|~{3,}).*?^\1", r"^\$\$.*?\$\$", r"^---\n.*?^---$", r"^<.*?(?:\n\s*\n|\Z)", r"^#.*?$", r"^:::.*?$", r"^\([\w-]+\)=$",
+    r"\{[\w:]+\}`[^`]*`", r"`[^`]*`", r"\$[^$\n]*\$", r"!?\[[^]]*\](?:\([^)]*\))?", r"<[^>\n]*>", r"https?:\S+")),
+    re.DOTALL | re.MULTILINE)
+"""What of Markdown is no running text: code, formulas, raw HTML up to an empty line, headings, roles, links, addresses."""
 
-    def link(found: re.Match[str]) -> str:
-        known = found[1] in terms
-        terms.discard(found[1])
-        return f"*{{term}}`{found[1]}`*" if known else found[0]
+USUAL = ("cell", "order")
+"""Terms that are usual words too: they lead to the glossary where they stand in italics."""
 
-    return page | {"cells": [cell | {"source": re.sub(r"(?<![*\w])\*([^*`$\n]+)\*(?![*\w])", link, _source(cell))}
-                             if cell["cell_type"] == "markdown" and not _source(cell).startswith("<details") else cell
-                             for cell in page["cells"]]}
+
+class Linker:
+    """Markdown in which the first mention of each of the glossary's terms leads there; to be called part by part of a page."""
+
+    def __init__(self, glossary: str) -> None:
+        self.terms = sorted(re.findall(r"^(\w.*)\n  \w", glossary, flags=re.MULTILINE), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        at, parts = 0, []
+        for found in NO_WORDS.finditer(text):
+            parts += [self._linked(text[at:found.start()]), found[0]]
+            at = found.end()
+        return "".join([*parts, self._linked(text[at:])])
+
+    def _linked(self, words: str) -> str:
+        def link(found: re.Match[str]) -> str:
+            term = next((term for term in self.terms if found[1].lower() == term.lower()), None)
+            if term is None or (term in USUAL and words[found.start() - 1:found.start()] != "*"):
+                return found[0]
+            self.terms.remove(term)
+            return f"{{term}}`{found[1]}`" if found[1] == term else f"{{term}}`{found[1]} <{term}>`"
+
+        every = "|".join(map(re.escape, self.terms))
+        return re.sub(rf"(?<![\w-])({every})(?![\w-])", link, words, flags=re.IGNORECASE) if every else words
 
 
 def arranged(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +104,7 @@ def arranged(notebook: dict[str, Any]) -> dict[str, Any]:
     top, rest = split_opening("\n\n".join(map(_source, opening[0].cells)))
     how = Section(HOW, [*map(_markdown, filter(None, [rest])), *setting,
                                          *(cell for section in method for cell in section.cells)])
-    page = [_markdown(top), *_verdict(notebook["cells"]), *_absent(machinery), *lead,
+    page = [_markdown(top), *_verdict(notebook["cells"]), *lead, *_absent(machinery),
             *(cell for section in [*meaning, how, *known.values(), *trying] for cell in section.page)]
     return notebook | {"cells": [*_folded(page), *_run_it_yourself(run, machinery)]}
 

@@ -297,15 +297,19 @@ def _shown(parts: Sequence[tuple[str, Measure, Sequence[str]]], claim: Claim | N
     return " ".join(each(*part) for part in parts)
 
 
+LINE = 240
+"""Characters that the numbers of a verdict's line may take, the first of them whatever it takes."""
+
+
 def in_short(claims: Iterable[Claim], measures: Mapping[str, Measure], so_far: bool) -> str:
-    """The claims' first numbers: of each measure the first label's interval, three at most; "" where there is none.
+    """The claims' first numbers: of each measure the first label's interval, as many as make a line; "" where there is none.
 
     Where they were measured, and why they may decide nothing, is said once if it is the same for all. `so_far`: whether more
     is to come.
     """
     names = dict.fromkeys(name for claim in claims for name in claim.measures if name in measures)
     found = [(name, measures[name], label) for name in names
-             for label in [label for label, of in measures[name].intervals.items() if of.n][:1]][:3]
+             for label in [label for label, of in measures[name].intervals.items() if of.n][:1]]
     common, own = plain.shared([label for *_, label in found])
     remarks = [measure.untold(label) for _, measure, label in found]
     once = remarks[0] if len(set(remarks)) == 1 else ""
@@ -317,6 +321,7 @@ def in_short(claims: Iterable[Claim], measures: Mapping[str, Measure], so_far: b
                 f" {measure.intervals[label].text(DIGITS.get(measure.unit, 2))}{unit}")
 
     parts = [one(*each, words, remark) for each, words, remark in zip(found, own, remarks, strict=True)]
+    parts = [part for n, part in enumerate(parts) if not n or len("".join(parts[:n + 1])) < LINE]
     where = "; ".join(filter(None, (common, once)))
     return f"Measured{' so far' if so_far else ''} ({where}): {'; '.join(parts)}." if parts else ""
 

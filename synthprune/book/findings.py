@@ -194,7 +194,7 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
                   if ask not in {part.ask for part in finding.parts}]
     untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
     return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
-                tuple(untold), tuple(_scale(ours)))
+                tuple(untold), tuple(_scale(ours, chapters["10_controls"])))
 
 
 SHORT = "imp, steps of synthetic"
@@ -235,8 +235,22 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
         return f"No result of {run} is here yet."
     if None in (states["central"], states["longer"], states["real"]):
         return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results; until every"
-                " initialisation is in, no statement is said to hold or to fail.")
+                f" initialisation is in, no statement is said to hold or to fail.{_so_far(chapters['04_stability'])}")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
+
+
+def _so_far(ours: Chapter) -> str:
+    """The barriers of the paper's comparison as they stand, at the lowest level that all its kinds have; "" where one lacks."""
+    where = f"{ours.p.scene}, level {min(level for level in ours.p.levels if level)}"
+    asked = (("error_barrier_dense", ours.p.scene), ("error_barrier_synthetic", where), ("error_barrier_imp", where))
+    found = [ours.measures[name].intervals.get(label) for name, label in asked if name in ours.measures]
+    there = [of for of in found if of is not None and of.n]
+    if len(there) < len(asked):
+        return ""
+    dense, synthetic, imp = [f"{of.mean:.2f}" for of in there]
+    return (f" So far ({min(of.n for of in there)} of {len(ours.p.planned)} initialisations, {place(where)}) the mean barrier is"
+            f" {dense} points in the whole network, {synthetic} after pruning on synthetic images and {imp} after pruning on real"
+            " ones.")
 
 
 def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, plain.State | None]:
@@ -252,15 +266,20 @@ def _state(claim: claims.Claim, chapter: Chapter) -> plain.State | None:
     return None if judged.words in (plain.NOT_RUN, plain.UNFINISHED) else judged.state
 
 
-def _scale(ours: Chapter) -> Iterator[tuple[str, str, str]]:
-    """How far this is from the paper: settings by arithmetic from the profiles, our accuracy from the results."""
+def _scale(ours: Chapter, asked: Chapter) -> Iterator[tuple[str, str, str]]:
+    """How far this is from the paper: settings by arithmetic from the profiles, our accuracy from the results.
+
+    Beside the images of `ours` stand those of the cells in which chapter 10 `asked` for the length of the search.
+    """
     dense, paper = dense_accuracy(ours.p, ours.results), parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
     counted: tuple[tuple[str, Callable[[Settings], int]], ...] = (
         ("training images", images), ("pixels, side of an image", lambda p: p.pixels),
         ("width of the network (first layer)", lambda p: p.width), ("steps of a training", steps),
         ("epochs of a training", lambda p: p.epochs))
+    fewer = {images(one) for one in controls.cells(asked.p, "question")} - {images(ours.p)} if LONGEST in asked.measures else ()
     for what, of in counted:
-        yield what, f"{of(paper):,}", f"{of(ours.p):,}"
+        beside = f" (in the figure above {' or '.join(f'{count:,}' for count in fewer)})" if of is images and fewer else ""
+        yield what, f"{of(paper):,}", f"{of(ours.p):,}{beside}"
     done = str(dense.n) if dense.n == len(ours.p.seeds) else f"{dense.n} of {len(ours.p.seeds)}"
     yield "initialisations of the whole network", PAPER_SEEDS, done
     yield "test accuracy of the whole network, %", PAPER_ACCURACY, dense.text(1) if dense.n else "not measured yet"

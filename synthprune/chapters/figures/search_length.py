@@ -82,7 +82,9 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
     lines = f" Lines across: {listed(drawn)}." if drawn else ""
     read = (f" Level {level}; steps are those of every round of the search.{lines} Dotted: two points, below which a network is"
             f" called stable. {level_words([level])}{BARS}" if of else "")
-    caption = f"{setting(p)}{read} {_measured_words(of)}{progress(p, results, 'question')}"
+    images = {images_words(one.cell) for one in of}
+    few = f" Searches and retraining on {images.pop()} real images per class." if len(images) == 1 else ""
+    caption = f"{setting(p)}{few}{read} {_measured_words(of)}{progress(p, results, 'question')}"
     data = [("cell", "masks", "search_steps", "retraining_epochs", "initialisation", "error_barrier_points",
              "test_error_barrier_points", "test_accuracy_percent")]
     data += [(one.cell.name, f'"{looks.of(one.cell).label}"', f"{one.steps:.0f}", one.cell.epochs, seed,
