@@ -9,7 +9,7 @@ import numpy as np
 
 from synthprune import stats
 from synthprune.chapters.entries import decoded_images
-from synthprune.chapters.figures import LABELS, Figure, Panel, Table
+from synthprune.chapters.figures import LABELS, Figure, Panel, Table, Verdict
 from synthprune.chapters.figures.drawings import ON_A_SHEET, Dot, dots, in_rows, sheet
 from synthprune.chapters.figures.words import (
     absences,
@@ -45,7 +45,7 @@ PASSED = {"distilled": "real ones go forward only",
 """What is not alike, by method."""
 
 
-def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
+def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure | Verdict:
     """The first stored image of each class, before and after distillation."""
     change, classes = moved(p, results), facts(p.dataset).classes
     by = minus(np.mean(list(change.values())), 1) if change else ""
@@ -54,12 +54,14 @@ def contact_sheet(p: Parameters, results: Mapping[str, Result]) -> Figure:
                     + f" Distillation changes pixels by {by} percent of their range on average." * bool(change))
               for name, title in ((START, "random real images"), (END, f"after {p.distillation_steps} steps"))
               if name in results]
+    if not panels:
+        return Verdict("open", "Not run: the set", f"{setting(p)} The set of this chapter was not made in this run, so what is"
+                       " shown below are the networks that it would be compared with.")
     cut = f"{p.synthetic_factor} x {p.synthetic_factor}"
     tiles = f", each cut into {cut} tiles before a network sees it" if p.synthetic_factor > 1 else ""
     some = f" The first {ON_A_SHEET} of {len(classes)} classes." if len(classes) > ON_A_SHEET else ""
     caption = (f"{setting(p)} The first stored image of each class (of {p.synthetic_per_class}){tiles}:"
-               f" where distillation begins, and where it ends. Images: {facts(p.dataset).title}.{some}"
-               f"{absences(not_run=[] if panels else ['the set'])}")
+               f" where distillation begins, and where it ends. Images: {facts(p.dataset).title}.{some}")
     rows = [("class", "mean_change_percent"), *((name, f"{value:.6f}") for name, value in change.items())]
     return Figure(panels, caption, rows, "11_contact_sheet")
 
