@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from sweep import digests, requests, trained
 from synthprune.chapters.profiles import read_profile
 from synthprune.chapters.units import units
 from synthprune.data.synthetic import SyntheticSet, keep
+from synthprune.problems import Problem
 from synthprune.results import cluster, specs, worker
 from synthprune.results.solve import solve
 from synthprune.results.store import Store
@@ -258,6 +260,19 @@ def test_workers_of_a_host_share_out_its_gpus(tmp_path: Path, monkeypatch: pytes
     assert found == ["cuda:0", "cuda:1", "cuda:0", "cuda:7", "cuda:1"]
 
 
+def test_a_worker_that_cannot_do_the_same_is_refused_and_one_that_may_differ_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    same = {"versions": worker.versions(), "threads": 1, "shared": True, "data": True}
+    cluster._check("tcp://a:1", same)
+    assert capsys.readouterr().err == ""
+    for answer, words in ((ModuleNotFoundError("No module named 'synthprune'"), "install synthprune"),
+                          (same | {"threads": 4}, "has 4 threads: start one worker for each core"),
+                          (same | {"versions": worker.versions() | {"synthprune": "0.0.1"}}, "synthprune 0.0.1 (0.1.0 here)")):
+        with pytest.raises(Problem, match=re.escape(words)):
+            cluster._check("tcp://a:1", answer)
+    cluster._check("tcp://a:1", same | {"versions": worker.versions() | {"torch": "1.0"}})
+    assert "tcp://a:1 has torch 1.0" in (said := capsys.readouterr().err) and "may differ in the last bits" in said
+
+
 def test_a_device_that_no_worker_has(place: Cluster, tmp_path: Path) -> None:
     place.env["SYNTHPRUNE_DEVICE"] = "cuda:7"
     status, said = place.ends(place.client(tmp_path))
@@ -312,7 +327,7 @@ def far() -> Iterator[tuple[str, str]]:
                 subprocess.run(["ip", *words], check=False, capture_output=True)
 
 
-PARTITION_SECONDS = 10
+PARTITION_SECONDS = 30
 
 
 @pytest.mark.parametrize("stall", [3, 60])
