@@ -78,14 +78,30 @@ def signed(weights: dict, masks: dict, fraction: float) -> dict:
 
 
 def counted_again(weights: dict, masks: dict, fraction: float) -> dict:
-    limit = torch.cat(list(weights.values())).abs().kthvalue(round(fraction * 10)).values
+    sizes = torch.cat(list(weights.values())).abs()
+    limit = sizes.kthvalue(round(fraction * len(sizes))).values
     return {k: m & (weights[k].abs() > limit) for k, m in masks.items()}
+
+
+def share_of_all(weights: dict, masks: dict, fraction: float) -> dict:
+    every = torch.cat([mask.flatten() for mask in masks.values()])
+    return prune_by_magnitude(weights, masks, fraction * len(every) / int(every.sum()))
+
+
+def one_stays(weights: dict, masks: dict, fraction: float) -> dict:
+    sizes = torch.cat([weights[k][m].abs() for k, m in masks.items()])
+    return {k: m & (weights[k].abs() >= sizes.kthvalue(round(fraction * len(sizes))).values) for k, m in masks.items()}
 
 
 def in_place(initial: dict, trained: dict, masks: dict) -> dict:
     for name, mask in masks.items():
         initial[name] *= mask
     return initial
+
+
+def points(error: np.ndarray) -> float:
+    """The highest error barrier, in percentage points."""
+    return 100 * (error.max() - (error[0] + error[-1]) / 2)
 
 
 def bernoulli(masks: dict, seed: int) -> dict:
@@ -102,6 +118,12 @@ def all_layers_alike(masks: dict, seed: int) -> dict:
 
 def rolled(masks: dict, seed: int) -> dict:
     return {k: m.roll(seed + 1, 0) for k, m in masks.items()}
+
+
+def seeded_again(masks: dict, seed: int) -> dict:
+    """A fresh generator for each layer."""
+    kept = {k: torch.randperm(m.numel(), generator=torch.Generator().manual_seed(seed)) < m.sum() for k, m in masks.items()}
+    return {k: kept[k].view_as(m) for k, m in masks.items()}
 
 
 def unseeded(masks: dict, seed: int) -> dict:
@@ -138,7 +160,10 @@ WAYS = {"A": "weights", "B": "none", "C": "full"}
 WRONG: list[tuple[int, Any, str]] = [
     (1, by_layer, "each layer loses a share of its own"),
     (1, signed, "compare absolute values"),
-    (1, counted_again, "do not count the weight that was pruned before"),
+    (1, counted_again, "do not count the weights that were pruned before"),
+    (1, one_stays, "one too many stays: the k-th smallest goes too, so keep what is larger than it"),
+    (1, lambda w, m, f: m, "too few are gone"),
+    (1, share_of_all, "too many are gone"),
     (1, lambda w, m, f: prune_by_magnitude(w, m, 2 * f), "too many are gone"),
     (1, lambda w, m, f: {k: ~v for k, v in m.items()}, "has come back"),
     (1, lambda w, m, f: {k: v.float() for k, v in m.items()}, "must be a bool tensor"),
@@ -157,6 +182,7 @@ WRONG: list[tuple[int, Any, str]] = [
     (4, WAYS | {"B": "weights"}, "compare its surviving weights"),
     (4, WAYS | {"C": "wights"}, "'wights' is none of the words"),
     (4, {"A": "full"}, "each of A, B and C"),
+    (4, ["weights", "none", "full"], "return a dictionary of letter and word"),
     (5, lambda a, b, beta: {k: beta * v + (1 - beta) * b[k] for k, v in a.items()}, "beta = 0 is the first network"),
     (5, lambda a, b, beta: {k: (v + b[k]) / 2 for k, v in a.items()}, "beta says where"),
     (5, lambda a, b, beta: {"weight": a["weight"]}, "the biases are parameters too"),
@@ -166,19 +192,26 @@ WRONG: list[tuple[int, Any, str]] = [
     (6, lambda c: (c[len(c) // 2] - c.min(), c.max() - c.min()), "not above the lowest point"),
     (6, lambda c: (max(0, c[2] - (c[0] + c[-1]) / 2), c.max() - (c[0] + c[-1]) / 2), "leave a negative barrier negative"),
     (6, lambda c: (c.max() - (c[0] + c[-1]) / 2, c[2] - (c[0] + c[-1]) / 2), "the midpoint first"),
+    (6, lambda c: c.max() - (c[0] + c[-1]) / 2, "return two values"),
     (7, lambda e: (e.max() - (e[0] + e[-1]) / 2, True), "is a fraction"),
-    (7, lambda e: (100 * (e.max() - (e[0] + e[-1]) / 2), False), "below the line"),
-    (7, lambda e: (100 * (e.max() - (e[0] + e[-1]) / 2), True), "above the line"),
+    (7, lambda e: (points(e), False), "below the line"),
+    (7, lambda e: (points(e), True), "above the line"),
     (7, lambda e: (100 * e.max(), False), "the highest error less the mean"),
+    (7, lambda e: (100 * (e[len(e) // 2] - (e[0] + e[-1]) / 2), False), "the highest error less the mean"),
+    (7, lambda e: (100 * (e.max() - e[0]), e.max() - e[0] < 0.02), "the highest error less the mean"),
+    (7, lambda e: (points(e), points(e) <= 2), "on, and not below, the line of 2 points"),
+    (7, points, "return two values"),
     (8, "ABD", "B does not follow: a curved path"),
     (8, "ACD", "C does not follow: two bad networks"),
     (8, "A", "1 more may be said"),
     (8, "AX", "none of the letters"),
+    (8, "a, x", "'X' is none of the letters"),
     (9, bernoulli, "draw exactly that many"),
     (9, all_layers_alike, "the total is right and the layers are not"),
     (9, lambda m, s: m, "this is the mask itself"),
     (9, rolled, "whole rows or columns are moved"),
     (9, lambda m, s: random_like(m, 0), "another seed gives the same masks"),
+    (9, seeded_again, "two layers of one shape get the same mask"),
     (9, unseeded, "the same seed gives other masks"),
     (10, lambda labels, n, s: np.random.default_rng(s).choice(len(labels), 4 * n, replace=False), "images per class"),
     (10, lambda labels, n, s: draw(labels, n, s, again=True), "chosen twice"),
@@ -214,6 +247,11 @@ WRONG: list[tuple[int, Any, str]] = [
 @pytest.mark.parametrize(("number", "answer", "said"), WRONG)
 def test_a_usual_mistake_fails_with_its_reason(number: int, answer: Callable | Any, said: str) -> None:
     assert said in workshop.why(number, answer)
+
+
+@pytest.mark.parametrize("answer", ["A, D", "ad", "D a", ["A", "D"], {"d", "a"}])
+def test_letters_are_read_as_people_write_them(answer: Any) -> None:
+    assert workshop.why(8, answer) == ""
 
 
 def test_every_exercise_has_wrong_answers() -> None:
