@@ -260,14 +260,27 @@ def test_every_exercise_has_wrong_answers() -> None:
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"dense network": "stable"}, "wholly above the line"), ({"IMP, level 9": "stable"}, "holds the line of 2"),
-    ({"synthetic, level 4": "stable"}, "2 of 5 planned initialisations"), ({"IMP, level 4": "holds"}, "none of the three words")])
+    ({"synthetic, level 4": "stable"}, "2 of 5 planned initialisations"), ({"IMP, level 4": "holds"}, "none of the three words"),
+    ({"IMP, level 4": "cannot be told"}, "wholly below the line")])
 def test_the_reference_run_is_read_by_its_intervals(change: dict[str, str], said: str) -> None:
     rows = workshop.MADE_UP
     right = {"dense network": "unstable", "IMP, level 4": "stable", "IMP, level 9": "cannot be told",
              "synthetic, level 4": "cannot be told", "synthetic, level 9": "stable"}
+    right, change = ({f"made up: {name}": word for name, word in words.items()} for words in (right, change))
     assert workshop.read_critically(right, rows) == "" and said in workshop.read_critically(right | change, rows)
     assert "give a word for" in workshop.read_critically({}, rows)
     assert workshop.read_critically({"a": "stable"}, {"a": Interval(1, 0.5, 1.5, 3, 3)}) == ""
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("ships", [True, False])
+def test_intervals_must_be_read_whatever_ships(ships: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not ships:
+        monkeypatch.setattr("synthprune.chapter.open_store", lambda: Mock(has=lambda entry: False))
+    origin, rows = workshop.reference()
+    assert origin.startswith("error barriers of the reference run" if ships else "made up")
+    assert [name for name in rows if name.startswith("made up: ")] == list(rows)[-5:] and (len(rows) > 5) == ships
+    assert "you say cannot be told" in workshop.why(19, dict.fromkeys(rows, "cannot be told"))
 
 
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
