@@ -400,6 +400,13 @@ def test_every_figure_is_drawn_of_the_digits(book: tuple[Path, Path], monkeypatc
         assert ", profile demo.</p>" in workshop._drawn(asked), asked
 
 
+def test_a_figure_is_drawn_once_for_both_courses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(workshop, "_drawn", lambda one: asked.append(one) or "here")
+    workshop.lay_out(tmp_path)
+    assert sorted(asked) == sorted(FIGURES)
+
+
 def test_a_table_with_gaps_is_no_slide(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = Mock(_repr_html_=lambda: '<figure class="numbers"><td>not measured</td></figure>')
     monkeypatch.setattr("synthprune.chapters.figures.distilled_pruning.algorithm", lambda p: gaps)
@@ -416,6 +423,7 @@ def test_timetables_name_slides_that_exist() -> None:
         assert minutes == sorted(minutes) and minutes[-1] <= {"90_minutes": 90, "half_day": 240}[course]
         taught = "\n".join(shown)
         assert all(f"`{lesson}.ipynb`" in taught for lesson in workshop.COURSES[course])
+        assert ("make random masks" in shown[2]) == (course == "half_day"), "the aims, of which the last slide asks"
 
 
 @pytest.mark.usefixtures("home")
@@ -471,6 +479,21 @@ def test_the_kit_holds_every_wheel_but_torch() -> None:
     names = {line.partition("==")[0] for line in script("kit").wanted(lock)}
     assert {"numpy", "nbclient", "ipykernel", "curvlinops-for-pytorch", "sympy"} <= names
     assert not any(name.startswith(("torch", "nvidia", "cuda", "ruff", "#")) for name in names)
+
+
+def test_learners_get_no_solution_and_the_teacher_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "_drawn", lambda asked: "here")
+    learners, teacher = tmp_path / "kit", tmp_path / "kit-teacher"
+    script("kit").hand_out(learners, teacher)
+    held = {folder: sorted(file.name for file in folder.iterdir()) for folder in (learners, teacher)}
+    assert held == {learners: ["learner", "slides"], teacher: ["notes", "slides", "solutions"]}
+    for course in workshop.COURSES:
+        ours, theirs = ((folder / "slides" / f"{course}.html").read_text(encoding="utf-8") for folder in (teacher, learners))
+        assert ours.count("<section") == theirs.count("<section") == ours.count("<aside") and "<aside" not in theirs
+    shutil.rmtree(learners)
+    with pytest.raises(Problem, match="there already: remove it"):
+        script("kit").hand_out(learners, teacher)
+    assert not learners.exists()
 
 
 def test_the_kit_says_how_to_add_torch(tmp_path: Path) -> None:
