@@ -103,9 +103,10 @@ def lay_out(folder: Path, *, pdf: bool = False) -> None:
             nbformat.write(notebook, folder / part / file.name)
     for file in (sources() / "book" / "workshop").glob("*.md"):
         shutil.copy2(file, folder / "notes")
+    figures: dict[str, str] = {}
     for course in COURSES:
         page = folder / "slides" / f"{course}.html"
-        page.write_text(slides(course), encoding="utf-8")
+        page.write_text(slides(course, figures), encoding="utf-8")
         if pdf:
             print_pdf(page)
 
@@ -119,16 +120,24 @@ def slide_sources(course: str) -> list[str]:
     return [one.replace(HALF_DAY, "").strip() for one in every if course != "90_minutes" or not one.lstrip().startswith(HALF_DAY)]
 
 
-def slides(course: str) -> str:
-    """One page of HTML with a course's slides, speaker notes folded under `n`; it needs nothing beside it."""
+def slides(course: str, figures: dict[str, str]) -> str:
+    """One page of HTML with a course's slides, speaker notes folded under `n`; it needs nothing beside it.
+
+    `figures`: those drawn already, by what asks for them; those drawn now are added.
+    """
     from markdown_it import MarkdownIt
+
+    def figure(found: re.Match[str]) -> str:
+        asked = html.unescape(found[1])
+        if asked not in figures:
+            figures[asked] = _drawn(asked)
+        return figures[asked]
 
     markdown, style = MarkdownIt("commonmark").enable("table"), (lessons() / "slides.css").read_text(encoding="utf-8")
     sections = []
     for one in slide_sources(course):
         text, _, note = one.partition(NOTE)
-        shown = re.sub(r"<pre><code class=\"language-figure\">(.*?)</code></pre>", lambda found: _drawn(html.unescape(found[1])),
-                       markdown.render(text), flags=re.DOTALL)
+        shown = re.sub(r"<pre><code class=\"language-figure\">(.*?)</code></pre>", figure, markdown.render(text), flags=re.DOTALL)
         aside = f'<aside aria-label="Speaker note">{markdown.render(note)}</aside>' if note else ""
         sections.append(f'<section tabindex="-1">{shown}{aside}</section>')
     title = f"Pruning with synthetic data: {course.replace('_', ' ')}"

@@ -78,14 +78,30 @@ def signed(weights: dict, masks: dict, fraction: float) -> dict:
 
 
 def counted_again(weights: dict, masks: dict, fraction: float) -> dict:
-    limit = torch.cat(list(weights.values())).abs().kthvalue(round(fraction * 10)).values
+    sizes = torch.cat(list(weights.values())).abs()
+    limit = sizes.kthvalue(round(fraction * len(sizes))).values
     return {k: m & (weights[k].abs() > limit) for k, m in masks.items()}
+
+
+def share_of_all(weights: dict, masks: dict, fraction: float) -> dict:
+    every = torch.cat([mask.flatten() for mask in masks.values()])
+    return prune_by_magnitude(weights, masks, fraction * len(every) / int(every.sum()))
+
+
+def one_stays(weights: dict, masks: dict, fraction: float) -> dict:
+    sizes = torch.cat([weights[k][m].abs() for k, m in masks.items()])
+    return {k: m & (weights[k].abs() >= sizes.kthvalue(round(fraction * len(sizes))).values) for k, m in masks.items()}
 
 
 def in_place(initial: dict, trained: dict, masks: dict) -> dict:
     for name, mask in masks.items():
         initial[name] *= mask
     return initial
+
+
+def points(error: np.ndarray) -> float:
+    """The highest error barrier, in percentage points."""
+    return 100 * (error.max() - (error[0] + error[-1]) / 2)
 
 
 def bernoulli(masks: dict, seed: int) -> dict:
@@ -102,6 +118,12 @@ def all_layers_alike(masks: dict, seed: int) -> dict:
 
 def rolled(masks: dict, seed: int) -> dict:
     return {k: m.roll(seed + 1, 0) for k, m in masks.items()}
+
+
+def seeded_again(masks: dict, seed: int) -> dict:
+    """A fresh generator for each layer."""
+    kept = {k: torch.randperm(m.numel(), generator=torch.Generator().manual_seed(seed)) < m.sum() for k, m in masks.items()}
+    return {k: kept[k].view_as(m) for k, m in masks.items()}
 
 
 def unseeded(masks: dict, seed: int) -> dict:
@@ -138,7 +160,10 @@ WAYS = {"A": "weights", "B": "none", "C": "full"}
 WRONG: list[tuple[int, Any, str]] = [
     (1, by_layer, "each layer loses a share of its own"),
     (1, signed, "compare absolute values"),
-    (1, counted_again, "do not count the weight that was pruned before"),
+    (1, counted_again, "do not count the weights that were pruned before"),
+    (1, one_stays, "one too many stays: the k-th smallest goes too, so keep what is larger than it"),
+    (1, lambda w, m, f: m, "too few are gone"),
+    (1, share_of_all, "too many are gone"),
     (1, lambda w, m, f: prune_by_magnitude(w, m, 2 * f), "too many are gone"),
     (1, lambda w, m, f: {k: ~v for k, v in m.items()}, "has come back"),
     (1, lambda w, m, f: {k: v.float() for k, v in m.items()}, "must be a bool tensor"),
@@ -157,6 +182,7 @@ WRONG: list[tuple[int, Any, str]] = [
     (4, WAYS | {"B": "weights"}, "compare its surviving weights"),
     (4, WAYS | {"C": "wights"}, "'wights' is none of the words"),
     (4, {"A": "full"}, "each of A, B and C"),
+    (4, ["weights", "none", "full"], "return a dictionary of letter and word"),
     (5, lambda a, b, beta: {k: beta * v + (1 - beta) * b[k] for k, v in a.items()}, "beta = 0 is the first network"),
     (5, lambda a, b, beta: {k: (v + b[k]) / 2 for k, v in a.items()}, "beta says where"),
     (5, lambda a, b, beta: {"weight": a["weight"]}, "the biases are parameters too"),
@@ -166,19 +192,26 @@ WRONG: list[tuple[int, Any, str]] = [
     (6, lambda c: (c[len(c) // 2] - c.min(), c.max() - c.min()), "not above the lowest point"),
     (6, lambda c: (max(0, c[2] - (c[0] + c[-1]) / 2), c.max() - (c[0] + c[-1]) / 2), "leave a negative barrier negative"),
     (6, lambda c: (c.max() - (c[0] + c[-1]) / 2, c[2] - (c[0] + c[-1]) / 2), "the midpoint first"),
+    (6, lambda c: c.max() - (c[0] + c[-1]) / 2, "return two values"),
     (7, lambda e: (e.max() - (e[0] + e[-1]) / 2, True), "is a fraction"),
-    (7, lambda e: (100 * (e.max() - (e[0] + e[-1]) / 2), False), "below the line"),
-    (7, lambda e: (100 * (e.max() - (e[0] + e[-1]) / 2), True), "above the line"),
+    (7, lambda e: (points(e), False), "below the line"),
+    (7, lambda e: (points(e), True), "above the line"),
     (7, lambda e: (100 * e.max(), False), "the highest error less the mean"),
+    (7, lambda e: (100 * (e[len(e) // 2] - (e[0] + e[-1]) / 2), False), "the highest error less the mean"),
+    (7, lambda e: (100 * (e.max() - e[0]), e.max() - e[0] < 0.02), "the highest error less the mean"),
+    (7, lambda e: (points(e), points(e) <= 2), "on, and not below, the line of 2 points"),
+    (7, points, "return two values"),
     (8, "ABD", "B does not follow: a curved path"),
     (8, "ACD", "C does not follow: two bad networks"),
     (8, "A", "1 more may be said"),
     (8, "AX", "none of the letters"),
+    (8, "a, x", "'X' is none of the letters"),
     (9, bernoulli, "draw exactly that many"),
     (9, all_layers_alike, "the total is right and the layers are not"),
     (9, lambda m, s: m, "this is the mask itself"),
     (9, rolled, "whole rows or columns are moved"),
     (9, lambda m, s: random_like(m, 0), "another seed gives the same masks"),
+    (9, seeded_again, "two layers of one shape get the same mask"),
     (9, unseeded, "the same seed gives other masks"),
     (10, lambda labels, n, s: np.random.default_rng(s).choice(len(labels), 4 * n, replace=False), "images per class"),
     (10, lambda labels, n, s: draw(labels, n, s, again=True), "chosen twice"),
@@ -216,20 +249,38 @@ def test_a_usual_mistake_fails_with_its_reason(number: int, answer: Callable | A
     assert said in workshop.why(number, answer)
 
 
+@pytest.mark.parametrize("answer", ["A, D", "ad", "D a", ["A", "D"], {"d", "a"}])
+def test_letters_are_read_as_people_write_them(answer: Any) -> None:
+    assert workshop.why(8, answer) == ""
+
+
 def test_every_exercise_has_wrong_answers() -> None:
     assert {number for number, *_ in WRONG} == set(workshop.EXERCISES) - {19}, "19 has a test of its own"
 
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"dense network": "stable"}, "wholly above the line"), ({"IMP, level 9": "stable"}, "holds the line of 2"),
-    ({"synthetic, level 4": "stable"}, "2 of 5 planned initialisations"), ({"IMP, level 4": "holds"}, "none of the three words")])
+    ({"synthetic, level 4": "stable"}, "2 of 5 planned initialisations"), ({"IMP, level 4": "holds"}, "none of the three words"),
+    ({"IMP, level 4": "cannot be told"}, "wholly below the line")])
 def test_the_reference_run_is_read_by_its_intervals(change: dict[str, str], said: str) -> None:
     rows = workshop.MADE_UP
     right = {"dense network": "unstable", "IMP, level 4": "stable", "IMP, level 9": "cannot be told",
              "synthetic, level 4": "cannot be told", "synthetic, level 9": "stable"}
+    right, change = ({f"made up: {name}": word for name, word in words.items()} for words in (right, change))
     assert workshop.read_critically(right, rows) == "" and said in workshop.read_critically(right | change, rows)
     assert "give a word for" in workshop.read_critically({}, rows)
     assert workshop.read_critically({"a": "stable"}, {"a": Interval(1, 0.5, 1.5, 3, 3)}) == ""
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("ships", [True, False])
+def test_intervals_must_be_read_whatever_ships(ships: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not ships:
+        monkeypatch.setattr("synthprune.chapter.open_store", lambda: Mock(has=lambda entry: False))
+    origin, rows = workshop.reference()
+    assert origin.startswith("error barriers of the reference run" if ships else "made up")
+    assert [name for name in rows if name.startswith("made up: ")] == list(rows)[-5:] and (len(rows) > 5) == ships
+    assert "you say cannot be told" in workshop.why(19, dict.fromkeys(rows, "cannot be told"))
 
 
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,6 +400,13 @@ def test_every_figure_is_drawn_of_the_digits(book: tuple[Path, Path], monkeypatc
         assert ", profile demo.</p>" in workshop._drawn(asked), asked
 
 
+def test_a_figure_is_drawn_once_for_both_courses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(workshop, "_drawn", lambda one: asked.append(one) or "here")
+    workshop.lay_out(tmp_path)
+    assert sorted(asked) == sorted(FIGURES)
+
+
 def test_a_table_with_gaps_is_no_slide(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = Mock(_repr_html_=lambda: '<figure class="numbers"><td>not measured</td></figure>')
     monkeypatch.setattr("synthprune.chapters.figures.distilled_pruning.algorithm", lambda p: gaps)
@@ -365,6 +423,7 @@ def test_timetables_name_slides_that_exist() -> None:
         assert minutes == sorted(minutes) and minutes[-1] <= {"90_minutes": 90, "half_day": 240}[course]
         taught = "\n".join(shown)
         assert all(f"`{lesson}.ipynb`" in taught for lesson in workshop.COURSES[course])
+        assert ("make random masks" in shown[2]) == (course == "half_day"), "the aims, of which the last slide asks"
 
 
 @pytest.mark.usefixtures("home")
@@ -420,6 +479,21 @@ def test_the_kit_holds_every_wheel_but_torch() -> None:
     names = {line.partition("==")[0] for line in script("kit").wanted(lock)}
     assert {"numpy", "nbclient", "ipykernel", "curvlinops-for-pytorch", "sympy"} <= names
     assert not any(name.startswith(("torch", "nvidia", "cuda", "ruff", "#")) for name in names)
+
+
+def test_learners_get_no_solution_and_the_teacher_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "_drawn", lambda asked: "here")
+    learners, teacher = tmp_path / "kit", tmp_path / "kit-teacher"
+    script("kit").hand_out(learners, teacher)
+    held = {folder: sorted(file.name for file in folder.iterdir()) for folder in (learners, teacher)}
+    assert held == {learners: ["learner", "slides"], teacher: ["notes", "slides", "solutions"]}
+    for course in workshop.COURSES:
+        ours, theirs = ((folder / "slides" / f"{course}.html").read_text(encoding="utf-8") for folder in (teacher, learners))
+        assert ours.count("<section") == theirs.count("<section") == ours.count("<aside") and "<aside" not in theirs
+    shutil.rmtree(learners)
+    with pytest.raises(Problem, match="there already: remove it"):
+        script("kit").hand_out(learners, teacher)
+    assert not learners.exists()
 
 
 def test_the_kit_says_how_to_add_torch(tmp_path: Path) -> None:

@@ -55,11 +55,9 @@ def _called(answer: Answer, *values: Any) -> Any:
 
 
 def _layers() -> tuple[State, Masks]:
-    """Two layers of different scale and both signs, one weight pruned before."""
-    weights = {"large": torch.tensor([-3.0, 2.5, -0.4, 2.0, 1.5]), "small": torch.tensor([0.3, -0.2, 0.0, 0.6, 0.1])}
-    masks = {name: torch.ones(5, dtype=torch.bool) for name in weights}
-    masks["small"][2] = False
-    return weights, masks
+    """Two layers of different scale and both signs, three weights pruned before. Each mistake leaves another number."""
+    weights = {"large": torch.tensor([-3.0, 2.5, -0.4, 2.0, 1.5]), "small": torch.tensor([0.3, -0.2, 0, 0.6, 0.1, 0, 0])}
+    return weights, {name: value != 0 for name, value in weights.items()}
 
 
 def _masks_fault(given: Any, masks: Masks) -> str:
@@ -76,18 +74,22 @@ def prune_by_hand(answer: Answer) -> str:
     given = _called(answer, {k: v.clone() for k, v in weights.items()}, {k: v.clone() for k, v in masks.items()}, 1 / 3)
     if fault := _masks_fault(given, masks):
         return fault
-    left = {name: int(mask.sum()) for name, mask in given.items()}
+    left = sum(int(mask.sum()) for mask in given.values())
     if any((given[name] & ~mask).any() for name, mask in masks.items()):
         return "a weight that was pruned before has come back: what is pruned stays pruned"
-    if sum(left.values()) > 6:
-        return (f"a third of the 9 weights that are left is 3, and you leave {sum(left.values())}: do not count"
-                " the weight that was pruned before among the smallest")
-    if sum(left.values()) < 6:
-        return f"a third of the 9 weights that are left is 3, and you leave {sum(left.values())} of them: too many are gone"
+    third = f"a third of the 9 weights that are left is 3, and you leave {left} of them"
+    if left < 6:
+        return f"{third}: too many are gone"
     if not given["large"][0]:
         return "the weight -3.0 is gone: smallest means nearest to zero, so compare absolute values"
-    if left["large"] < 5:
+    if not given["large"].all():
         return "each layer loses a share of its own: compare the weights of all layers together"
+    if left == 7:
+        return "one too many stays: the k-th smallest goes too, so keep what is larger than it"
+    if left == 8:
+        return f"{third}: do not count the weights that were pruned before among the smallest"
+    if left == 9:
+        return f"{third}: too few are gone"
     right = prune_by_magnitude(weights, masks, 1 / 3)
     return "" if all(torch.equal(given[k], right[k]) for k in right) else "a weight is gone although a smaller one stays"
 
@@ -152,6 +154,8 @@ def rewound_states() -> dict[str, State]:
 
 def tell_rewinding(answer: Mapping[str, str]) -> str:
     states = rewound_states()
+    if not isinstance(answer, Mapping):
+        return "return a dictionary of letter and word"
     if answer.keys() != states.keys():
         return "give a word for each of A, B and C"
     unknown = [word for word in answer.values() if word not in ("full", "weights", "none")]
@@ -184,12 +188,21 @@ def between(answer: Answer) -> str:
     return ""
 
 
+def _pair(given: Any) -> tuple[Any, Any] | None:
+    """The two values of an answer; None where there are not two."""
+    try:
+        first, second = given
+    except (TypeError, ValueError):
+        return None
+    return first, second
+
+
 def two_barriers(answer: Answer) -> str:
     for losses in ([0.15, 0.4, 0.3, 0.1, 0.25], [0.5, 0.2, 0.1, 0.2, 0.3]):
         curve = np.array(losses)
-        given = [float(value) for value in _called(answer, curve.copy())]
-        if len(given) != 2:
-            return "return two numbers: the barrier at the midpoint and the highest"
+        if (pair := _pair(_called(answer, curve.copy()))) is None:
+            return "return two values: the barrier at the midpoint and the highest"
+        given = [float(value) for value in pair]
         ends, right = (curve[0] + curve[-1]) / 2, (midpoint_barrier(curve), highest_barrier(curve))
         if np.allclose(given, right):
             continue
@@ -206,14 +219,17 @@ def two_barriers(answer: Answer) -> str:
 
 
 def in_points(answer: Answer) -> str:
-    for error, barrier in (([0.10, 0.13, 0.10], 3.0), ([0.02, 0.03, 0.02], 1.0), ([0.10, 0.10, 0.10], 0.0)):
-        points, stable = _called(answer, np.array(error))
+    for error, barrier in (([0.10, 0.13, 0.10], 3.0), ([0.10, 0.15, 0.12, 0.10, 0.12], 4.0), ([0.02, 0.03, 0.02], 1.0),
+                           ([0.10, 0.10, 0.10], 0.0), ([0.0, 0.02, 0.0], STABLE_BELOW)):
+        if (pair := _pair(_called(answer, np.array(error)))) is None:
+            return "return two values: the barrier in points, and whether it is below the line"
+        points, stable = pair
         if np.isclose(points, barrier / 100) and barrier:
             return f"{points:.3f} is a fraction: the line of {STABLE_BELOW:.0f} is drawn in percentage points, a hundred to one"
         if not np.isclose(points, barrier):
             return f"errors {error}: the barrier is not {points:.3f} points; it is the highest error less the mean of the ends"
         if bool(stable) != (barrier < STABLE_BELOW):
-            side = "below" if barrier < STABLE_BELOW else "above"
+            side = "below" if barrier < STABLE_BELOW else "above" if barrier > STABLE_BELOW else "on, and not below,"
             return f"a barrier of {barrier:.1f} points is {side} the line of {STABLE_BELOW:.0f} points"
     return ""
 
@@ -228,6 +244,7 @@ def which_barrier(answer: Any) -> str:
 def random_masks(answer: Answer) -> str:
     rng = np.random.default_rng(3)
     masks = {"first": torch.from_numpy(rng.random((8, 9)) < 0.8), "last": torch.from_numpy(rng.random((10, 16)) < 0.2)}
+    masks["twin"] = masks["first"].flip(0)
     given, again, other = (_called(answer, masks, seed) for seed in (0, 0, 1))
     if fault := _masks_fault(given, masks):
         return fault
@@ -243,6 +260,8 @@ def random_masks(answer: Answer) -> str:
         return "the same seed gives other masks: draw from a generator made of the seed"
     if all(torch.equal(given[name], other[name]) for name in masks):
         return "another seed gives the same masks: draw from the seed"
+    if torch.equal(given["first"], given["twin"]):
+        return "two layers of one shape get the same mask: make one generator, and draw for every layer from it"
     if any(torch.equal(given[name].sum(axis), mask.sum(axis)) for name, mask in masks.items() for axis in (0, 1)):
         return "whole rows or columns are moved: draw among all weights of a layer"
     return ""
@@ -414,7 +433,7 @@ CHOICES: dict[int, dict[str, tuple[bool, str]]] = {
 
 def _chosen(number: int, answer: Any) -> str:
     known = CHOICES[number]
-    given = set(answer)
+    given = {letter for part in answer for letter in str(part).upper() if letter not in ", "}
     if strange := given - known.keys():
         return f"'{min(strange)}' is none of the letters {', '.join(known)}"
     for letter, (allowed, reason) in known.items():
@@ -424,14 +443,14 @@ def _chosen(number: int, answer: Any) -> str:
     return f"{len(missing)} more may be said; read {', '.join(sorted(known.keys() - given))} again" if missing else ""
 
 
-MADE_UP = {"dense network": Interval(6.1, 3.2, 9.0, 5, 5), "IMP, level 4": Interval(1.1, 0.6, 1.6, 5, 5),
-           "IMP, level 9": Interval(1.6, 0.7, 2.5, 5, 5), "synthetic, level 4": Interval(0.9, 0.1, 1.7, 2, 5),
-           "synthetic, level 9": Interval(1.0, 0.4, 1.6, 5, 5)}
-"""Invented rows of the reference run's form."""
+MADE_UP = {"made up: dense network": Interval(6.1, 3.2, 9.0, 5, 5), "made up: IMP, level 4": Interval(1.1, 0.6, 1.6, 5, 5),
+           "made up: IMP, level 9": Interval(1.6, 0.7, 2.5, 5, 5), "made up: synthetic, level 4": Interval(0.9, 0.1, 1.7, 2, 5),
+           "made up: synthetic, level 9": Interval(1.0, 0.4, 1.6, 5, 5)}
+"""Invented rows of the reference run's form: they hold every word, whatever the state of the run."""
 
 
 def reference() -> tuple[str, dict[str, Interval]]:
-    """Error barriers in points, by name, and where they are from: what ships of the reference run, or invented rows."""
+    """Error barriers in points, by name, and where they are from: what ships of the reference run, then invented rows."""
     from synthprune.chapter import open_store
     from synthprune.chapters.settings import parameters
     from synthprune.chapters.stability import Parameters, measures, requests
@@ -440,9 +459,8 @@ def reference() -> tuple[str, dict[str, Interval]]:
     found = measures(p, {name: store.get(entry) for name, entry in requests(p).items() if store.has(entry)})
     rows = {f"{method}, {label}": of for method in ("dense", "imp", "synthetic") if f"error_barrier_{method}" in found
             for label, of in found[f"error_barrier_{method}"].intervals.items() if of.n}
-    if rows:
-        return "error barriers of the reference run, in points", dict(itertools.islice(rows.items(), 8))
-    return "made up, in the form that the reference run's error barriers will have, in points", MADE_UP
+    origin = "error barriers of the reference run, and then rows that are made up" if rows else "made up, as no results ship yet"
+    return f"{origin}, in points", dict(itertools.islice(rows.items(), 8)) | MADE_UP
 
 
 def read_critically(answer: Mapping[str, str], rows: Mapping[str, Interval] | None = None) -> str:

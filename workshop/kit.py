@@ -1,5 +1,6 @@
-"""Make the offline kit: `python workshop/kit.py FOLDER` lays a workshop out, adds wheels, and packs FOLDER.zip.
+"""Make the offline kit: `python workshop/kit.py FOLDER` lays a workshop out, adds wheels, and packs FOLDER.zip for learners.
 
+Solutions, notes, and the slides with their speaker notes go into FOLDER-teacher.zip.
 The wheels are those of this platform and Python; torch is left out (with CUDA it is gigabytes), and the kit's install.py says
 how to add its CPU build.
 """
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from synthprune.problems import Problem
 from synthprune.workshop import lay_out
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,9 +23,28 @@ def wanted(lock: str) -> list[str]:
     return [line for line in lock.splitlines() if "==" in line and not LEFT_OUT.match(line)]
 
 
-def main(folder: Path) -> None:
-    """Raises CalledProcessError where pip fails, and Problem where `folder` is in use."""
+def hand_out(folder: Path, teacher: Path) -> None:
+    """Lay a workshop out: what learners get in `folder`, the rest in `teacher`. Raises Problem where either is in use."""
+    if teacher.exists():
+        raise Problem(f"{teacher} is there already: remove it, or name another folder")
     lay_out(folder)
+    shutil.copytree(folder / "slides", teacher / "slides")
+    for part in ("solutions", "notes"):
+        shutil.move(folder / part, teacher / part)
+    for page in (folder / "slides").glob("*.html"):
+        page.write_text(re.sub(r"<aside.*?</aside>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), encoding="utf-8")
+
+
+def packed(folder: Path, what_to_do: str) -> None:
+    """Pack a folder, and say so."""
+    archive = Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
+    print(f"{archive}: {archive.stat().st_size / 1e6:.0f} MB; {what_to_do}")
+
+
+def main(folder: Path) -> None:
+    """Raises CalledProcessError where pip fails, and Problem where a folder is in use."""
+    teacher = folder.with_name(f"{folder.name}-teacher")
+    hand_out(folder, teacher)
     lock, wheels = ROOT / "requirements.lock", folder / "wheels"
     for words in (["download", "--no-deps", "--dest", wheels, *wanted(lock.read_text(encoding="utf-8"))],
                   ["download", "--constraint", lock, "--dest", wheels, "jupyterlab"],
@@ -33,8 +54,8 @@ def main(folder: Path) -> None:
     shutil.copytree(ROOT / "results", folder / "results")
     if (ROOT / "_build" / "html").exists():
         shutil.copytree(ROOT / "_build" / "html", folder / "book")
-    archive = Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
-    print(f"{archive}: {archive.stat().st_size / 1e6:.0f} MB; unpack it, and run python install.py in it")
+    packed(folder, "for learners: unpack it, and run python install.py in it")
+    packed(teacher, "for the teacher: solutions, notes, and slides with speaker notes")
 
 
 if __name__ == "__main__":
