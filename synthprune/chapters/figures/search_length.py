@@ -17,6 +17,7 @@ from synthprune.chapters.cells import Cell, Measured, above_chance
 from synthprune.chapters.controls import Parameters, cells, measured, over_dense, planned
 from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Play, Style, Table
 from synthprune.chapters.figures.cells import BARS, differing, images_words, progress, set_words, title
+from synthprune.chapters.figures.drawings import limits
 from synthprune.chapters.figures.words import level_words, listed, minus, setting
 from synthprune.results.store import Result
 from synthprune.stats import Interval
@@ -81,7 +82,7 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
     drawn = [across[method] for method in REFERENCES if method in {one.cell.method for one in of}]
     lines = f" Lines across: {listed(drawn)}." if drawn else ""
     read = (f" Level {level}; steps are those of every round of the search.{lines} Dotted: two points, below which a network is"
-            f" called stable. {level_words([level])}{BARS}" if of else "")
+            f" called stable. {level_words([level])}{BARS} Long ones are cut off at the frame." if of else "")
     images = {images_words(one.cell) for one in of}
     few = f" Searches and retraining on {images.pop()} real images per class." if len(images) == 1 else ""
     caption = f"{setting(p)}{few}{read} {_measured_words(of)}{progress(p, results, 'question')}"
@@ -146,7 +147,7 @@ def _question(style: Style, of: Sequence[Measured], looks: Looks, quantity: str)
                   color=style.colour(look.method), markerfacecolor=style.colour(look.method) if look.filled else "none",
                   markersize=6)
     _log_steps(axes, [one.steps for one in of if np.isfinite(one.steps)])
-    axes.set(ylabel=SHOWN[quantity])
+    axes.set(ylabel=SHOWN[quantity], ylim=limits([getattr(one, quantity) for one in of]))
     if quantity == "error":
         axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
     _across(axes, style, [(look, stats.interval(getattr(one, quantity)).mean, one.cell.epochs)
