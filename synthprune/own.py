@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from synthprune.home import home, write_whole
-from synthprune.problems import Problem
+from synthprune.problems import Problem, cut
 
 NAME = r"^(?:[\w.]+:)?\w+@[0-9a-f]{12}$"
 """How a function of your own is named in a specification."""
@@ -46,8 +46,8 @@ def named(text: str) -> str:
     module = "" if place.endswith(".py") else f"{place}:"
     try:
         source = (_file_of(place) if module else Path(place).expanduser()).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"{text} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (OSError, ValueError) as error:  # no text, or no path
+        raise Problem(f"{cut(text)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
     _READ[digest] = source
     name = f"{module}{function}@{digest}"

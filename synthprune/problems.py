@@ -17,6 +17,16 @@ class Problem(Exception):
         return [f"synthprune: {self}"]
 
 
+def cut(text: str, most: int = 100) -> str:
+    """What a user gave, as a message shows it: no more than its beginning where it is long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def line(error: BaseException) -> str:
+    """What an error says, in one line of no great length."""
+    return cut(" ".join(str(error).split()), 300)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`: the closest of the `known` names, or all of them."""
     known = sorted(known)

@@ -1,6 +1,6 @@
-"""Thousands of damaged files, whose seeds are fixed: each is read or refused in one line, and none fills the machine.
+"""Thousands of damaged files, the same in every run: each is read or refused in one line, and none fills the machine.
 
-SYNTHPRUNE_FUZZ says how many files of each form; the default takes seconds.
+SYNTHPRUNE_FUZZ says how many of each form; the default takes seconds.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ import os
 import resource
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from pictures import file_of, picture, tar_of, tiny
 from safetensors.numpy import save_file
 from scipy.io import savemat
+from sweep import subnetwork
 
 from synthprune.data.forms import read_set
 from synthprune.data.labelled import Told, read_labelled
 from synthprune.problems import Problem
+from synthprune.results.store import Store
 
 COUNT = int(os.environ.get("SYNTHPRUNE_FUZZ", "200"))
 RNG = np.random.default_rng(0)
@@ -75,49 +80,98 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
-def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
-    """A few bytes changed, mostly where headers are; or a piece cut out, doubled, or overwritten by the largest number."""
-    data = bytearray(whole)
-    reach = len(data) if rng.random() < 0.5 else min(len(data), 600)
-    begin = int(rng.integers(reach)) if rng.random() < 0.7 else len(data) - 1 - int(rng.integers(reach))
-    length = int(rng.integers(1, 64))
-    match int(rng.integers(5)):
-        case 0:
-            data[begin:begin + length] = b""
-        case 1:
-            data[begin:begin] = data[begin:begin + length]
-        case 2:
-            data[begin:begin + 8] = b"\xff" * 7 + b"\x7f"
-        case 3:
-            del data[begin:]
-        case _:
-            for place in rng.integers(max(0, begin - 32), min(len(data), begin + 32), 3):
-                data[place] = int(rng.integers(256))
-    return bytes(data)
+MASK = subnetwork(1)
+KEPT = {"mask": IMAGES > 0.5, "float32": IMAGES[0], "int64": LABELS}
 
 
-@pytest.mark.parametrize("form", [*FORMS, *OWN])
-def test_a_damaged_file_is_read_or_refused_in_one_line(form: str, tmp_path: Path) -> None:
-    file = tmp_path / form
-    (FORMS | OWN)[form](file)
-    whole, refused = file.read_bytes(), 0
+def entry(path: Path) -> None:
+    Store(path / "store").put(MASK, KEPT, {"loss": [0.5, None]}, {"seconds": 1})
 
-    def read() -> None:
-        if form in FORMS:
-            read_set(file, "cifar10", 1)
-        else:
-            read_labelled(file, Told(test=0.5 if form == "own.parquet" else 0))
 
-    read()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for number in range(COUNT):
-        file.write_bytes(mutated(whole, np.random.default_rng(number)))
+def checkpoint(path: Path) -> None:
+    Store(path).save_checkpoint(MASK, KEPT, 7)
+
+
+def shelf(path: Path) -> None:
+    entry(path)
+    store = Store(path / "store")
+    store.export([MASK], path / "shelves" / "demo" / "chapter")
+    store.remove(store.path(MASK))
+
+
+def got(path: Path) -> None:
+    """What the store or its shelf holds, unchanged."""
+    store = Store(path / "store", [path / "shelves"])
+    damaged = store.damaged()
+    store.stale()
+    result = store.get(MASK)
+    assert not damaged and result.metrics == {"loss": [0.5, None]}
+    assert all(np.array_equal(result.arrays[name], KEPT[name]) for name in KEPT)
+
+
+def resumed(path: Path) -> None:
+    """The checkpoint, unchanged; as a Problem, that there is none."""
+    if (found := Store(path).load_checkpoint(MASK)) is None:
+        raise Problem(f"{path}: none")
+    assert found[0] == 7 and all(np.array_equal(found[1][name], KEPT[name]) for name in KEPT)
+
+
+Read = Callable[[Path], object]
+READERS: dict[str, tuple[Read, Read]] = {
+    **{form: (make, lambda path: read_set(path, "cifar10", 1)) for form, make in FORMS.items()},
+    **{form: (make, lambda path: read_labelled(path, Told(test=0.5 if path.suffix == ".parquet" else 0)))
+       for form, make in OWN.items()},
+    "entry": (entry, got), "checkpoint": (checkpoint, resumed), "shelf": (shelf, got)}
+"""How each form is made and read; those of the store are folders."""
+
+PIECES = st.binary(max_size=64) | st.sampled_from([b"\xff" * 7 + b"\x7f", b"7", b"[]", b"{}", b"[" * 5000])
+"""What may stand instead: a few bytes or none, the largest number, and JSON that is something else."""
+PLACES = st.integers(0, 600) | st.integers(-600, -1) | st.integers(0, 2**20)
+"""Mostly where headers are."""
+
+
+def fuzzed(base: Path, read: Read) -> tuple[int, int]:
+    """Read `base` with one piece of one of its files changed, again and again: how often it was refused, and read at all."""
+    files = [base] if base.is_file() else sorted(path for path in base.rglob("*") if path.is_file())
+    whole = {file: file.read_bytes() for file in files}
+    tried: list[bool] = []
+
+    @settings(derandomize=True, database=None, deadline=None, max_examples=COUNT, suppress_health_check=list(HealthCheck),
+              phases=[Phase.generate])
+    @given(st.sampled_from(files), PLACES, st.sampled_from([0, 1, 8, 64, 2**30]), PIECES | st.none())
+    def one(file: Path, place: int, length: int, piece: bytes | None) -> None:
+        data = whole[file]
+        begin = place % max(1, len(data)) if length < 2**30 or piece is None else 0
+        changed = data[begin:begin + length]
+        file.write_bytes(data[:begin] + (2 * changed if piece is None else piece) + data[begin + length:])
         try:
             with warnings.catch_warnings(action="ignore"):
-                read()
+                read(base)
+            tried.append(False)
         except Problem as problem:
-            refused += 1
-            assert "\n" not in str(problem) and str(file) in str(problem)
-    assert refused > COUNT / 10
-    assert {path.name for path in tmp_path.iterdir()} == {form}
+            tried.append(True)
+            assert "\n" not in str(problem) and str(base) in str(problem) and len(str(problem)) < 1000
+        finally:
+            file.write_bytes(data)
+
+    one()
+    return sum(tried), len(tried)
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_damaged_file_is_read_or_refused_in_one_line(form: str, tmp_path: Path, home: Path) -> None:
+    make, read = READERS[form]
+    make(tmp_path / form)
+    read(tmp_path / form)
+    there, before = sorted(tmp_path.rglob("*")), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused, tried = fuzzed(tmp_path / form, read)
+    assert refused > tried / 10 and tried >= COUNT
+    assert sorted(tmp_path.rglob("*")) == there
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20, "kilobytes: a gigabyte"
+
+
+def test_any_other_exception_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "number"
+    file.write_bytes(b"12345")
+    with pytest.raises(ValueError, match="invalid literal"):
+        fuzzed(file, lambda path: int(path.read_bytes()))

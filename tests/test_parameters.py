@@ -87,6 +87,30 @@ def test_an_ill_typed_value_is_named_in_one_line(given: dict[str, Any], said: st
     assert said in refusal(**given)
 
 
+LAUGHS = "epochs: [&a0 [1], " + ", ".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)) + "]"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("dataset: " + "[" * 3000, "cannot be read: nested more than 20 deep"), (LAUGHS, "more than 10000 values"),
+    ("epochs: &a [*a]", "more than 10000 values"), (f"dataset: {'x' * 1001}", "more than 1000 characters"),
+    ("epochs: 2024-13-45", "cannot be read: a value is not what it looks like"), ("epochs: !!bool x", "not what it looks like"),
+    (f"{'x' * 999}: 3", "has an unknown key 'xxx"), (f"dataset: {'x' * 999}\nepochs: 3", "unknown data set 'xxx"),
+    ("cells: [1]", "cells is not a list of 'name: {field: value}' lines"), ("scenes: {a: 1}", "scenes is not a list of"),
+    ("chapters: {3: }", "has an unknown chapter '3'"), ("architecture: [1]", "to you"), ("scene: [1]", "to you")],
+    ids=lambda text: text[:20])
+def test_a_hostile_profile_is_refused_in_a_line_that_is_not_long(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    found = refusal(profile=str(tmp_path / "own.yaml"))
+    assert said in found and len(found) < 1000
+
+
+@pytest.mark.parametrize("name", ["seeds", "levels", "lr", "dataset", "architecture", "scene", "rewind", "other"])
+def test_a_long_value_is_named_by_its_beginning(name: str) -> None:
+    for value in ("[" * 3000, "x" * 10**5, "9" * 10**5):
+        assert len(refusal(**{name: value})) < 700
+    assert len(refusal(**{value: name})) < 700
+
+
 # For every field a value that no profile has.
 OTHER = {"scene": "lenet300-digits", "scenes": ["lenet300-digits"],
          "dataset": "cifar10", "pixels": 32, "train_per_class": 7, "test_per_class": 9,

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from sweep import held, requests, subnetwork, trained
 
 from synthprune.chapters import units
 from synthprune.problems import Problem
 from synthprune.results import specs, store
+from synthprune.results.result import DAMAGE, loaded, packed
 from synthprune.results.store import Busy, Store, digest_of, read
 
 MASK = subnetwork(1)
@@ -182,6 +184,21 @@ def test_damage_is_found_in_every_file(kept: Store, name: str, how: object) -> N
     assert kept.damaged() == [] and not kept.has(MASK) and kept.has(WEIGHTS)
 
 
+@pytest.mark.parametrize("content", ["7", "[]", "{}", '{"spec.json": 3}', "[" * 10**5], ids=["7", "list", "none", "one", "deep"])
+def test_checksums_name_every_file_or_are_damaged(kept: Store, content: str) -> None:
+    kept.put(MASK, ARRAYS, METRICS, {})
+    (kept.path(MASK) / "checksums.json").write_text(content)
+    with pytest.raises(Problem, match="is damaged"):
+        kept.get(MASK)
+
+
+@pytest.mark.parametrize("bits", ["{", "7", *(f'{{"a": {shape}}}' for shape in (2**40, [2**40], [-2, -4], [8.0], '["x"]'))])
+def test_bits_are_as_many_as_their_shape_says(bits: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(save({"a": np.zeros(1, np.uint8)}, metadata={"bits": bits}))
+    with pytest.raises(DAMAGE):
+        loaded(tmp_path / "file")
+
+
 def test_nothing_is_ever_unpickled() -> None:
     """In the package's source: no pickle, and torch.load only where it refuses code."""
     files = sorted(Path(store.__file__).parent.parent.rglob("*.py"))
@@ -232,12 +249,21 @@ def test_a_checkpoint_comes_back_bit_for_bit_and_goes_with_its_entry(kept: Store
     assert kept.load_checkpoint(WEIGHTS) is None and not leftovers(kept)
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+@pytest.mark.parametrize("content", [b"", b"nonsense", None, packed({"a": np.arange(3)})], ids=["", "words", "cut", "no step"])
 def test_a_damaged_checkpoint_counts_as_none(kept: Store, content: bytes | None) -> None:
     kept.save_checkpoint(WEIGHTS, ARRAYS, 7)
     file = next((kept.root / "checkpoints").iterdir())
     file.write_bytes(file.read_bytes()[:-20] if content is None else content)
     assert kept.load_checkpoint(WEIGHTS) is None
+
+
+def test_a_checkpoint_with_another_bit_counts_as_none_and_one_without_a_digest_counts(kept: Store) -> None:
+    kept.save_checkpoint(WEIGHTS, ARRAYS, 7)
+    file = next((kept.root / "checkpoints").iterdir())
+    damage(file)
+    assert kept.load_checkpoint(WEIGHTS) is None
+    file.write_bytes(packed(ARRAYS | {"step": np.array(7)}))  # as they were saved at first
+    assert kept.load_checkpoint(WEIGHTS)[0] == 7
 
 
 # Shelves.

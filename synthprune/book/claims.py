@@ -28,7 +28,7 @@ from synthprune.book.statements import Claim, Declared, Part, scene_of
 from synthprune.chapters import plain
 from synthprune.chapters.plain import DEMO, NOT_RUN, PAPER, SCALE, UNFINISHED, State
 from synthprune.home import sources, write_whole
-from synthprune.problems import Problem, nearest
+from synthprune.problems import Problem, line, nearest
 from synthprune.stats import LEVEL, Interval, Measure, holm
 
 STAND_INS = {"resnet10-imagenette": "resnet10-imagenet10"}
@@ -66,7 +66,7 @@ def load(file: Path | None = None) -> list[Claim]:
     try:
         return list(_read(file, file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Problem(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        raise Problem(f"{file} cannot be read: {line(error)}") from None
 
 
 @functools.lru_cache(maxsize=2)

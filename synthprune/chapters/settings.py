@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_ori
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from synthprune.chapters.profiles import said_by
+from synthprune.chapters.profiles import parsed, said_by
 from synthprune.data.facts import FACTS, facts, full_name
 from synthprune.home import synthetic_sets
 from synthprune.own import is_own, named
-from synthprune.problems import Problem, nearest
+from synthprune.problems import Problem, cut, nearest
 from synthprune.results import specs
 
 Method = Literal["synthetic", "imp", "magnitude", "snip", "synflow", "random", "coreset", "noise", "shuffled",
@@ -95,7 +95,7 @@ class Settings(BaseModel):
             if name in ("methods", "cells") and isinstance(value, list):
                 read[name] = [named(item) if isinstance(item, str) else item for item in value]
             if declared is not bool and any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
-                raise ValueError(f"{name}={value} is a truth value")
+                raise ValueError(f"{name}={cut(str(value))} is a truth value")
             if declared is str and isinstance(value, int):
                 read[name] = str(value)
         return read
@@ -117,7 +117,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _rewinds_in_time(self) -> Settings:
         if self.rewind.isdecimal() and int(self.rewind) >= min(self.epochs, self.round_epochs, self.synthetic_epochs):
-            raise ValueError(f"rewind={self.rewind} is not before the last epoch of a search")
+            raise ValueError(f"rewind={cut(self.rewind)} is not before the last epoch of a search")
         return self
 
     @property
@@ -211,9 +211,9 @@ SparseLevels = Annotated[list[int], AfterValidator(sparse_levels)]
 def _list(name: str, value: str | float) -> list[Any]:
     """`[0,1]`, `0,1` or a single item, as a list."""
     try:
-        return yaml.safe_load(str(value) if str(value).strip().startswith("[") else f"[{value}]")
+        return parsed(str(value) if str(value).strip().startswith("[") else f"[{value}]")
     except yaml.YAMLError:
-        raise ValueError(f"{name}={value} is not a list: write it as [0,1] or 0,1") from None
+        raise ValueError(f"{name}={cut(str(value))} is not a list: write it as [0,1] or 0,1") from None
 
 
 def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) -> Settings:
@@ -223,7 +223,7 @@ def parameters(model: type[Settings], chapter: str, given: Mapping[str, Any]) ->
     """
     for name in given:
         if name not in model.model_fields:
-            raise Problem(f"unknown parameter '{name}' for {chapter}: {nearest(name, model.model_fields)}")
+            raise Problem(f"unknown parameter '{cut(name)}' for {chapter}: {nearest(name, model.model_fields)}")
     chosen = {name: value for name, value in given.items() if value is not None}
     name = str(chosen.get("profile", "demo"))
     values = said_by(name, model, chapter, chosen.get("scene")) | chosen
@@ -255,7 +255,7 @@ def fault_of(error: ValidationError) -> str:
     """The first thing that is wrong with some settings, in a line: which, its value, and why."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "parameters"
-    value = f" = {first['input']!r}" if first["loc"] else ""
+    value = f" = {cut(repr(first['input']))}" if first["loc"] else ""
     return f"{where}{value}: {first['msg'].removeprefix('Value error, ')}"
 
 

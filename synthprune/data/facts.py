@@ -11,7 +11,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from synthprune.home import data_sets
-from synthprune.problems import Problem, nearest
+from synthprune.problems import Problem, cut, nearest
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def full_name(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    own = sorted(data_sets())
+    own, name = sorted(data_sets()), cut(name)
     imported = f"imported: {', '.join(own)}" if own else "none of your own is imported yet"
     return (f"unknown data set '{name}': {nearest(name, [*FACTS, *{full.rsplit('@', 1)[0] for full in own}])} ({imported};"
             f" 'synthprune data import {name.split('@', maxsplit=1)[0]} PATH' imports one)")

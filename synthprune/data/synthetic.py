@@ -18,7 +18,7 @@ from synthprune.data.datasets import Split, average
 from synthprune.data.facts import Facts, facts
 from synthprune.data.images import fingerprint
 from synthprune.home import data_folder, synthetic_sets, write_whole
-from synthprune.problems import Problem, nearest
+from synthprune.problems import Problem, cut, nearest
 from synthprune.seeds import generator
 
 if TYPE_CHECKING:
@@ -215,6 +215,7 @@ def published(full: str, name: str, whitened: bool = False, pixels: int | None =
     synthetic = filed(full)
     if synthetic is None:
         hint = nearest(full, imported()) if imported() else "none is imported yet"
+        full = cut(full)
         raise Problem(f"the synthetic set '{full}' is not on this machine ({hint}): import it with"
                       f" 'synthprune data import {full.split('@', maxsplit=1)[0]} PATH --of DATASET'")
     if synthetic.whitened != whitened:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from synthprune.problems import Problem
+from synthprune.problems import Problem, line
 from synthprune.results.listing import unlisted
 
 Arrays = dict[str, np.ndarray]
 Metrics = dict[str, Any]
+
+FILES = {"spec.json", "arrays.safetensors", "metrics.json", "provenance.json"}
+"""What an entry's folder holds, each with its checksum."""
+
+DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError, SafetensorError)
+"""What reading a damaged file raises; not MemoryError, of which the file is innocent."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Shelf:
         try:
             content = json.loads(self.file.read_bytes())
             self.records, self.behind = unlisted("results", content), unlisted("behind", content)
-        except (ValueError, AttributeError, LookupError, TypeError) as error:
-            raise Problem(f"{self.file}: the shipped results are damaged ({error}): fetch the file again") from None
+        except DAMAGE as error:
+            raise Problem(f"{self.file}: the shipped results are damaged ({line(error)}): fetch the file again") from None
 
     def get(self, key: str) -> Result:
         record = self.records[key]
@@ -72,8 +79,9 @@ class Shelf:
             result = Result(key, arrays, record["metrics"], self.provenance(key))
             if result.digest != record["digest"]:
                 raise ValueError("its digest is another")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise Problem(f"{self.file}: the shipped result {key[:12]} is damaged ({error}): fetch the file again") from None
+        except DAMAGE as error:
+            raise Problem(f"{self.file}: the shipped result {key[:12]} is damaged ({line(error)}): fetch the file"
+                          " again") from None
         return result
 
     def provenance(self, key: str) -> Metrics:
@@ -85,28 +93,35 @@ def read(path: Path) -> Result:
     """The entry in folder `path`, every file checked against its checksum. Raises Problem naming what is wrong."""
     try:
         sums = json.loads((path / "checksums.json").read_bytes())
+        if sums.keys() != FILES:
+            raise ValueError("checksums.json names other files")
         for name, expected in sums.items():
             if hashlib.sha256((path / name).read_bytes()).hexdigest() != expected:
                 raise ValueError(f"{name} has changed")
         metrics, provenance = (json.loads((path / f"{name}.json").read_bytes()) for name in ("metrics", "provenance"))
-        return Result(path.name, loaded(path / "arrays.safetensors"), metrics, provenance)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise Problem(f"the stored result {path} is damaged ({error}): 'synthprune store verify --remove' deletes it, and"
+        return Result(path.name, loaded(path / "arrays.safetensors"), {**metrics}, {**provenance})  # TypeError for others
+    except DAMAGE as error:
+        raise Problem(f"the stored result {path} is damaged ({line(error)}): 'synthprune store verify --remove' deletes it, and"
                       " the next run makes it again") from None
 
 
-def packed(arrays: Arrays) -> bytes:
-    """safetensors bytes; bool arrays as bits, their shapes in the header."""
+def packed(arrays: Arrays, digest: str = "") -> bytes:
+    """safetensors bytes; bool arrays as bits, their shapes in the header, where a `digest` of all that is in it may stand."""
     shapes = {name: list(a.shape) for name, a in arrays.items() if a.dtype == bool}
     # Not ascontiguousarray: it would give an array without dimensions one.
     plain = {name: np.packbits(a) if name in shapes else np.asarray(a, order="C") for name, a in arrays.items()}
-    return save(plain, metadata={"bits": json.dumps(shapes)})
+    return save(plain, metadata={"bits": json.dumps(shapes)} | ({"digest": digest} if digest else {}))
 
 
 def loaded(file: Path) -> Arrays:
+    """The arrays of a file. Raises one of DAMAGE where they are not whole, or not what a digest in its header says."""
     with safe_open(file, "numpy") as stored:
         bits = _bits(stored)
-        return {name: _unpacked(stored, name, bits) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        arrays = {name: _unpacked(stored, name, bits) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        digest = (stored.metadata() or {}).get("digest")
+    if digest and digest != digest_of(arrays, {}):
+        raise ValueError("its digest is another")
+    return arrays
 
 
 def _bits(stored: Any) -> dict[str, list[int]]:
@@ -118,4 +133,7 @@ def _unpacked(stored: Any, name: str, bits: Mapping[str, list[int]]) -> np.ndarr
     array = stored.get_tensor(name)
     if name not in bits:
         return array
-    return np.unpackbits(array, count=int(np.prod(bits[name]))).astype(bool).reshape(bits[name])
+    count = math.prod(bits[name])
+    if array.size != -(-count // 8):  # it would be filled up, whatever its shape claims
+        raise ValueError(f"{name} has not the bits of its shape")
+    return np.unpackbits(array, count=count).astype(bool).reshape(bits[name])

@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
 from synthprune.results.listing import listing, unlisted
-from synthprune.results.result import Arrays, Metrics, Result, Shelf, digest_of, loaded, packed, read
+from synthprune.results.result import DAMAGE, Arrays, Metrics, Result, Shelf, digest_of, loaded, packed, read
 from synthprune.results.specs import describe, stale
 from synthprune.results.values import Entry
 
@@ -78,8 +77,8 @@ class Store:
         if not self.holds(entry):
             return self.whence(entry) or self.get(entry).provenance
         try:
-            return json.loads((self.path(entry) / "provenance.json").read_bytes())
-        except (OSError, ValueError):
+            return {**json.loads((self.path(entry) / "provenance.json").read_bytes())}
+        except DAMAGE:
             return read(self.path(entry)).provenance
 
     def whence(self, entry: Entry) -> Metrics | None:
@@ -214,12 +213,13 @@ class Store:
         part = file.with_suffix(".part")
         with self.writing(part):
             self._folder("checkpoints")
-            _write(part, packed(arrays | {"step": np.array(step)}))
+            held = arrays | {"step": np.array(step)}
+            _write(part, packed(held, digest_of(held, {})))
             part.replace(file)
 
     def load_checkpoint(self, entry: Entry) -> tuple[int, Arrays] | None:
         """The step and arrays last saved, or None. A damaged checkpoint counts as none: the training starts again."""
-        with contextlib.suppress(OSError, SafetensorError, Problem):
+        with contextlib.suppress(*DAMAGE):
             arrays = loaded(self._checkpoint(entry))
             return int(arrays.pop("step")), arrays
         return None
@@ -260,7 +260,7 @@ class Store:
         """The entries made by a version of their kind that is below today's (damaged ones are for `damaged` to name)."""
         found = []
         for path in self.entries():
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(*DAMAGE):
                 spec = json.loads((path / "spec.json").read_bytes())
                 if stale(spec["kind"], spec["version"]):
                     found.append(path)
