@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import importlib
 import importlib.util
-import os
 import pkgutil
 import re
 import shutil
@@ -235,18 +234,19 @@ def time_page(folder: Path, shortest: float = 0.5) -> str:
 
     from synthprune.machine import cores, cpu
 
-    load, unit = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"), yardstick()
-    lines = ["# Measured times", "", "`synthprune workshop FOLDER --time FILE` writes this page; nothing on it is typed.", "",
-             f"Measured on {datetime.now(UTC):%d %B %Y}: {cpu()}, {cores()} cores, load average {load:.1f} at the start.",
-             "A lesson computes on one core, so that a second one changes nothing; the core-seconds are about what it takes where"
-             " nothing else runs.", *["Other work was running, which the seconds show."] * (load > 0.5),
-             f"Yardstick: {unit:.2f} core-seconds for one small training; `synthprune doctor --workshop` measures yours.", "",
-             "| Lesson | Cell | Seconds | Core-seconds | Yardsticks |", "| --- | --- | ---: | ---: | ---: |"]
+    unit, rows, busy = yardstick(), list[str](), False
     for file in sorted((folder / "solutions").glob("*.ipynb")):
-        rows = list(timed(nbformat.read(file, 4)))
-        total = ("all cells", sum(seconds for _, seconds, _ in rows), sum(spent for *_, spent in rows))
-        lines += [f"| {file.stem} | {what} | {seconds:.1f} | {spent:.1f} | {spent / unit:.0f} |"
-                  for what, seconds, spent in [*(row for row in rows if row[2] >= shortest), total]]
+        cells = list(timed(nbformat.read(file, 4)))
+        total = ("all cells", sum(seconds for _, seconds, _ in cells), sum(spent for *_, spent in cells))
+        busy |= total[1] > 1.2 * total[2]
+        rows += [f"| {file.stem} | {what} | {seconds:.1f} | {spent:.1f} | {spent / unit:.0f} |"
+                 for what, seconds, spent in [*(cell for cell in cells if cell[2] >= shortest), total]]
+    lines = ["# Measured times", "", "`synthprune workshop FOLDER --time FILE` writes this page; nothing on it is typed.", "",
+             f"Measured on {datetime.now(UTC):%d %B %Y}: {cpu()}, {cores()} cores.",
+             "A lesson computes on one core, so that a second one changes nothing; the core-seconds are about what it takes where"
+             " nothing else runs.", *["Other work was running, which the seconds show."] * busy,
+             f"Yardstick: {unit:.2f} core-seconds for one small training; `synthprune doctor --workshop` measures yours.", "",
+             "| Lesson | Cell | Seconds | Core-seconds | Yardsticks |", "| --- | --- | ---: | ---: | ---: |", *rows]
     return "\n".join([*lines, ""])
 
 

@@ -17,9 +17,10 @@ CLIENT = """
 import sys
 import standin
 from sweep import *
-from synthprune.results import cluster
+from synthprune.results import cluster, crew
 from synthprune.problems import Problem
-cluster.BEAT_SECONDS, cluster.ANSWER_SECONDS, cluster.NO_WORKER_SECONDS, cluster.STALL_SECONDS = 0.3, *map(int, sys.argv[2:])
+cluster.BEAT_SECONDS = 0.3
+crew.ANSWER_SECONDS, crew.NO_WORKER_SECONDS, cluster.STALL_SECONDS = map(int, sys.argv[2:])
 try:
     solve(requests(), Store(Path(sys.argv[1])), report=lambda n, of, line: print(n, of, line, flush=True))
 except Problem as problem:

@@ -28,6 +28,7 @@ from synthprune.chapters.units import units
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.problems import Problem
 from synthprune.results import cluster, specs, worker
+from synthprune.results.crew import Crew, check
 from synthprune.results.solve import solve
 from synthprune.results.store import Store
 
@@ -245,7 +246,7 @@ def test_data_sets_of_two_clients_come_apart(tmp_path: Path, monkeypatch: pytest
 
 def test_workers_of_a_host_share_out_its_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever they are called; whoever comes in place of a lost one takes its number; and a run's own wish goes first."""
-    crew = cluster._Crew(SimpleNamespace(), "here", SimpleNamespace())
+    crew = Crew(SimpleNamespace(), "here", SimpleNamespace())
     crew._number(["tcp://a:1", "tcp://b:1", "tcp://a:2"])
     crew._number(["tcp://b:1", "tcp://a:2", "tcp://a:9"])
     assert crew._numbers == {"tcp://b:1": 0, "tcp://a:2": 1, "tcp://a:9": 0}
@@ -262,14 +263,14 @@ def test_workers_of_a_host_share_out_its_gpus(tmp_path: Path, monkeypatch: pytes
 
 def test_a_worker_that_cannot_do_the_same_is_refused_and_one_that_may_differ_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     same = {"versions": worker.versions(), "threads": 1, "shared": True, "data": True}
-    cluster._check("tcp://a:1", same)
+    check("tcp://a:1", same)
     assert capsys.readouterr().err == ""
     for answer, words in ((ModuleNotFoundError("No module named 'synthprune'"), "install synthprune"),
                           (same | {"threads": 4}, "has 4 threads: start one worker for each core"),
                           (same | {"versions": worker.versions() | {"synthprune": "0.0.1"}}, "synthprune 0.0.1 (0.1.0 here)")):
         with pytest.raises(Problem, match=re.escape(words)):
-            cluster._check("tcp://a:1", answer)
-    cluster._check("tcp://a:1", same | {"versions": worker.versions() | {"torch": "1.0"}})
+            check("tcp://a:1", answer)
+    check("tcp://a:1", same | {"versions": worker.versions() | {"torch": "1.0"}})
     assert "tcp://a:1 has torch 1.0" in (said := capsys.readouterr().err) and "may differ in the last bits" in said
 
 
@@ -285,8 +286,8 @@ def test_a_checkpoint_may_take_longer_than_a_sign_of_life(monkeypatch: pytest.Mo
         await asyncio.sleep(0.3)
         return {workers[0]: (7, {}) if function is worker.checkpoint else worker.Beat("task", 1.0, 7)}
 
-    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.1)
-    crew = cluster._Crew(SimpleNamespace(run=slowly, sync=lambda ask: asyncio.run(ask())), "here", SimpleNamespace(run="run"))
+    monkeypatch.setattr("synthprune.results.crew.ANSWER_SECONDS", 0.1)
+    crew = Crew(SimpleNamespace(run=slowly, sync=lambda ask: asyncio.run(ask())), "here", SimpleNamespace(run="run"))
     crew.shared = {"one": False}
     assert crew.beats(["task"], stop=False) == [] and crew.checkpoint("one", "task") == (7, {})
 

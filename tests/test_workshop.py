@@ -450,6 +450,7 @@ def test_times_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     total = float(re.search(r"\| 9_nap \| all cells \| ([\d.]+) \|", page)[1])
     assert total > 1 + seconds - 0.2 and "| Naps |" not in page, "asleep it takes no core"
     assert "Yardstick: 0.25 core-seconds" in page
+    assert "Other work was running" in page, "the nap is time in which others may have computed"
 
 
 def test_the_page_of_times_is_of_todays_lessons() -> None:

@@ -6,19 +6,16 @@ whole or not at all. So neither the scheduler nor the client ever holds more tha
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import heapq
-import itertools
 import logging
 import os
 import queue
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +24,21 @@ from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from synthprune import home, own
-from synthprune.machine import interrupted, tell
+from synthprune.machine import interrupted
 from synthprune.problems import Problem
 from synthprune.results import worker
+from synthprune.results.crew import GO_ON, Crew, say
 from synthprune.results.specs import Entry, describe, own_names
-from synthprune.results.store import Arrays, Busy, Store, StoreProblem
-from synthprune.results.worker import Beat, Place, versions
+from synthprune.results.store import Busy, Store, StoreProblem
+from synthprune.results.worker import Place
 
 CONNECT_SECONDS = 10
-ANSWER_SECONDS = 10
-"""For a worker to answer a question; it does so beside what it computes."""
 BEAT_SECONDS = 5.0
 """Between two rounds of asking the workers for a sign of life."""
-NO_WORKER_SECONDS = 120.0
-"""How long a run waits where no worker is left."""
 STALL_SECONDS = 300.0
 """Without a sign of life (processor time, a checkpoint) a worker is named; after twice that its entry is tried elsewhere."""
 TRIES = 3
 """How many workers an entry may take with it."""
-CHUNK = 2**26
-"""Bytes of a data set that travel at once."""
-SEND_SECONDS = 600
-"""For one such piece, and for a checkpoint."""
-GO_ON = "what was finished is stored, and the same command goes on from there"
 
 
 def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int, report: Any) -> None:
@@ -63,7 +52,7 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
         place = Place(mark.stem, store.root, store.shelves, mark, home.data_folder(), worker.files(todo),
                       os.environ.get("SYNTHPRUNE_DEVICE", ""))
-        run = _Run(todo, store, client, _Crew(client, where, place), report)
+        run = _Run(todo, store, client, Crew(client, where, place), report)
         try:
             run.all()
         except (OSError, RuntimeError, TimeoutError):  # of Dask's comms: what entries raise is kept for the end
@@ -96,10 +85,6 @@ def _connected(address: str | None, count: int) -> Iterator[Client]:
             client.close(timeout=CONNECT_SECONDS)
 
 
-def _say(line: str) -> None:
-    tell(f"{datetime.now():%d %b %H:%M}  {line}")
-
-
 @dataclass
 class _Task:
     """An entry on its way, under the lock that this client holds where workers share no store."""
@@ -116,7 +101,7 @@ class _Task:
 class _Run:
     """One client's work on a cluster: what becomes of each entry."""
 
-    def __init__(self, todo: list[Entry], store: Store, client: Client, crew: _Crew, report: Any) -> None:
+    def __init__(self, todo: list[Entry], store: Store, client: Client, crew: Crew, report: Any) -> None:
         self._todo, self._store, self._client, self._crew, self._report = todo, store, client, crew, report
         self._rank = {entry: rank for rank, entry in enumerate(todo)}
         self._wait = {entry: sum(parent in self._rank for parent in entry.parents) for entry in todo}
@@ -254,7 +239,7 @@ class _Run:
             for task in at:
                 self._lost(task, f"the worker {address} was lost")
             if not at and not all(task.worker for task in self._tasks.values()):  # before its first sign of life
-                _say(f"the worker {address} was lost: what it had begun is begun again")
+                say(f"the worker {address} was lost: what it had begun is begun again")
         self._ask(stop=False)
         for task in list(self._tasks.values()):
             self._watch(task)
@@ -284,7 +269,7 @@ class _Run:
             return
         if not task.named:
             task.named = True
-            _say(f"no sign of life from the worker {task.worker} for {still:.0f} s: {describe(task.entry)}; after as long again"
+            say(f"no sign of life from the worker {task.worker} for {still:.0f} s: {describe(task.entry)}; after as long again"
                  " it is tried elsewhere")
         elif still > 2 * STALL_SECONDS:
             self._crew.restart(task.worker)
@@ -294,7 +279,7 @@ class _Run:
         self._tries[task.entry] += 1
         task.future.cancel()
         if self._tries[task.entry] < TRIES:
-            _say(f"{what}: {describe(task.entry)}: it is tried again")
+            say(f"{what}: {describe(task.entry)}: it is tried again")
             self._again(task)
         else:
             self._let_go(task)
@@ -311,111 +296,3 @@ class _Run:
 def _deadly(entry: Entry) -> Problem:
     return Problem(f"{describe(entry)}: each of {TRIES} or more workers that began it was killed, most often for want of memory:"
                    " try fewer workers (--workers 1), or some with more memory; all else is done")
-
-
-class _Crew:
-    """The workers of a cluster as one run knows them. `shared`: those that were told all, and whether they see the store."""
-
-    def __init__(self, client: Client, where: str, place: Place) -> None:
-        self._client, self._where, self.place = client, where, place
-        self.shared: dict[str, bool] = {}
-        self._numbers: dict[str, int] = {}
-        self._there = time.monotonic()
-
-    def look(self) -> Collection[str]:
-        """Who is gone; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
-        there = self._client.nthreads()
-        gone = self.shared.keys() - there.keys()
-        self.shared = {address: shared for address, shared in self.shared.items() if address in there}
-        self._number(there)
-        found = self._each(there.keys() - self.shared.keys(), worker.arrive, self.place, self._numbers)
-        for address, one in found.items():
-            _check(address, one)
-        ready = {address for address, one in found.items() if one["data"]}
-        ready |= self._send(found.keys() - ready)
-        self.shared |= {address: found[address]["shared"] for address in ready}
-        if there:
-            self._there = time.monotonic()
-        elif time.monotonic() - self._there > NO_WORKER_SECONDS:
-            raise Problem(f"no worker has been at {self._where} for {NO_WORKER_SECONDS:.0f} s: start some; {GO_ON}")
-        return gone
-
-    def _number(self, there: Collection[str]) -> None:
-        """Count the workers of each host; a newcomer has the lowest number that is free there."""
-        self._numbers = {address: number for address, number in self._numbers.items() if address in there}
-        for address in sorted(set(there) - self._numbers.keys()):
-            host = address.rpartition(":")[0]
-            taken = {number for other, number in self._numbers.items() if other.rpartition(":")[0] == host}
-            self._numbers[address] = next(number for number in itertools.count() if number not in taken)
-
-    def beats(self, wanted: Collection[str], stop: bool) -> list[tuple[str, Beat]]:
-        found = self._each(self.shared, worker.beat, self.place.run, wanted, stop)
-        return [(address, beat) for address, beat in found.items() if isinstance(beat, Beat)]
-
-    def checkpoint(self, address: str, task: str) -> tuple[int, Arrays] | None:
-        """What a worker last saved of `task`; None where it has ended meanwhile."""
-        return self._each([address], worker.checkpoint, task, seconds=SEND_SECONDS).get(address)
-
-    def restart(self, address: str) -> None:
-        """By its nanny; where it has none, or that is out of reach too, the worker is left aside for good."""
-        found = {}
-        with contextlib.suppress(ValueError):
-            found = self._client.restart_workers([address], timeout=ANSWER_SECONDS, raise_for_error=False)
-        if found.get(address) != "OK":
-            self._client.retire_workers([address], remove=True, close_workers=True)
-
-    def _each(self, workers: Collection[str], function: Callable[..., Any], *args: Any, seconds: float | None = None,
-              ) -> dict[str, Any]:
-        """What every worker answers (or raises), each in its time: one that is lost or stuck is left out."""
-        async def one(address: str) -> dict[str, Any]:
-            with contextlib.suppress(OSError, TimeoutError):
-                asked = self._client.run(function, *args, workers=[address], on_error="return")
-                return await asyncio.wait_for(asked, seconds or ANSWER_SECONDS)
-            return {}
-
-        async def all_of_them() -> list[dict[str, Any]]:
-            return await asyncio.gather(*map(one, workers))
-
-        return {address: answer for found in self._client.sync(all_of_them) for address, answer in found.items()
-                if not isinstance(answer, OSError | TimeoutError)}
-
-    def _send(self, workers: Collection[str]) -> set[str]:
-        """Data sets travel in pieces, once to each worker that has not had them, by whatever run. Returns who has them."""
-        if not workers:
-            return set()
-        run, files = self.place.run, self.place.files
-        digest = worker.digest({name: path for name, (path, *_) in files.items()})
-
-        def have(some: Collection[str]) -> set[str]:
-            return {address for address, here in self._each(some, worker.settle, run, digest).items() if here is True}
-
-        async def to_all(*piece: Any) -> None:
-            sent = self._client.run(worker.receive, run, *piece, workers=lacking, on_error="ignore")
-            await asyncio.wait_for(sent, SEND_SECONDS)
-
-        had = have(workers)
-        lacking = [address for address in workers if address not in had]
-        with contextlib.suppress(TimeoutError):  # the next look tries again
-            for name, (path, *_) in files.items() if lacking else ():
-                with path.open("rb") as stream:
-                    while chunk := stream.read(CHUNK):
-                        self._client.sync(to_all, name, stream.tell() - len(chunk), chunk)
-        return had | have(lacking)
-
-
-def _check(address: str, one: Any) -> None:
-    """Raises Problem where a worker cannot do this client's work; a line is said where its results may differ."""
-    if isinstance(one, Problem):
-        raise Problem(f"the worker {address} cannot begin: {one}")
-    if isinstance(one, BaseException):
-        raise Problem(f"the worker {address} cannot begin ({type(one).__name__}: {one}): install synthprune"
-                      f" {versions()['synthprune']} where it runs")
-    if one["threads"] != 1:
-        raise Problem(f"the worker {address} has {one['threads']} threads: start one worker for each core or GPU, with"
-                      " 'dask worker --nthreads 1 --nworkers N ADDRESS'")
-    other = {name: version for name, version in one["versions"].items() if version != versions()[name]}
-    words = ", ".join(f"{name} {version} ({versions()[name]} here)" for name, version in other.items())
-    if "synthprune" in other:
-        raise Problem(f"the worker {address} has {words}: install the same version on both sides")
-    if other:
-        _say(f"the worker {address} has {words}: its results may differ in the last bits")
