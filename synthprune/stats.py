@@ -6,7 +6,6 @@ Orders are averaged within an initialisation; initialisations are the independen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -63,7 +62,7 @@ def interval(values: np.ndarray, coverage: float = COVERAGE) -> Interval:
     n = len(finite)
     if n < 2:
         return Interval(float(finite[0]) if n else float("nan"), float("nan"), float("nan"), n)
-    half = quantile(n, coverage) * float(finite.std(ddof=1)) / math.sqrt(n)
+    half = float(quantile(n, coverage) * finite.std(ddof=1) / np.sqrt(n))
     return Interval(float(finite.mean()), float(finite.mean()) - half, float(finite.mean()) + half, n)
 
 
