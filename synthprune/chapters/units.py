@@ -144,12 +144,14 @@ class Log:
     """Tells a run's progress line by line, for a file: what took long when it ends, and a sign of life every minute.
 
     `todo` is what each unit computes. `with Log(...) as report` gives what `solve` tells; signs of life come until it ends.
+    `planned`: whether they say how much time is left, for which a new machine is measured first: a minute or more.
     """
 
     def __init__(self, todo: Mapping[str, Sequence[Entry]], store: Store, workers: int,
-                 write: Callable[[str], None] = lambda line: print(line, flush=True), every_seconds: float = 60) -> None:
+                 write: Callable[[str], None] = lambda line: print(line, flush=True), every_seconds: float = 60, *,
+                 planned: bool = True) -> None:
         self._unit = {entry: unit for unit, entries in todo.items() for entry in entries}
-        self._left = planned_seconds(self._unit)
+        self._left = planned_seconds(self._unit) if planned else dict.fromkeys(self._unit, 0.0)
         self._all, self._whole = {unit: len(entries) for unit, entries in todo.items()}, sum(self._left.values())
         self._store, self._workers, self._write, self._every = store, workers, write, every_seconds
         self._failures: set[str] = set()
@@ -188,8 +190,8 @@ class Log:
 
     def _say(self, text: str) -> None:
         minutes, count = self._minutes(), len(self._unit)
-        left = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-        self._write(f"{datetime.now():%d %b %H:%M}  {count - len(self._left)} of {count}, about {left} left; {text}")
+        left = f", about {minutes:.0f} min left" if minutes < 100 else f", about {minutes / 60:.1f} h left"
+        self._write(f"{datetime.now():%d %b %H:%M}  {count - len(self._left)} of {count}{left if self._whole else ''}; {text}")
         self._said = time.monotonic()
 
     def _minutes(self) -> float:

@@ -173,7 +173,7 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
 
     chosen, store = units(profile, unit), open_store()
     todo, lacking = to_compute(chosen, store)
-    shown = progress(todo, workers, log)
+    shown = progress(todo, workers, log, planned=True)
     for reason in dict.fromkeys(lacking.values()):
         typer.echo(f"left out: {reason}")
     with shown as report:

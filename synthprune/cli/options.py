@@ -78,17 +78,18 @@ def requested(chapter: str, given: dict[str, Any]) -> dict[str, Entry]:
     return module.requests(parameters(module.Parameters, chapter, given))
 
 
-def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, log: Path | None = None) -> Bars | Log:
+def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, log: Path | None = None, *,
+             planned: bool = False) -> Bars | Log:
     """How a run for `todo` (by what it is for) tells where it is: by bars on a terminal, else in lines, or in those of `log`.
 
-    Raises Problem where `log` cannot be written.
+    `planned`: with the time that is left. Raises Problem where `log` cannot be written.
     """
     from synthprune.chapters.units import Log
     from synthprune.machine import cores
 
     if log is None and sys.stderr.isatty():
         return Bars(open_store())
-    return Log(todo, open_store(), workers or cores(), _writer(log))
+    return Log(todo, open_store(), workers or cores(), _writer(log), planned=planned)
 
 
 def _writer(log: Path | None) -> Callable[[str], None]:
