@@ -19,13 +19,14 @@ from synthprune.results.store import Shelf, digest_of
 
 ROOT = Path(__file__).parent.parent
 BUILD = """
+import contextlib
 from pathlib import Path
 from synthprune.book import build
 build.CHAPTERS = {"04_stability": "stability"}
 build._sphinx = lambda root, builder: (root / "compiled").touch() or (root / "_build" / "next" / builder)
 Path("_build/next/html").mkdir(parents=True)
 Path("_build/next/html/index.html").touch()
-build.build("laptop", Path.cwd(), lambda *_: None)
+build.build("laptop", Path.cwd(), lambda *_: contextlib.nullcontext(print))
 """
 
 
