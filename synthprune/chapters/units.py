@@ -78,15 +78,15 @@ def running(store: Store) -> Iterator[str]:
     for key, work in store.running().items():
         since = datetime.fromtimestamp(work["since"])
         line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min, process {work['process']})"
-        line += how_far(work)
+        line += how_far(work, "; ")
         if saved := store.checkpoint_of(key):
             line += f"; checkpoint of {datetime.fromtimestamp(saved):%H:%M}"
         yield line
 
 
-def how_far(work: Mapping[str, Any]) -> str:
-    """Of what `Store.running` says of an entry, the epochs or steps that are done; "" where none were told."""
-    return f", {work['done']} of {work['of']} {work['unit']}" if "of" in work else ""
+def how_far(work: Mapping[str, Any], before: str) -> str:
+    """Of what `Store.running` says of an entry, the epochs or steps that are done, `before` them; "" where none were told."""
+    return f"{before}{work['done']} of {work['of']} {work['unit']}" if "of" in work else ""
 
 
 def initialisation(entry: Entry) -> int:
@@ -186,7 +186,7 @@ class Log:
                 if self._left and time.monotonic() - self._said >= self._every:
                     at = self._store.running()
                     here = [at[entry.key] | {"unit of": self._unit[entry]} for entry in self._left if entry.key in at]
-                    self._say("; ".join(f"{work['unit of']}: {work['what']}{how_far(work)}" for work in here) or "waiting")
+                    self._say("; ".join(f"{work['unit of']}: {work['what']}{how_far(work, ', ')}" for work in here) or "waiting")
 
     def _say(self, text: str) -> None:
         minutes, count = self._minutes(), len(self._unit)
