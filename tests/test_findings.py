@@ -196,7 +196,7 @@ def test_no_answer_before_what_it_speaks_of_is_complete(missing: str, monkeypatc
     monkeypatch.setattr(findings, "verdicts", lambda chapters: every | {missing: None})
     said = findings.page(chapters(EVERYTHING, asked=4)).answer
     if missing in ("central", "longer", "real"):
-        assert said.startswith("Not yet. The reference run is under way, with 3 of 12 results; until every initialisation")
+        assert said.startswith("Not yet. The reference run is under way, with 3 of 12 results; a statement is said to hold")
     else:
         assert said == answer(every | {missing: "open"}, "At this scale")
 
@@ -211,6 +211,9 @@ def test_what_waits_says_the_means_so_far() -> None:
     assert "So far (3 of 5 initialisations, 59.0" in answer
     assert answer.endswith("the mean barrier is 9.70 points in the whole network, 4.80 after pruning on synthetic images and 2.80"
                            " after pruning on real ones.")
+    whole = {name: measure({label: around(means[name][1]) for label in one.intervals}) for name, one in said.items()}
+    every = findings.page(of | {"04_stability": replace(of["04_stability"], measures=whole)}).answer
+    assert "Measured (all 5 initialisations, 59.0" in every and "So far" not in every
     for name in said:
         of["04_stability"] = replace(of["04_stability"], measures={other: said[other] for other in said if other != name})
         assert "So far" not in findings.page(of).answer

@@ -96,8 +96,18 @@ class Finding:
             few = f" from {part.so_far}" if part.so_far not in ("", self.common) else ""
             numbers.append(f"{f'{own}: ' if own else ''}{part.of.text()}{few}")
         head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
-        line = f"; stable would be below {ask.line:g}" if ask.line else ""
-        return f"{head}: {'; '.join(numbers)}{line}"
+        return f"{head}: {'; '.join(numbers)}{_reading(ask, parts[0])}"
+
+
+def _reading(ask: Ask, part: Part) -> str:
+    """What a number is compared with; of a difference that nothing is concluded from, what its sign means."""
+    if ask.line:
+        return f"; stable would be below {ask.line:g}"
+    if part.side not in ("partial", "untold"):
+        return ""
+    side: Literal["above", "below"] = "below" if part.of.mean < 0 else "above"
+    words = getattr(ask, side)
+    return f"; {side} zero would mean: {words[0].lower()}{words[1:]}"
 
 
 def place(label: str) -> str:
@@ -234,8 +244,8 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
     if not have:
         return f"No result of {run} is here yet."
     if None in (states["central"], states["longer"], states["real"]):
-        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results; until every"
-                f" initialisation is in, no statement is said to hold or to fail.{_so_far(chapters['04_stability'])}")
+        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results; a statement is said"
+                f" to hold or to fail once all its initialisations are in.{_so_far(chapters['04_stability'])}")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 
@@ -248,9 +258,10 @@ def _so_far(ours: Chapter) -> str:
     if len(there) < len(asked):
         return ""
     dense, synthetic, imp = [f"{of.mean:.2f}" for of in there]
-    return (f" So far ({min(of.n for of in there)} of {len(ours.p.planned)} initialisations, {place(where)}) the mean barrier is"
-            f" {dense} points in the whole network, {synthetic} after pruning on synthetic images and {imp} after pruning on real"
-            " ones.")
+    few, planned = min(of.n for of in there), len(ours.p.planned)
+    told = f"So far ({few} of {planned}" if few < planned else f"Measured (all {planned}"
+    return (f" {told} initialisations, {place(where)}): the mean barrier is {dense} points in the whole network, {synthetic}"
+            f" after pruning on synthetic images and {imp} after pruning on real ones.")
 
 
 def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, plain.State | None]:

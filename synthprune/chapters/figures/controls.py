@@ -13,7 +13,7 @@ from synthprune.chapters.controls import Parameters, aligned, measured, planned
 from synthprune.chapters.figures import LABELS, Figure, Panel, Table
 from synthprune.chapters.figures.cells import BARS, done_words, progress, title
 from synthprune.chapters.figures.drawings import Dot, dots
-from synthprune.chapters.figures.words import level_words, minus, setting, sparsity
+from synthprune.chapters.figures.words import extremes, level_words, minus, setting, sparsity
 from synthprune.results.store import Result
 
 SHOWN = {"accuracy": "test accuracy, %", "error": "training-error barrier, points"}
@@ -55,8 +55,9 @@ def _rows(p: Parameters, of: Mapping[tuple[str, int], Measured]) -> Rows:
 
 def _dots_alt(rows: Rows, quantity: str) -> str:
     means = [(label, one.level, stats.interval(getattr(one, quantity)).mean) for label, row in rows for one in row]
+    seen = {f"{label}, level {level}" if level else label: mean for label, level, mean in means}
     said = [f"{label}, level {level}: {minus(mean, 2)}" for label, level, mean in means if np.isfinite(mean)]
-    return f"Dots: {SHOWN[quantity]}, mean over initialisations. {'; '.join(said)}."
+    return f"Dots: {SHOWN[quantity]}, mean over initialisations. {extremes(seen, 2)}{'; '.join(said)}."
 
 
 def source_table(p: Parameters, results: Mapping[str, Result]) -> Table:

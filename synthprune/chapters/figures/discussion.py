@@ -24,7 +24,17 @@ from synthprune.chapters.discussion import (
 )
 from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Style, Table, Verdict
 from synthprune.chapters.figures.drawings import in_each, in_rows
-from synthprune.chapters.figures.words import count, interval_words, level_words, minus, setting, sparsity, titled, whole
+from synthprune.chapters.figures.words import (
+    count,
+    extremes,
+    interval_words,
+    level_words,
+    minus,
+    setting,
+    sparsity,
+    titled,
+    whole,
+)
 from synthprune.chapters.settings import METHODS
 from synthprune.results.store import Result, Store
 
@@ -134,7 +144,9 @@ def _densities(style: Style, of: Mapping[str, Mapping[str, np.ndarray]], level: 
 def _densities_alt(of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> str:
     said = [f"{LABELS[method]}: {', '.join(f'{layer} {minus(np.mean(value), 1)}' for layer, value in of[method].items())}"
             for method in SHOWN]
-    return f"Lines of the percentage of weights kept in every layer at level {level}. {'; '.join(said)}."
+    apart = {layer: abs(np.mean(of["synthetic"][layer]) - np.mean(of["imp"][layer])) for layer in of["imp"]}
+    return (f"Lines of the percentage of weights kept in every layer at level {level}. Difference of the synthetic mask and"
+            f" IMP's, in points. {extremes(apart, 1)}{'; '.join(said)}.")
 
 
 def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:
@@ -160,7 +172,8 @@ def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:
 def _overlaps_alt(found: Sequence[Likeness]) -> str:
     said = [f"{_pair(one)}, level {one.level}: {minus(one.jaccard.mean(), 1)}, by chance {minus(one.chance_jaccard.mean(), 1)}"
             for one in found]
-    return f"Points: weights kept by both masks, percent of those kept by either. {'; '.join(said)}."
+    shares = {f"{_pair(one)}, level {one.level}": float(one.jaccard.mean()) for one in found}
+    return f"Points: weights kept by both masks, percent of those kept by either. {extremes(shares, 1)}{'; '.join(said)}."
 
 
 def _rows(p: Parameters, results: Mapping[str, Result], found: Sequence[Likeness]) -> list[tuple]:

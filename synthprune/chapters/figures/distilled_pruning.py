@@ -30,6 +30,7 @@ from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Play, St
 from synthprune.chapters.figures.drawings import Line, in_each, in_rows, limits
 from synthprune.chapters.figures.words import (
     count,
+    extremes,
     interval_words,
     left_out_words,
     line_words,
@@ -120,6 +121,13 @@ def line_alt(line: Line) -> str:
     return f"{line.label}: {said or NOTHING}"
 
 
+def at_ends(lines: Sequence[Line], digits: int) -> str:
+    """Which of several lines over the same levels lies highest and which lowest, at the first level and at the last."""
+    levels = dict.fromkeys((lines[0].x[0], lines[0].x[-1])) if len(lines) > 1 else ()
+    found = {level: extremes({line.label: line.mean[list(line.x).index(level)] for line in lines}, digits) for level in levels}
+    return "".join(f"At level {level}. {words}" for level, words in found.items() if words)
+
+
 def draw_dense(axes: Axes, style: Style, values: np.ndarray) -> None:
     """The dense network's accuracy, (initialisations,), as a line across all levels, with its band."""
     dense = Line("dense", lambda style: style.dense, (0,), values[:, None])
@@ -174,7 +182,7 @@ def accuracy_against_sparsity(p: Parameters, results: Mapping[str, Result]) -> F
     panels = [Panel(lambda style, title=title, those=those: over_levels(
                         style, those, p.sparse, lambda axes: draw_dense(axes, style, dense), title=title,
                         ylabel="test accuracy (%)", ylim=frame),
-                    f"Lines of test accuracy in percent over pruning levels, {title}. {dense_alt(dense)};"
+                    f"Lines of test accuracy in percent over pruning levels, {title}. {at_ends(those, 1)}{dense_alt(dense)};"
                     f" {'; '.join(map(line_alt, those))}.")
               for title, those in _compared(lines)]
     panels.append(Panel(lambda style: _counts(style, p, results), _counts_alt(p, results)))
@@ -217,7 +225,9 @@ def _counts_alt(p: Parameters, results: Mapping[str, Result]) -> str:
     level, images = p.sparse[-1], real_images(p, results)
     said = [f"{LABELS[method]} {whole(getattr(cost(p, method, level, images), what))} {COUNTS[what].split(':')[0]}"
             for method in METHODS for what in DASHES]
-    return f"Lines, on a logarithmic axis, of what finding a mask takes, by level. At level {level}: {', '.join(said)}."
+    return (f"Lines, on a logarithmic axis, of what finding a mask takes, by level. IMP takes"
+            f" {ratios(p, results, level)['training_points']:.3g} times as many training points as the synthetic search. At level"
+            f" {level}: {', '.join(said)}.")
 
 
 # Tables.

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from synthprune.chapters.figures import LABELS, Figure, Panel, Play, Style, Table
-from synthprune.chapters.figures.words import absences, interval_words, level_words, minus, setting, sparsity, titled
+from synthprune.chapters.figures.words import absences, extremes, interval_words, level_words, minus, setting, sparsity, titled
 from synthprune.chapters.hessian import (
     COLUMNS,
     PAPER_TABLE,
@@ -149,13 +149,15 @@ def _gaps(share: np.ndarray) -> np.ndarray:
 
 
 def _alt(level: int, shown: Sequence[Distribution]) -> str:
-    said = []
+    said, beyond = [], {}
     for each in shown:
         share, middle = each.share.mean(0), np.searchsorted(each.edges, 0) - 1
         wide = share[np.minimum(np.abs(each.edges[:-1]), np.abs(each.edges[1:])) > WIDE - 1e-9].sum()
+        beyond[LABELS[each.network.method]] = 100 * wide
         said.append(f"{LABELS[each.network.method]}: {100 * share[:middle].sum():.1f} % of the entries below zero,"
                     f" {100 * share[middle + 1:].sum():.1f} % above, {100 * wide:.2g} % beyond {WIDE:g} in magnitude")
-    return f"Histograms of the Hessian's diagonal at level {level}. {'; '.join(said)}."
+    return (f"Histograms of the Hessian's diagonal at level {level}. Percentage of entries beyond {WIDE:g} in magnitude."
+            f" {extremes(beyond, 2)}{'; '.join(said)}.")
 
 
 def _rows(found: Mapping[Network, Distribution | None]) -> Sequence[tuple]:

@@ -18,6 +18,7 @@ from synthprune.chapters.figures.drawings import Line, line_of_stability
 from synthprune.chapters.figures.words import (
     absences,
     count,
+    extremes,
     interval_words,
     level_words,
     line_words,
@@ -186,14 +187,15 @@ def _line(p: Parameters, results: Mapping[str, Result], network: Network, quanti
 
 
 def _paths_alt(p: Parameters, results: Mapping[str, Result]) -> str:
-    said = []
+    said, rises = [], {}
     for network in NETWORKS:
         at, top = (_line(p, results, network, quantity).mean for quantity in QUANTITIES)
         words = (f"loss {at[0]:.3f} and {at[-1]:.3f} at the ends, {at[p.points // 2]:.3f} midway; error at most"
                  f" {minus(top.max(), 2)} points above its ends") if np.isfinite(at).all() else "no value"
+        rises[LABELS[network]] = float(top.max())
         said.append(f"{LABELS[network]}: {words}")
     return ("Two plots of lines along the path between two trainings, training loss and rise of training error."
-            f" {'. '.join(said)}.")
+            f" Rise of error, in points. {extremes(rises, 2)}{'. '.join(said)}.")
 
 
 # Tables and boxes.

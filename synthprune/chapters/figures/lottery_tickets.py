@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from synthprune import stats
 from synthprune.chapters.figures import Figure, Panel, Style, Table
-from synthprune.chapters.figures.distilled_pruning import dense_alt, draw_dense, line_alt, over_levels
+from synthprune.chapters.figures.distilled_pruning import at_ends, dense_alt, draw_dense, line_alt, over_levels
 from synthprune.chapters.figures.drawings import Line, in_rows, limits
 from synthprune.chapters.figures.words import interval_words, left_out_words, line_words, listed, minus, setting, sparsity
 from synthprune.chapters.lottery_tickets import (
@@ -43,11 +43,11 @@ def trials(p: Parameters, results: Mapping[str, Result]) -> Figure:
     panels = [
         Panel(lambda style: over_levels(style, lines, p.levels, lambda axes: draw_dense(axes, style, dense), **shared,
                                         ylabel="test accuracy (%)", ylim=limits([dense, *(line.values for line in lines)])),
-              f"Lines of test accuracy in percent over pruning levels. {dense_alt(dense)}; {_said(lines)}."),
+              f"Lines of test accuracy in percent over pruning levels. {at_ends(lines, 1)}{dense_alt(dense)}; {_said(lines)}."),
         Panel(lambda style: over_levels(style, beside, p.levels, lambda axes: _margin(axes, style), **shared,
                                         ylabel="test accuracy less dense (points)", ylim=frame),
               "Lines of test accuracy less that of the dense network, in points, over pruning levels, with the line of tickets at"
-              f" {minus(-MARGIN, 1)}. {_said(beside)}.")]
+              f" {minus(-MARGIN, 1)}. {at_ends(beside, 1)}{_said(beside)}.")]
     deep = any((line.values < DEEPEST).any() for line in beside)
     cut = f" The second panel ends {minus(-DEEPEST, 0)} points below dense." if deep else ""
     caption = (f"{setting(p)} Test accuracy after training on the real images; then the same less that of the dense network from"

@@ -14,6 +14,7 @@ from synthprune.chapters.figures.drawings import ON_A_SHEET, Dot, dots, in_rows,
 from synthprune.chapters.figures.words import (
     absences,
     band_words,
+    extremes,
     initialisations,
     interval_words,
     level_words,
@@ -97,7 +98,7 @@ def worth(p: Parameters, results: Mapping[str, Result]) -> Figure:
 def _worth_alt(of: Mapping[str, np.ndarray], title: str) -> str:
     means = {LABELS[method]: stats.interval(values).mean for method, values in of.items()}
     said = [f"{label} {minus(mean, 1)}" for label, mean in means.items() if np.isfinite(mean)]
-    return f"Dots: mean test accuracy in percent, {title}. {'; '.join(said)}."
+    return f"Dots: mean test accuracy in percent, {title}. {extremes(means, 1)}{'; '.join(said)}."
 
 
 def worth_table(p: Parameters, results: Mapping[str, Result]) -> Table:

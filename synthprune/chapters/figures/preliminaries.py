@@ -28,6 +28,8 @@ from synthprune.chapters.figures.words import (
     BARRIERS,
     absences,
     band_words,
+    count,
+    extremes,
     incomplete,
     initialisations,
     interval_words,
@@ -173,7 +175,9 @@ def _paths_alt(lines: Sequence[Line], what: str, unit: str) -> str:
     digits = 3 if what == "loss" else 2
     said = [f"{line.label}: highest {minus(float(np.nanmax(line.mean)), digits)} {unit} above the mean of the ends"
             for line in lines if np.isfinite(line.mean).all()]
-    return f"Lines: rise of training {what} between two trainings of dense networks. {'; '.join(said) or 'Nothing to draw'}."
+    tops = {line.label: float(line.mean.max()) for line in lines}
+    return (f"Lines: rise of training {what} between two trainings of dense networks. {extremes(tops, digits)}"
+            f"{'; '.join(said) or 'Nothing to draw'}.")
 
 
 def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
@@ -277,12 +281,15 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
 
 def _worth_alt(found: Sequence[Worth]) -> str:
     said = [f"{set_words(one.p)}: {mean_text(one.on_set, 1)}, random real images {mean_text(one.on_random, 1)}" for one in found]
-    return f"Dots: mean test accuracy in percent after training on a set alone. {'; '.join(said)}."
+    better = sum(stats.interval(one.gain).mean > 0 for one in found)
+    return (f"Dots: mean test accuracy in percent after training on a set alone; above random real images for {better} of"
+            f" {count(len(found), 'set')}. {'; '.join(said)}.")
 
 
 def _gain_alt(rows: Sequence[tuple[str, Sequence[Dot]]]) -> str:
     said = [f"{' '.join(label.split())}: {mean_text(row[0].values, 1)}" for label, row in rows]
-    return f"Dots: mean paired difference of test accuracy in points. {'; '.join(said)}."
+    found = extremes({" ".join(label.split()): stats.interval(row[0].values).mean for label, row in rows}, 1)
+    return f"Dots: mean paired difference of test accuracy in points. {found}{'; '.join(said)}."
 
 
 def _columns(p: Parameters, results: Mapping[str, Result]) -> list[tuple[str, list[int], np.ndarray]]:

@@ -18,7 +18,7 @@ from synthprune.chapters.controls import Parameters, cells, measured, over_dense
 from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Play, Style, Table
 from synthprune.chapters.figures.cells import BARS, differing, images_words, progress, set_words, title
 from synthprune.chapters.figures.drawings import limits
-from synthprune.chapters.figures.words import level_words, listed, minus, setting
+from synthprune.chapters.figures.words import extremes, level_words, listed, minus, setting
 from synthprune.results.store import Result
 from synthprune.stats import Interval
 
@@ -199,7 +199,10 @@ def _question_alt(of: Sequence[Measured], looks: Looks, quantity: str, level: in
                   f"from {value(first)} after a search of {first.steps:,.0f} steps to {value(last)} after {last.steps:,.0f}")
         said.append(f"{look.label}, retrained {first.cell.epochs} epochs: {course}")
     said += [f"{look.label}, trained {one.cell.epochs} epochs: {value(one)}" for look, one in _references(of, looks)]
-    return f"Lines: {SHOWN[quantity]} at level {level} over the steps of the search, means. {'; '.join(said)}."
+    found = "".join(f"{look.label}, retrained {ones[0].cell.epochs} epochs, over lengths of search. "
+                    + extremes({f"{one.steps:,.0f} steps": stats.interval(getattr(one, quantity)).mean for one in ones}, 2)
+                    for look, ones in _series(of, looks).items() if len(ones) > 1)
+    return f"Lines: {SHOWN[quantity]} at level {level} over the steps of the search, means. {found}{'; '.join(said)}."
 
 
 def why(p: Parameters, results: Mapping[str, Result]) -> Figure:
@@ -258,7 +261,9 @@ def _why_alt(of: Sequence[Measured], kept: Mapping[int, np.ndarray], p: Paramete
 
     said = [f"{name(one.cell)}: {minus(stats.interval(getattr(one, quantity)).mean, 2)} points at"
             f" {minus(stats.interval(kept[id(one)]).mean, 1)} %" for one in of]
-    return f"Points: {BARRIERS[quantity]} over the overlap with the largest initial weights, means. {'; '.join(said)}."
+    heights = {name(one.cell): stats.interval(getattr(one, quantity)).mean for one in of}
+    return (f"Points: {BARRIERS[quantity]} over the overlap with the largest initial weights, means. {extremes(heights, 2)}"
+            f"{'; '.join(said)}.")
 
 
 def table(p: Parameters, results: Mapping[str, Result], *parts: str) -> Table:

@@ -16,6 +16,7 @@ from synthprune.chapters.figures.drawings import Line, along_path, in_each, limi
 from synthprune.chapters.figures.words import (
     BARRIERS,
     absences,
+    count,
     interval_words,
     level_words,
     line_words,
@@ -181,8 +182,8 @@ class _Lines:
         drawn = self.drawn
         said = [f"{line.label}: {self._shape(line.mean) if of in drawn else 'no value'}" for of, line in self.lines.items()]
         rise = "" if "loss" in self.quantity else "rise of "
-        return (f"Lines of {rise}{NAMES[self.quantity]} along the path between two trainings. {'; '.join(said)}."
-                + "".join(self._lower(level) for level in dict.fromkeys(level for _, level in self.lines if level)))
+        found = "".join(self._lower(level) for level in dict.fromkeys(level for _, level in self.lines if level))
+        return f"Lines of {rise}{NAMES[self.quantity]} along the path between two trainings.{found} {'; '.join(said)}."
 
     def _shape(self, mean: np.ndarray) -> str:
         if "loss" not in self.quantity:
@@ -284,7 +285,12 @@ def _surface_alt(method: Method, c: Levels) -> str:
         return f"{title}. {NOTHING}"
     parts = [f"level {level}: {row[0]:.3f} and {row[-1]:.3f} at the ends, {row[len(row) // 2]:.3f} midway"
              if np.isfinite(row).all() else f"level {level}: no value" for level, row in zip(c, means, strict=True)]
-    return f"Surface of training loss over pruning level and path position, {title}. {'; '.join(parts)}."
+    rises = {level: float(midpoint_barrier(row)) for level, row in zip(c, means, strict=True) if np.isfinite(row).all()}
+    most = max(rises, key=rises.__getitem__)
+    above = sum(rise > UNCHANGED for rise in rises.values())
+    found = f", most at level {most}, by {rises[most]:.3f} nats" if above else ""
+    return (f"Surface of training loss over pruning level and path position, {title}. Midway the loss lies above the mean of the"
+            f" ends at {above} of {count(len(rises), 'level')}{found}. {'; '.join(parts)}.")
 
 
 def _blank(style: Style, size: tuple[float, float], title: str) -> Canvas:

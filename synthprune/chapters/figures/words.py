@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -109,6 +109,16 @@ def titled(method: str, level: int, *, pruned: bool = True) -> str:
     """'IMP, level 4 (59.0 %)', or without what is `pruned`; 'dense' at level 0."""
     words = f"{LABELS[method]}, level {level}{f' ({sparsity(level)})' if pruned else ''}"
     return words if level else LABELS["dense"]
+
+
+def extremes(values: Mapping[str, float], digits: int) -> str:
+    """'Highest: dense (9.74); lowest: IMP (2.81). ' of what is finite, so that an alternative text begins with what is seen."""
+    known = {name: value for name, value in values.items() if np.isfinite(value)}
+    if len(known) < 2:
+        return ""
+    top, bottom = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+    high, low = minus(known[top], digits), minus(known[bottom], digits)
+    return f"All alike ({high}). " if high == low else f"Highest: {top} ({high}); lowest: {bottom} ({low}). "
 
 
 def mean_text(values: np.ndarray, digits: int, nothing: str = "no value") -> str:
