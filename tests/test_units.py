@@ -151,6 +151,13 @@ def test_the_table_says_how_far_each_unit_is(profile: str, kept: Store, made: li
     assert [row[2:] for row in table(both, kept)] == [("6 of 6", "2 of 2", "0.0"), ("15 of 15", "3 of 3", "0.0")]
 
 
+def test_a_recheck_without_a_terminal_says_a_line_for_each_result(profile: str, kept: Store) -> None:
+    run("compute", "--profile", profile, "--workers", "1", "first")
+    *lines, last = run("store", "recheck", "04_stability", "--profile", profile)[1].splitlines()
+    assert last == f"{len(lines)} results computed again, 0 differ" and len(lines) > 6
+    assert all(re.fullmatch(rf"\d\d \w+ \d\d:\d\d  {n} of {len(lines)}; .+", line) for n, line in enumerate(lines, 1))
+
+
 def test_each_worker_has_a_bar_with_its_epoch(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     bars, entry = Bars(kept, every_seconds=0.02), trained(0)

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,6 +91,17 @@ def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, lo
     if log is None and sys.stderr.isatty():
         return Bars(open_store())
     return Log(todo, open_store(), workers or cores(), _writer(log), planned=planned)
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Callable[[int, int, str], None]]:
+    """Tells what is computed once more, which no store comes to hold: by bars on a terminal, else in a line for each result."""
+    if sys.stderr.isatty():
+        with Bars(open_store()) as report:
+            yield report
+        return
+    write = _writer(None)
+    yield lambda done, total, line: write(f"{datetime.now():%d %b %H:%M}  {done} of {total}; {line}")
 
 
 def _writer(log: Path | None) -> Callable[[str], None]:

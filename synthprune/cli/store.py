@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synthprune.cli.options import Bars, Device, Given, Profile, Scheduler, Workers, chosen, open_store, requested
+from synthprune.cli.options import Device, Given, Profile, Scheduler, Workers, chosen, counted, open_store, requested
 from synthprune.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Look after stored results.")
@@ -103,19 +103,19 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
     store = open_store()
     if bool(chapter) == bool(number):
         raise Problem("say which results to compute again: a CHAPTER, or -n NUMBER of those that ship")
-    with Bars(open_store()) as report:
+    with counted() as report:
         if number:
             found = recheck(draw(profile, store, number, seed, budget), store, tolerance, report, workers)
         else:
             from synthprune.results.compute import recheck as again
-            from synthprune.results.specs import closure
+            from synthprune.results.specs import closure, describe
 
             held = [e for e in closure(list(requested(chapter, chosen(profile, parameter)).values())) if store.holds(e)]
             found = []
             for done, entry in enumerate(held, 1):
                 fault = again(entry, store)
                 found.append(Checked(fault, sound=not fault))
-                report(done, len(held), f"{entry.kind} {entry.key[:12]}")
+                report(done, len(held), describe(entry))
     for one in found:
         if one.words:
             typer.echo(one.words)
