@@ -359,6 +359,14 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     assert drawn.caption == hero(p, results, {}).caption
 
 
+@pytest.mark.parametrize("chapter", ["10_controls", "04_stability"])
+def test_the_front_figure_leads_to_its_code(chapter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from synthprune.chapters.figures import Figure
+
+    monkeypatch.setattr(findings, "figure", lambda of: Figure([], "Words.", [("x",), (1,)], f"{chapter}_question"))
+    assert f'<a class="code" href="{chapter}.html#code-1">Code</a></figcaption>' in pages.front(chapters(EVERYTHING), {})
+
+
 def test_what_is_not_stored_is_absent_and_nothing_is_computed(home: Path) -> None:
     """A page of nothing: no result, no torch, and no file in the store."""
     done = subprocess.run(

@@ -154,7 +154,9 @@ def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
     if figure is None:
         return "<p>No result behind the figure is here yet; the chapters show what is.</p>"
     still = dataclasses.replace(figure, play=None)  # one look is enough here; the chapter has what moves
-    return still._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
+    chapter = next(name for name in findings.CHAPTERS if figure.name.startswith(name))
+    return (still._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
+            .replace("</figcaption></figure>", f' <a class="code" href="{chapter}.html#code-1">Code</a></figcaption></figure>'))
 
 
 def _limits(said: findings.Page, judged: Mapping[str, claims.Judgement]) -> list[str]:
