@@ -133,6 +133,20 @@ def test_a_lock_says_how_far_its_entry_is(kept: Store) -> None:
     assert kept.running() == {}
 
 
+@pytest.mark.parametrize("damage", ["", "7", "[]", "{}", '{"what": "x", "process": "y", "since": "now"}', "[" * 10**5,
+                                    '{"what": "x", "process": "y", "since": NaN}',
+                                    '{"what": "x", "process": "y", "since": 1e300}',
+                                    '{"what": "x", "process": "y", "since": 1, "done": "half", "of": 2}'])
+def test_a_damaged_word_of_what_runs_is_passed_over(damage: str, kept: Store) -> None:
+    with kept.lock(MASK):
+        (told,) = (kept.root / "locks").glob("*.json")
+        told.write_text(damage)
+        assert list(units.running(kept)) == []
+        kept.tell(MASK, 1, 60, "epochs")
+        assert told.read_text() == damage
+    assert kept.running() == {} and not leftovers(kept)
+
+
 FULL = OSError(28, "No space left on device")
 
 

@@ -142,8 +142,8 @@ class Store:
         """Let `running` say how far an entry is whose lock is held in this folder; elsewhere nothing is said."""
         told = self._told(entry)
         part = told.with_suffix(".part")
-        with contextlib.suppress(OSError, ValueError):
-            part.write_bytes(_json(json.loads(told.read_bytes()) | {"done": done, "of": of, "unit": unit}))
+        with contextlib.suppress(*DAMAGE):
+            part.write_bytes(_json(_work(told.read_bytes()) | {"done": done, "of": of, "unit": unit}))
             part.replace(told)
 
     def running(self) -> dict[str, Metrics]:
@@ -152,8 +152,8 @@ class Store:
         found = {}
         for told in sorted((self.root / "locks").glob("*.json")):
             lock = FileLock(told.with_suffix(".lock"))
-            with contextlib.suppress(OSError, ValueError):  # it may end just now
-                work = json.loads(told.read_bytes())
+            with contextlib.suppress(*DAMAGE):  # it may end just now
+                work = _work(told.read_bytes())
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:
@@ -318,6 +318,19 @@ class Store:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _work(data: bytes) -> Metrics:
+    """What `running` says of an entry, as its lock's file has it. Raises ValueError for a file that is damaged."""
+    work = json.loads(data)
+    if not (isinstance(work, dict) and isinstance(work.get("since"), int | float) and 0 <= work["since"] < LATEST
+            and {"what", "process"} <= work.keys() and all(isinstance(work.get(name, 0), int) for name in ("done", "of"))):
+        raise ValueError(f"no work: {data[:80]!r}")
+    return work
+
+
+LATEST = 1e11
+"""Seconds of the clock that a date can be made of."""
 
 
 def _write(file: Path, data: bytes) -> None:
