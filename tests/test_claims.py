@@ -307,6 +307,9 @@ def test_what_is_still_to_come_is_not_called_untold() -> None:
     assert words(few, False) == plain.UNFINISHED and words(few, True) == plain.SCALE["open"]
     claim = claim.model_copy(update={"scenes": ("a-x", "b-x")})
     assert words(whole, False) == plain.UNFINISHED and words(whole, True) == words({"c": {}}, False) == plain.NOT_RUN
+    begun = evaluate(claim, whole, "laptop", True, settled=False).evidence
+    assert "for b-x. So far: " in begun and "a-x: 1.05 [" in begun
+    assert "So far" not in evaluate(claim, whole, "laptop", True).evidence
     claim = claim.model_copy(update={"scenes": ("a-x",)})
     both = {"c": {"m": Measure({name: interval(np.array([1.0, 1.1])) for name in ("a-x, b", "a-x, c")}, "points", 3)}}
     assert evaluate(claim, both, "laptop", True).evidence.count("2 of 3 initialisations") == 1

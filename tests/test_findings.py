@@ -208,12 +208,11 @@ def test_what_waits_says_the_means_so_far() -> None:
     of = chapters({}, asked=4)
     of["04_stability"] = replace(of["04_stability"], measures=said)
     answer = findings.page(of).answer
-    assert "So far (3 of 5 initialisations, 59.0" in answer
-    assert answer.endswith("the mean barrier is 9.70 points in the whole network, 4.80 after pruning on synthetic images and 2.80"
-                           " after pruning on real ones.")
+    assert "So far (3 of 5 initialisations, 50,000 images, 60 epochs): the mean barrier is 9.70 points in the whole" in answer
+    assert answer.endswith("% pruned, 4.80 after pruning on synthetic images and 2.80 after pruning on real ones.")
     whole = {name: measure({label: around(means[name][1]) for label in one.intervals}) for name, one in said.items()}
     every = findings.page(of | {"04_stability": replace(of["04_stability"], measures=whole)}).answer
-    assert "Measured (all 5 initialisations, 59.0" in every and "So far" not in every
+    assert "Measured (all 5 initialisations, 50,000 images" in every and "So far" not in every
     for name in said:
         of["04_stability"] = replace(of["04_stability"], measures={other: said[other] for other in said if other != name})
         assert "So far" not in findings.page(of).answer
@@ -232,6 +231,12 @@ def test_what_is_not_complete_is_not_called_found(no_figure: None) -> None:
     other = chapters(EVERYTHING, n=3, asked=4)["03_distilled_pruning"]
     shown = pages.front(chapters(EVERYTHING, n=4, asked=4) | {"03_distilled_pruning": other}, {})
     assert shown.count("4 of 5 initialisations") == 1 and shown.count("from 3 of 5 initialisations so far") > 0
+    # Where something is found, what is not says so, and from how many it is.
+    mixed = pages.front(chapters(EVERYTHING, n=3, asked=4) | {"04_stability": chapters(EVERYTHING)["04_stability"]}, {})
+    assert "What we found" in mixed and "From all planned initialisations, unless a line says otherwise." in mixed
+    open_lines = [line for line in re.findall("<li>.*?</li>", mixed) if "Not settled yet: " in line]
+    assert len(open_lines) == len(QUESTIONS) - 2 and all("from 3 of 5 initialisations so far" in line for line in open_lines)
+    assert "zero would mean: " in mixed and "Not settled yet" not in few
 
 
 def test_an_empty_store_has_no_answer() -> None:
@@ -333,7 +338,8 @@ def test_what_cannot_be_told_is_named(no_figure: None) -> None:
     told, untold = (pages.front(chapters(EVERYTHING | {ask.measure: mean}), judged).partition("## What cannot be told")[2]
                     for mean in (3.0, 0.1))
     assert ask.about in untold and ask.about not in told
-    assert "Of the 4 statements in the ledger, 2 read *not run* and 1 read *cannot be told at this scale*" in told
+    assert "Of the 4 statements in the ledger, 2 read *not run*" in told and "1 read *cannot be told at this scale*" in told
+    assert "1 read *holds at this scale*" in told
 
 
 def test_the_digits_say_that_they_decide_nothing(no_figure: None) -> None:

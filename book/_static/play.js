@@ -102,7 +102,7 @@
     const legend = make(box, "div", { class: "play__legend", role: "group", "aria-label": "Lines shown" });
     const cursor = make(box, "div", { class: "play__controls" });
     const told = make(box, "output", { class: "play__told", "aria-live": "polite" });
-    const thin = make(box, "p", { class: "play__told" }, `Thick: the mean${spec.logy ? "" : ", with its 95 % interval from three on"}. Thin: each ${spec.each}.`);
+    const thin = make(box, "p", { class: "play__told" }, `Thick: the mean${spec.logy ? "" : ", with its 95 % interval where there are three or more"}. Thin: each ${spec.each}.`);
 
     function range(parent, words, last, value, change, name) {
       const label = make(parent, "label", {}, `${words} `);

@@ -151,10 +151,12 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
                          evidence="The demonstration data show how the measurement works.")
     chosen = _chosen(claim, measured, profile)
     if isinstance(chosen, str):
-        mute = claim.elsewhere and profile != "paper"
-        words = SCALE["open"] if mute else UNFINISHED if not settled and _begun(claim, measured, profile) else NOT_RUN
-        return Judgement(claim=claim.id, state="open", words=words,
-                         evidence=f"This scale cannot decide it. {claim.elsewhere}" if mute else plain.capital(chosen))
+        if claim.elsewhere and profile != "paper":
+            return Judgement(claim=claim.id, state="open", words=SCALE["open"],
+                             evidence=f"This scale cannot decide it. {claim.elsewhere}")
+        so_far = "" if settled else _so_far(claim, measured, profile)
+        return Judgement(claim=claim.id, state="open", words=UNFINISHED if so_far else NOT_RUN,
+                         evidence=f"{plain.capital(chosen)}{f' So far: {so_far}' if so_far else ''}")
     finding = _judge(claim, chosen)
     # With which p each other hypothesis is decided, whichever way; 1 where it was not measured.
     others = [1.0 if isinstance(its := _chosen(other, measured, profile), str) else _judge(other, its).least
@@ -193,16 +195,23 @@ def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], p
         if lacking:
             return measure.note or f"This run has not measured {plain.measure(name)}, for {plain.label(lacking[0])}."
         chosen[name] = replace(measure, intervals={label: measure.intervals[label] for label in heard
-                                                   if not claim.levels or _level(label) in ("", *_levels(claim))})
+                                                   if _asked(claim, label)})
     return chosen
 
 
-def _begun(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> bool:
-    """Whether something of what the claim asks for was measured, where not all was."""
+def _so_far(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> str:
+    """What of that which the claim asks for was measured, where not all was; "" where nothing was."""
     offered = measured.get(claim.chapter, "")
-    return not isinstance(offered, str) and any(
-        of.n and any(_speaks(label, scene, profile) for scene in claim.scenes)
-        for name in claim.measures if name in offered for label, of in offered[name].intervals.items())
+    found = [] if isinstance(offered, str) else [
+        (name, offered[name], [label for label, of in offered[name].intervals.items() if of.n and _asked(claim, label)
+                               and any(_speaks(label, scene, profile) for scene in claim.scenes)])
+        for name in claim.measures if name in offered]
+    return _shown([part for part in found if part[2]])
+
+
+def _asked(claim: Claim, label: str) -> bool:
+    """Whether a label is of a level that the claim names, of any where it names none, or of no level."""
+    return not claim.levels or _level(label) in ("", *_levels(claim))
 
 
 def _level(label: str) -> str:

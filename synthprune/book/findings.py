@@ -67,7 +67,9 @@ class Finding:
     question: Question
     parts: tuple[Part, ...]
     common: str = ""
-    """From how many initialisations so far; the page says it once for all lines that do not."""
+    """From how many initialisations so far; the page says it once for all lines that do not. "" where some are from all."""
+    among_settled: bool = False
+    """Whether other lines of the page conclude something, so that this one says where it does not."""
 
     @property
     def chapter(self) -> str:
@@ -81,7 +83,8 @@ class Finding:
             mine = [part for part in self.parts if part.ask == ask]
             sides = list(dict.fromkeys(part.side for part in mine))
             for side in sides:
-                words = plain.capital(ask.about) if side == "partial" else getattr(ask, side)
+                words = plain.capital(f"not settled yet: {ask.about}" if self.among_settled else ask.about)
+                words = words if side == "partial" else getattr(ask, side)
                 some = " in some settings" if len(sides) > 1 and side in ("above", "below") else ""
                 found.append((words + some, self._numbers(ask, [part for part in mine if part.side == side])))
         return tuple(found)
@@ -141,7 +144,7 @@ class Page:
 
     @property
     def so_far(self) -> str:
-        """From how many initialisations most of what was measured is, where that is not all."""
+        """From how many initialisations most of what was measured is, where nothing is from all."""
         return self.findings[0].common if self.findings else ""
 
 
@@ -198,11 +201,13 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     if not decides(ours.p):
         return Page(DIGITS, (), (), (), ())
     findings = [find(question, chapters[question.chapter]) for question in QUESTIONS]
-    few = Counter(part.so_far for finding in findings for part in finding.parts if part.so_far).most_common(1)
-    findings = [replace(finding, common=few[0][0] if few else "") for finding in findings]
+    few = Counter(part.so_far for finding in findings for part in finding.parts)
+    common = few.most_common(1)[0][0] if few and "" not in few else ""
+    findings = [replace(finding, common=common, among_settled="" in few) for finding in findings]
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
-    untold = dict.fromkeys(part.ask.about for finding in findings for part in finding.parts if part.side == "untold")
+    untold = dict.fromkeys(part.ask.about + (f" ({part.place})" if part.place else "")
+                           for finding in findings for part in finding.parts if part.side == "untold")
     return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
                 tuple(untold), tuple(_scale(ours, chapters["10_controls"])))
 
@@ -260,8 +265,9 @@ def _so_far(ours: Chapter) -> str:
     dense, synthetic, imp = [f"{of.mean:.2f}" for of in there]
     few, planned = min(of.n for of in there), len(ours.p.planned)
     told = f"So far ({few} of {planned}" if few < planned else f"Measured (all {planned}"
-    return (f" {told} initialisations, {place(where)}): the mean barrier is {dense} points in the whole network, {synthetic}"
-            f" after pruning on synthetic images and {imp} after pruning on real ones.")
+    return (f" {told} initialisations, {images(ours.p):,} images, {ours.p.epochs} epochs): the mean barrier is {dense} points in"
+            f" the whole network and, {place(where)}, {synthetic} after pruning on synthetic images and {imp} after pruning on"
+            " real ones.")
 
 
 def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, plain.State | None]:

@@ -140,8 +140,10 @@ def _notes(said: findings.Page) -> list[str]:
     """What the lines leave unsaid: from how many initialisations they are, what is not measured, and what brackets are."""
     if not said.findings:
         return ["Nothing is measured yet."]
-    few = [f"From {said.so_far}, unless a line says otherwise."] if said.so_far else []
-    return few + ([f"Not measured yet: {listed(said.unmeasured)}."] if said.unmeasured else []) + [BRACKETS]
+    partial = any(part.side == "partial" for one in said.findings for part in one.parts)
+    few = said.so_far or "all planned initialisations"
+    missing = [f"Not measured yet: {listed(said.unmeasured)}."] if said.unmeasured else []
+    return [f"From {few}, unless a line says otherwise."] * partial + missing + [BRACKETS]
 
 
 BRACKETS = ("Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval where there is more than one; barriers"
@@ -161,7 +163,7 @@ def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
 
 def _limits(said: findings.Page, judged: Mapping[str, claims.Judgement]) -> list[str]:
     """MyST Markdown: what the measurements leave open, and how far their scale is from the paper's."""
-    words = Counter(judgement.words for judgement in judged.values() if judgement.state == "open")
+    words = Counter(judgement.words for judgement in judged.values())
     untold = f"These intervals do not tell: {'; '.join(said.untold)}." if said.untold else ""
     rows = "".join(f"<tr><th scope=row>{what}</th><td>{paper}</td><td>{ours}</td></tr>" for what, paper, ours in said.scale)
     return ["## What cannot be told", "", untold,

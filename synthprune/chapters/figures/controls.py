@@ -34,8 +34,9 @@ def sources(p: Parameters, results: Mapping[str, Result]) -> Figure:
         drawing = functools.partial(dots, rows=shown, title=words, zero=quantity == "error", line=line)
         panels.append(Panel(drawing, _dots_alt(rows, quantity)))
     filled = f"filled: level {levels[0]}, hollow: higher levels" if levels else "no sparse network was measured yet"
-    caption = (f"{setting(p)} One row for each way to find a mask; {filled}. Dotted: two points, below which a network is called"
-               f" stable. {level_words(levels) if levels else ''}{BARS}{progress(p, results, 'sources')}")
+    images = f"{p.train_per_class} training images per class" if p.train_per_class else "all training images"
+    caption = (f"{setting(p)} On {images}. One row for each way to find a mask; {filled}. Dotted: two points, below which a"
+               f" network is called stable. {level_words(levels) if levels else ''}{BARS}{progress(p, results, 'sources')}")
     data = [("cell", "method", "level", "initialisation", *SHOWN, "test_error", "loss_barrier_midway")]
     data += [(one.cell.name, f'"{one.cell.method}"', one.level, seed, *(f"{value:.6f}" for value in values))
              for one in of.values() for seed, *values in zip(one.cell.seeds, one.accuracy, one.error, one.test_error, one.loss,
@@ -87,8 +88,8 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
         rows.append((f"{title(p, one.cell)}, level {one.level}", f"{one.cell.train_per_class or 'all'}", f"{one.cell.epochs}",
                      *_beside(one, other, "error", 2), *_beside(one, other, "accuracy", 1), done_words(one)))
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
-                 ("mask", "real images per class", "retrained, epochs", "barrier, points", "barrier, as elsewhere, points",
-                  "change, points", "accuracy, %", "accuracy, as elsewhere, %", "change, points", "measured"), rows,
+                 ("mask", "real images per class", "retrained, epochs", "barrier, points", "barrier, usual rewind, points",
+                  "change, points", "accuracy, %", "accuracy, usual rewind, %", "change, points", "measured"), rows,
                  "As elsewhere: the same network rewound as in the rest of the chapter, on the same initialisations. Measured:"
                  " how many of the planned initialisations.")
 

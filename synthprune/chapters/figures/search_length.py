@@ -81,7 +81,7 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
     across = {"dense": "the dense network", "magnitude": "masks of the largest initial weights, which take no search"}
     drawn = [across[method] for method in REFERENCES if method in {one.cell.method for one in of}]
     lines = f" Lines across: {listed(drawn)}." if drawn else ""
-    read = (f" Level {level}; steps are those of every round of the search.{lines} Dotted: two points, below which a network is"
+    read = (f" Level {level}; steps are those of one round of the search.{lines} Dotted: two points, below which a network is"
             f" called stable. {level_words([level])}{BARS} Long ones are cut off at the frame." if of else "")
     images = {images_words(one.cell) for one in of}
     few = f" Searches and retraining on {images.pop()} real images per class." if len(images) == 1 else ""
@@ -93,7 +93,7 @@ def question(p: Parameters, results: Mapping[str, Result]) -> Figure:
              for one in of for seed, *values in zip(one.cell.seeds, one.error, one.test_error, one.accuracy, strict=True)
              if seed in one.done]
     return Figure(panels, caption, data, "10_controls_question",
-                  Play("search_steps", "SGD steps of every round of the search",
+                  Play("search_steps", "SGD steps per round of the search",
                        {"error_barrier_points": BARRIERS["error"], "test_error_barrier_points": BARRIERS["test_error"],
                         "test_accuracy_percent": SHOWN["accuracy"]}, "masks", {"retraining_epochs": "epochs of retraining"},
                        "initialisation", scale="log", line=dict.fromkeys(("error_barrier_points", "test_error_barrier_points"),
@@ -171,7 +171,7 @@ def _log_steps(axes: Axes, steps: Sequence[float]) -> None:
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set(xlabel="SGD steps of every round of the search")
+    axes.set(xlabel="SGD steps per round of the search")
 
 
 def _across(axes: Axes, style: Style, levels: Sequence[tuple[Look, float, int]], *, several: bool) -> None:
@@ -272,8 +272,9 @@ def table(p: Parameters, results: Mapping[str, Result], *parts: str) -> Table:
     rows = [_row(p, list(of.values()), one) for one in of.values() if one.cell.part in parts]
     return Table("Every search and retraining: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
                  ("masks", "images per class", "search, epochs", "steps a round", "learning rate", "weight decay",
-                  "retrained, epochs", "test accuracy, %", "training-error barrier, points", "over the dense network's",
-                  "test-error barrier, points", "over the dense network's", "training error left, %", "initialisations"), rows,
+                  "retrained, epochs", "test accuracy, %", "training-error barrier, points", "divided by the dense network's",
+                  "test-error barrier, points", "divided by the dense network's", "training error of the ends, %",
+                  "initialisations"), rows,
                  "Ratios are taken on the same initialisations, and not defined where the dense network's barrier may be zero.")
 
 

@@ -124,8 +124,8 @@ def difference_table(p: Parameters, results: Mapping[str, Result]) -> Table:
             for (label, level), (loss, error, verdict) in differences(p, results).items()]
     return Table(
         f"Differences of barriers on the same initialisations: {interval_words(p)}",
-        ("difference", "loss barrier midway (paper), nats", "training error barrier, points", "the first, beside the second"),
-        rows, "Above zero: the first rises more between its two trainings than the second.")
+        ("difference", "loss barrier midway (paper), nats", "training error barrier, points", "barrier of the first"),
+        rows, "Above zero: the first has the higher barrier.")
 
 
 def combined_levels(p: Parameters) -> list[int]:
