@@ -236,7 +236,7 @@ def test_what_is_not_complete_is_not_called_found(no_figure: None) -> None:
     assert "What we found" in mixed and "From all planned initialisations, unless a line says otherwise." in mixed
     open_lines = [line for line in re.findall("<li>.*?</li>", mixed) if "Not settled yet: " in line]
     assert len(open_lines) == len(QUESTIONS) - 2 and all("from 3 of 5 initialisations so far" in line for line in open_lines)
-    assert "zero would mean: " in mixed and "Not settled yet" not in few
+    assert "zero means: " in mixed and "Not settled yet" not in few
 
 
 def test_an_empty_store_has_no_answer() -> None:

@@ -93,12 +93,14 @@ class Finding:
         """What the numbers are, where they were measured, each interval, and for a height the line it is compared with."""
         places = [part.place.split(", ") if part.place else [] for part in parts]
         common = [step for step in places[0] if all(step in place for place in places)]
+        once = parts[0].so_far if len({part.so_far for part in parts}) == 1 else ""
         numbers = []
         for part, place in zip(parts, places, strict=True):
             own = ", ".join(step for step in place if step not in common)
-            few = f" from {part.so_far}" if part.so_far not in ("", self.common) else ""
+            few = f" from {part.so_far}" if part.so_far not in ("", self.common, once) else ""
             numbers.append(f"{f'{own}: ' if own else ''}{part.of.text()}{few}")
-        head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common])
+        head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common,
+                          *([f"from {once}"] if once not in ("", self.common) else [])])
         return f"{head}: {'; '.join(numbers)}{_reading(ask, parts[0])}"
 
 
@@ -110,7 +112,7 @@ def _reading(ask: Ask, part: Part) -> str:
         return ""
     side: Literal["above", "below"] = "below" if part.of.mean < 0 else "above"
     words = getattr(ask, side)
-    return f"; {side} zero would mean: {words[0].lower()}{words[1:]}"
+    return f"; {side} zero means: {words[0].lower()}{words[1:]}"
 
 
 def place(label: str) -> str:
