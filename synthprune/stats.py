@@ -168,8 +168,8 @@ def stability(barrier: Interval, decides: bool, initialisations: int) -> str:
 
 
 def direction(difference: Interval, decides: bool, initialisations: int) -> str:
-    """The verdict on a paired difference: "rises less" wholly below zero, "rises more" wholly above, else untold."""
-    return _side(difference, 0.0, ("rises less", "rises more"), decides, initialisations)
+    """The verdict on a paired difference: "lower" wholly below zero, "higher" wholly above, else untold."""
+    return _side(difference, 0.0, ("lower", "higher"), decides, initialisations)
 
 
 def _side(of: Interval, line: float, words: tuple[str, str], decides: bool, initialisations: int) -> str:

@@ -29,7 +29,7 @@ def reasons(p: Settings, results: dict) -> set[str]:
     return {measure.untold(label) for measure in measures.values() for label in measure.intervals}
 
 
-VERDICTS = {f"<td>{words}</td>" for words in ("stable", "unstable", "rises more", "rises less")}
+VERDICTS = {f"<td>{words}</td>" for words in ("stable", "unstable", "higher", "lower")}
 """Cells of tables that judge."""
 
 
@@ -46,7 +46,7 @@ def test_all_initialisations_are_shown_as_before(chapter: str, tmp_path: Path) -
     if chapter == "06_hessian":
         assert states(p, everything(p)) > {"open"}
     if chapter == "04_stability":
-        assert all(words in shown for words in VERDICTS - {"<td>rises less</td>"})
+        assert all(words in shown for words in VERDICTS - {"<td>lower</td>"})
 
 
 @CHAPTER

@@ -94,7 +94,7 @@ def test_differences_are_paired_by_initialisation() -> None:
     rows = differences(p, results)
     _, error, verdict = rows["IMP minus synthetic", 4]
     assert error.mean == pytest.approx(1.0) and error.low == pytest.approx(1.0)
-    assert verdict == "rises more" and rows["dense minus synthetic", 9][2] == "rises less"
+    assert verdict == "higher" and rows["dense minus synthetic", 9][2] == "lower"
 
 
 def test_a_diverged_initialisation_leaves_no_verdict() -> None:
@@ -134,7 +134,7 @@ def test_front_page_tables_say_what_was_measured() -> None:
     beside = hero(p, results, {"imp, steps of synthetic": flat}).panels[0].alt
     assert "IMP, as many steps as synthetic, level 4: highest 0." in beside and "the lowest two methods lie alike" in beside
     assert [row[-1] for row in barrier_table(p, results).rows] == ["unstable", "stable", "stable", "unstable", "unstable"]
-    assert {row[-1] for row in difference_table(p, results).rows} == {"rises more"}
+    assert {row[-1] for row in difference_table(p, results).rows} == {"higher"}
     rows = surfaces(p, results).rows
     assert len(rows) == 1 + (1 + 2 * 2) * 3 * p.points and {row[2] for row in rows[1:]} == {0, 1, 2}
     lost = {key: Result(key, {q: np.full(p.points, np.nan) for q in QUANTITIES}, {"collapsed": [], "diverged": True}, {})

@@ -48,7 +48,7 @@ def test_survivors_do_not_speak_for_those_left_out() -> None:
 
 
 @pytest.mark.parametrize(("values", "verdict"), [
-    ([1.0, 1.1, 1.2], "rises more"), ([-1.0, -1.1, -1.2], "rises less"), ([-1.0, 1.0, 0.1], "cannot be told")])
+    ([1.0, 1.1, 1.2], "higher"), ([-1.0, -1.1, -1.2], "lower"), ([-1.0, 1.0, 0.1], "cannot be told")])
 def test_a_paired_difference_has_a_direction_or_none(values: list[float], verdict: str) -> None:
     assert direction(interval(np.array(values)), True, 3) == verdict
 

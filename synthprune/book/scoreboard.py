@@ -24,7 +24,8 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
     lines = ["# Scoreboard", "",
              _count(ours, judgements, "hypotheses of this book"),
              _count(papers, judgements, "checkable statements of the paper"),
-             "The criteria were fixed before the numbers; verdicts follow from them and are typed by nobody.",
+             "The criteria were fixed before the numbers, in the commit that the reference run is made from; every verdict is"
+             " computed from them.",
              "One that proved badly chosen keeps its verdict; the amended one stands under it, with its date and reason.",
              "A claim's name leads to the chapter that decides it.", "",
              '<div class="wide"><div class="table-scroll" tabindex="0" role="region" aria-label="Every claim with its verdict">',

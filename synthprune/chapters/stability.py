@@ -105,7 +105,7 @@ def differences(p: Parameters, results: Mapping[str, Result]) -> dict[tuple[str,
     """How much more one kind of network rises than the synthetic subnetwork, paired by initialisation: by what is compared (IMP
     minus synthetic, dense minus synthetic) and sparse level, nats, points of training error, and the verdict.
 
-    "rises more" where the whole interval of the error's difference lies above zero, "rises less" where below.
+    "higher" where the whole interval of the error's difference lies above zero, "lower" where below.
     """
     of = {method: curves(p, results, method) for method in METHODS}
     found = {}

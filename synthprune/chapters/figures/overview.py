@@ -75,9 +75,9 @@ def barrier_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table(f"Loss barrier midway, the paper's, and training-error barrier: {interval_words(*_scenes(p, found))}",
                  (SUBJECT, "loss barrier, synthetic, nats", "IMP, nats", "ratio (figure 6)", "difference, nats",
                   "difference of training error barriers, points"), [*rows, *_blank_rows(p, results, 5)],
-                 "Differences: synthetic less IMP on the same initialisations; below zero, the synthetic subnetwork rises less."
-                 " A ratio is not defined where the interval of what it is divided by holds zero; over a barrier below zero"
-                 " (\N{DAGGER}) it does not say which of the two is lower.")
+                 "Differences: synthetic less IMP on the same initialisations; below zero, the synthetic subnetwork has the lower"
+                 " barrier. A ratio is not defined where the interval of what it is divided by holds zero; over a barrier below"
+                 " zero (\N{DAGGER}) it does not say which of the two is lower.")
 
 
 def _label(c: Comparison) -> str:
