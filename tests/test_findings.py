@@ -320,6 +320,7 @@ def test_the_scale_is_arithmetic_from_the_profiles_and_accuracy_from_the_results
     assert rows["pixels, side of an image"] == ("32", str(p.pixels))
     assert rows["width of the network (first layer)"] == ("128", str(p.width))
     assert rows["epochs of a training"] == ("300", str(p.epochs))
+    assert rows["learning rate"] == ("0.01", str(p.lr)) and rows["weight decay"] == ("0.0005", str(p.weight_decay))
     assert rows["initialisations of the whole network"][1] == str(len(p.seeds))
     paper, ours = rows["test accuracy of the whole network, %"]
     assert paper == "not printed" and ours.startswith(f"{100 - 100 * np.mean(errors):.1f} [")
@@ -356,7 +357,8 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     room = SimpleNamespace(question=lambda p, results: Figure(panels, p.chapter, [], ""))
     monkeypatch.setitem(sys.modules, "synthprune.chapters.figures.search_length", room)
     of = chapters(EVERYTHING)
-    assert findings.figure(of) == Figure(panels[:1], f"{findings.LEAD} 10_controls", [], "")
+    asked = "In the paper's own settings a round takes 234,600 steps."
+    assert findings.figure(of) == Figure(panels[:1], f"{findings.LEAD} {asked} 10_controls", [], "")
     assert findings.figure(chapters({})) is None
     p = of["04_stability"].p
     results = {name: Result("x", {n: np.full(p.points, 0.5) for n in QUANTITIES},

@@ -229,7 +229,9 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
         from synthprune.chapters.figures.search_length import question
 
         drawn = question(asked.p, asked.results)
-        return replace(drawn, panels=drawn.panels[:1], caption=f"{LEAD} {drawn.caption}")
+        paper = parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
+        return replace(drawn, panels=drawn.panels[:1],
+                       caption=f"{LEAD} In the paper's own settings a round takes {steps(paper):,} steps. {drawn.caption}")
     from synthprune.chapters.figures.stability import combined_levels, hero
 
     scene = next((one for one in stability.measured_scenes(ours.p, ours.results) if one.scene == ours.p.scene), None)
@@ -291,10 +293,11 @@ def _scale(ours: Chapter, asked: Chapter) -> Iterator[tuple[str, str, str]]:
     Beside the images of `ours` stand those of the cells in which chapter 10 `asked` for the length of the search.
     """
     dense, paper = dense_accuracy(ours.p, ours.results), parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
-    counted: tuple[tuple[str, Callable[[Settings], int]], ...] = (
+    counted: tuple[tuple[str, Callable[[Settings], float]], ...] = (
         ("training images", images), ("pixels, side of an image", lambda p: p.pixels),
         ("width of the network (first layer)", lambda p: p.width), ("steps of a training", steps),
-        ("epochs of a training", lambda p: p.epochs))
+        ("epochs of a training", lambda p: p.epochs), ("learning rate", lambda p: p.lr),
+        ("weight decay", lambda p: p.weight_decay))
     fewer = {images(one) for one in controls.cells(asked.p, "question")} - {images(ours.p)} if LONGEST in asked.measures else ()
     for what, of in counted:
         beside = f" (in the figure above {' or '.join(f'{count:,}' for count in fewer)})" if of is images and fewer else ""
