@@ -15,10 +15,11 @@ from typing import Literal
 
 from synthprune import stats
 from synthprune.book import claims
-from synthprune.book.questions import CENTRAL, HYPOTHESES, LONGEST, QUESTIONS, Ask, Question, answer
+from synthprune.book.questions import CENTRAL, HYPOTHESES, LONGEST, QUESTIONS, WAITS, Ask, Question, answer
 from synthprune.chapters import controls, experiment, plain, stability
 from synthprune.chapters.cells import paths_of
 from synthprune.chapters.figures import Figure
+from synthprune.chapters.figures.words import listed
 from synthprune.chapters.paths import Paths
 from synthprune.chapters.settings import Settings, decides, parameters
 from synthprune.data.facts import facts
@@ -252,9 +253,10 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
     run = "the reference run" if profile == REFERENCE else "this run"
     if not have:
         return f"No result of {run} is here yet."
-    if None in (states["central"], states["longer"], states["real"]):
-        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results; a statement is said"
-                f" to hold or to fail once all its initialisations are in.{_so_far(chapters['04_stability'])}")
+    if waits := [words for name, words in WAITS.items() if states[name] is None]:
+        return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results. The answer waits for"
+                f" {listed(waits)}; nothing is said to hold or to fail before all its initialisations are in."
+                f"{_so_far(chapters['04_stability'])}")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
 

@@ -94,6 +94,11 @@ HYPOTHESES = {"longer": "barrier-rises-with-search", "real": "real-as-stable-at-
               "forgetting": "stable-without-decay", "distilled": "distillation-adds-stability"}
 """The book's own hypotheses in the ledger: H1 to H4."""
 
+WAITS = {"central": "the barriers after pruning on real and on synthetic images",
+         "longer": "the effect of the length of the search",
+         "real": "real beside synthetic images after equally long searches"}
+"""What the answer always speaks of, and cannot be given without."""
+
 # What holds or fails has a margin in the ledger, so that the words have one too: "clearly", "hardly".
 ORDER: dict[plain.State, str] = {
     "holds": "the paper's order appears, with a barrier after pruning on real images and none after pruning on synthetic ones",
