@@ -105,6 +105,7 @@ def test_images_tell_what_the_data_say(executed: dict) -> None:
         bent[name] = Result(result.key, {k: curve + 0.3 * (abs(curve - 1.5) < 0.1) for k in result.arrays}, result.metrics, {})
     assert surfaces(p, bent).panels[2].alt != surfaces(p, results(1.0)).panels[2].alt
     assert "rises by 0.300 nats midway" in surfaces(p, bent).panels[2].alt
+    assert "Midway the loss lies above the mean of the ends at " in surfaces(p, bent).panels[0].alt
     html = surfaces(p, bent)._repr_html_()
     assert html.count("<img") == 6 == html.count("alt=\"")
 

@@ -303,7 +303,7 @@ def test_pictures_and_tables_show_the_data(profile: str) -> None:
     p = read(profile)
     results = made(p)
     alt = sources(p, results).panels[1].alt
-    assert "random real images, level 9: 2.10" in alt and "SNIP" not in alt
+    assert "random real images, level 9: 2.10" in alt and "SNIP" not in alt and "Highest: " in alt.partition("; ")[0]
     rows = {row[0]: row for row in source_table(p, results).rows}
     assert rows["random real images, level 4 (59.0\N{NO-BREAK SPACE}%)"][6].startswith("1.00 [1.00")
     aligned_rows = {row[0]: row for row in alignment(p, results).rows}
@@ -315,6 +315,7 @@ def test_pictures_and_tables_show_the_data(profile: str) -> None:
     assert len(figure.panels) == 2 and figure._repr_html_().count("<img") == 4
     assert ("IMP, retrained 300 epochs: from 1.10 after a search of 1,580 steps to 5.10 after 23,700"
             in figure.panels[0].alt)
+    assert "epochs, over lengths of search. Highest: " in figure.panels[0].alt
     assert "dense, trained 300 epochs: 10.10" in figure.panels[0].alt and "Over 2 and 3 initialisations." in figure.caption
     assert len(figure.rows) == 1 + 3 * 7 + 2
     mechanism = why(p, results)

@@ -167,6 +167,7 @@ def test_tables_and_figure_say_what_was_and_was_not_counted(home: object) -> Non
     assert len(shown.panels) == 3 and shown._repr_html_().count("<img") == 6
     found = likeness(p, results, "synthetic", "imp", 4)
     assert f"synthetic and IMP, level 4: {found.jaccard.mean():.1f}, by chance" in shown.panels[-1].alt
+    assert "Distance between the synthetic mask's percentage and IMP's, in points. Highest: " in shown.panels[0].alt
     assert len(shown.rows) == 1 + 2 * len(SHOWN) * 4 * 3 + 2 * 3 * (5 + 3)
     assert len(overlap_table(p, results).rows) == 5 + 3
 

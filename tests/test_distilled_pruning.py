@@ -186,6 +186,7 @@ def test_figures_show_the_data() -> None:
     shown = accuracy_against_sparsity(p, results)
     assert shown._repr_html_().count("<img") == 6
     assert "dense: 66.2; IMP: level 4 60.2, level 9 57.8, level 12 56.2" in shown.panels[0].alt
+    assert "Sparse networks at level 4. Highest: " in shown.panels[0].alt
     assert "random" in shown.panels[0].alt and "SynFlow" in shown.panels[1].alt and "random" not in shown.panels[1].alt
     narrow = "\N{NARROW NO-BREAK SPACE}"
     assert f"IMP 7{narrow}200{narrow}000 training points" in shown.panels[2].alt  # 12 levels of 60 epochs of 10,000

@@ -6,11 +6,13 @@ import base64
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure as Canvas
 
 from synthprune.chapters import figures
 from synthprune.chapters.figures import DARK, LIGHT, Figure, Panel, Style, Table, Verdict
+from synthprune.chapters.figures.words import extremes
 
 ROOT = Path(__file__).parent.parent
 PAPER = ROOT.parent / "shared" / "paper" / "paper.txt"
@@ -32,6 +34,13 @@ def test_a_figure_carries_both_schemes_its_words_and_its_numbers() -> None:
     data = re.search(r'href="data:text/csv;base64,([^"]+)"', shown)[1]
     assert base64.b64decode(data).decode() == "x,y\n0,1"
     assert not re.search(r'(src|href)="https?:', shown)
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ({"a": 1.0, "b": -2.34, "c": np.nan}, "Lead. Highest: a (1.0); lowest: b (\N{MINUS SIGN}2.3). "),
+    ({"a": 1.01, "b": 1.04}, "Lead. All alike (1.0). "), ({"a": 1.0, "b": np.nan}, ""), ({}, "")])
+def test_an_alternative_text_begins_with_the_highest_and_the_lowest(values: dict[str, float], said: str) -> None:
+    assert extremes(values, 1, "Lead. ") == said
 
 
 def test_the_same_data_give_the_same_bytes() -> None:

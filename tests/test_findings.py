@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from synthprune.book import claims, findings, pages, questions
+from synthprune.book import arrange, claims, findings, pages, questions
 from synthprune.book.findings import Chapter, find
 from synthprune.book.questions import QUESTIONS, Ask, Question, answer
 from synthprune.chapters import experiment, plain, stability
@@ -104,6 +105,18 @@ def test_fewer_initialisations_conclude_nothing(question: Question, ask: Ask) ->
     # Where the chapter lacks no result, the others are not to come.
     ((words, numbers),) = find(question, replace(of, asked={"one": "one"})).sentences
     assert words.lower() == ask.about.lower() and "from 3 of 5 initialisations, the others diverged or collapsed" in numbers
+
+
+def test_a_difference_that_tells_nothing_says_what_its_sign_means() -> None:
+    question = next(question for question, ask in ASKS if ask.measure == "error_barrier_imp_minus_synthetic")
+    ask, = question.asks
+    for mean, side, words in ((2, "above", ask.above), (-2, "below", ask.below)):
+        for n, half in ((3, 0.25), (PLANNED, 9)):
+            ((_, numbers),) = find(question, chapter(question.chapter, {ask.measure: measure({label(ask): around(mean, n, half)})}
+                                                     )).sentences
+            assert numbers.endswith(f"; {side} zero means: {words[0].lower()}{words[1:]}")
+        ((_, told),) = find(question, chapter(question.chapter, {ask.measure: measure({label(ask): around(mean)})})).sentences
+        assert "zero means" not in told
 
 
 def test_levels_that_differ_are_not_put_into_one_sentence() -> None:
@@ -237,7 +250,7 @@ def test_what_is_not_complete_is_not_called_found(no_figure: None) -> None:
     assert "What we found" in mixed and "From all planned initialisations, unless a line says otherwise." in mixed
     open_lines = [line for line in re.findall("<li>.*?</li>", mixed) if "Not settled yet: " in line]
     assert len(open_lines) == len(QUESTIONS) - 2 and all("from 3 of 5 initialisations so far" in line for line in open_lines)
-    assert "zero means: " in mixed and "Not settled yet" not in few
+    assert "Not settled yet" not in few
 
 
 def test_an_empty_store_has_no_answer() -> None:
@@ -340,8 +353,8 @@ def test_what_cannot_be_told_is_named(no_figure: None) -> None:
     told, untold = (pages.front(chapters(EVERYTHING | {ask.measure: mean}), judged).partition("## What cannot be told")[2]
                     for mean in (3.0, 0.1))
     assert ask.about in untold and ask.about not in told
-    assert "Of the 4 statements in the ledger, 2 read *not run*" in told and "1 read *cannot be told at this scale*" in told
-    assert "1 read *holds at this scale*" in told
+    assert "2 *not run*, 1 *cannot be told at this scale*, 1 *holds at this scale*" in told
+    assert "% pruned" not in ask.labels[0] and (f"{ask.about} (" in untold) == bool(ask.labels[0])
 
 
 def test_the_digits_say_that_they_decide_nothing(no_figure: None) -> None:
@@ -358,7 +371,7 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     room = SimpleNamespace(question=lambda p, results: Figure(panels, p.chapter, [], ""))
     monkeypatch.setitem(sys.modules, "synthprune.chapters.figures.search_length", room)
     of = chapters(EVERYTHING)
-    asked = "In the paper's own settings a round takes 234,600 steps."
+    asked = "In the paper's own settings a round on real images takes 234,600 steps."
     assert findings.figure(of) == Figure(panels[:1], f"{findings.LEAD} {asked} 10_controls", [], "")
     assert findings.figure(chapters({})) is None
     p = of["04_stability"].p
@@ -368,12 +381,19 @@ def test_the_figure_is_the_question_where_it_was_measured(monkeypatch: pytest.Mo
     assert drawn.caption == hero(p, results, {}).caption
 
 
-@pytest.mark.parametrize("chapter", ["10_controls", "04_stability"])
-def test_the_front_figure_leads_to_its_code(chapter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_front_figure_leads_to_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the first code of chapter 10, which draws it; the lines that stand in for it are drawn by no cell."""
     from synthprune.chapters.figures import Figure
 
-    monkeypatch.setattr(findings, "figure", lambda of: Figure([], "Words.", [("x",), (1,)], f"{chapter}_question"))
-    assert f'<a class="code" href="{chapter}.html#code-1">Code</a></figcaption>' in pages.front(chapters(EVERYTHING), {})
+    def front(name: str) -> str:
+        monkeypatch.setattr(findings, "figure", lambda of: Figure([], "Words.", [("x",), (1,)], name))
+        return pages.front(chapters(EVERYTHING), {})
+
+    assert '<a class="code" href="10_controls.html#code-1">Code</a></figcaption>' in front("10_controls_question")
+    assert 'class="code"' not in front("04_stability_lines")
+    notebook = json.loads((ROOT / "notebooks" / "10_controls.ipynb").read_text(encoding="utf-8"))
+    ours = [cell for cell in arrange.arranged(notebook)["cells"] if "code-1" in "".join(cell["source"])]
+    assert len(ours) == 1 and "search_length.question(" in "".join(ours[0]["source"])
 
 
 def test_what_is_not_stored_is_absent_and_nothing_is_computed(home: Path) -> None:

@@ -204,6 +204,7 @@ def test_figures_show_every_level() -> None:
     values = np.concatenate([alive for seed in p.seeds for batch in range(3)
                              for alive, _ in entries(Network("dense"), seed, batch).values()])
     assert f"dense: {100 * (values < -1e-6).mean():.1f} % of the entries below zero" in shown.panels[0].alt
+    assert "Percentage of entries beyond 0.1 in magnitude. " in shown.panels[0].alt
     assert "8 bins per decade" in shown.caption and "3 × 64 images" in shown.caption
 
 

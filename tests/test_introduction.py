@@ -187,6 +187,7 @@ def test_the_figure_shows_everything_in_both_schemes_and_says_it_in_words() -> N
     left, right = shown.panels
     assert "both masks keep 28.6 percent, the synthetic one alone 10.2" in left.alt and "the 20 stored images" in left.alt
     assert "dense: loss 0.200 and 0.200 at the ends, 0.200 midway; error at most 6.10 points above its ends" in right.alt
+    assert "Rise of error, in points. Highest: " in right.alt
     assert shown._repr_html_().count("<img") == 4 == shown._repr_html_().count('alt="')
     assert left.svg(LIGHT).count(b"<image") == 2 and left.svg(LIGHT) == left.svg(LIGHT) != left.svg(DARK)
     assert "on data that decide nothing" in shown.caption and "95\N{NO-BREAK SPACE}% intervals" in shown.caption

@@ -164,6 +164,7 @@ def test_figures_and_tables_say_what_was_measured() -> None:
         assert len([panel for panel in figure.panels if not panel.apart]) == 3
         assert figure._repr_html_().count("<img") == 2 * len(figure.panels)
     shown = flat(p, results, p.orders)
+    assert "at most 0.300 nats at a mark, at most " in shown.panels[0].alt
     assert "0.300, 0.300, 0.300 and 0.300 nats" in shown.panels[0].alt and "0.35, 0.35, 0.35 and 0.35 off" in shown.panels[0].alt
     assert "its standard error is 10 % of it" in shown.caption and "500 training images" in shown.caption
     assert len(shown.rows) == 1 + 3 * p.side**2

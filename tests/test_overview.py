@@ -161,6 +161,7 @@ def test_the_figure_has_a_point_for_every_comparison_and_its_numbers() -> None:
     shown = overview(p, results)
     assert shown._repr_html_().count("<img") == 4
     assert len(shown.rows) == 1 + 3 * 2 * 3
+    assert "Less accurate than IMP: " in shown.panels[0].alt and "Less accurate" not in overview(p, {}).panels[0].alt
     assert "IMP at (1, 1)" in shown.panels[0].alt and shown.panels[0].alt.count("level 9") == 3
     for seeds in ([0], [0, 1]):
         assert overview(*made(THREE | {"seeds": seeds}, told))._repr_html_().count("<img") == 4

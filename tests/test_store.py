@@ -136,7 +136,9 @@ def test_a_lock_says_how_far_its_entry_is(kept: Store) -> None:
 @pytest.mark.parametrize("damage", ["", "7", "[]", "{}", '{"what": "x", "process": "y", "since": "now"}', "[" * 10**5,
                                     '{"what": "x", "process": "y", "since": NaN}',
                                     '{"what": "x", "process": "y", "since": 1e300}',
-                                    '{"what": "x", "process": "y", "since": 1, "done": "half", "of": 2}'])
+                                    '{"what": "x", "process": "y", "since": 1, "done": "half", "of": 2, "unit": "x"}',
+                                    '{"what": "x", "process": "y", "since": 1, "of": 2}',
+                                    '{"what": 1, "process": "y", "since": 1}'])
 def test_a_damaged_word_of_what_runs_is_passed_over(damage: str, kept: Store) -> None:
     with kept.lock(MASK):
         (told,) = (kept.root / "locks").glob("*.json")

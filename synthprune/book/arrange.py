@@ -173,17 +173,21 @@ def _folded(cells: Iterable[Cell]) -> list[Cell]:
     for number, (hidden, group) in enumerate(groupby(cells, lambda cell: cell["cell_type"] == "code"
                                                      and "hide-input" in _tags(cell))):
         run = list(group)
-        page += [_shown(cell, [_led(output, f"code-{number}") for output in cell["outputs"]]) for cell in run] if hidden else run
+        place = f"code-{number}"
+        page += [_shown(cell, [_linked(output, f"#{place}") for output in cell["outputs"]]) for cell in run] if hidden else run
         code = "\n\n".join(_source(cell) for cell in run if _source(cell)) if hidden else ""
-        page += [_markdown(_fold("code", "Code", f'<div id="code-{number}"></div>\n\n```python\n{code}\n```'))] if code else []
+        page += [_markdown(_fold("code", "Code", f'<div id="{place}"></div>\n\n```python\n{code}\n```'))] if code else []
     return page
 
 
-def _led(output: dict[str, Any], place: str) -> dict[str, Any]:
-    """An output whose figures lead to the code at this place."""
+def _linked(output: dict[str, Any], place: str) -> dict[str, Any]:
     shown = "".join(output.get("data", {}).get("text/html", ""))
-    link = shown.replace("</figcaption></figure>", f' <a class="code" href="#{place}">Code</a></figcaption></figure>')
-    return output | {"data": output["data"] | {"text/html": link}} if shown else output
+    return output | {"data": output["data"] | {"text/html": led(shown, place)}} if shown else output
+
+
+def led(shown: str, place: str) -> str:
+    """HTML whose figures lead to their code."""
+    return shown.replace("</figcaption></figure>", f' <a class="code" href="{place}">Code</a></figcaption></figure>')
 
 
 def _run_it_yourself(run: Sequence[Section], machinery: Sequence[Cell]) -> list[Cell]:

@@ -165,12 +165,10 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
     evidence = finding.evidence[state]
     if state != finding.state(told=True):
         evidence += f" On its own it would be told; corrected for {len(others) + 1} hypotheses (Holm) it is not."
-    standing = [f"{plain.scene(scene)} stands in for {plain.scene(STAND_INS[scene])}: other classes, smaller images."
-                for scene in _scenes(chosen.values()) if scene in STAND_INS]
     waits = not settled and any(of.n < one.asked(label) for one in chosen.values() for label, of in one.intervals.items())
     words = UNFINISHED if state == "open" and waits else (PAPER if profile == "paper" else SCALE)[state]
     return Judgement(claim=claim.id, state=state, words=words,
-                     evidence=" ".join([evidence, *standing]))
+                     evidence=" ".join([evidence, *_standing(_scenes(chosen.values()))]))
 
 
 def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> dict[str, Measure] | str:
@@ -195,21 +193,28 @@ def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], p
         if lacking:
             return measure.note or f"This run has not measured {plain.measure(name)}, for {plain.label(lacking[0])}."
         chosen[name] = replace(measure, intervals={label: measure.intervals[label] for label in heard
-                                                   if _asked(claim, label)})
+                                                   if _at_level(claim, label)})
     return chosen
 
 
 def _so_far(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> str:
-    """What of that which the claim asks for was measured, where not all was; "" where nothing was."""
+    """What was measured of what the claim asks for, while some is missing; "" where nothing was."""
     offered = measured.get(claim.chapter, "")
     found = [] if isinstance(offered, str) else [
-        (name, offered[name], [label for label, of in offered[name].intervals.items() if of.n and _asked(claim, label)
+        (name, offered[name], [label for label, of in offered[name].intervals.items() if of.n and _at_level(claim, label)
                                and any(_speaks(label, scene, profile) for scene in claim.scenes)])
         for name in claim.measures if name in offered]
-    return _shown([part for part in found if part[2]])
+    scenes = [scene_of(label) for _, _, labels in found for label in labels]
+    return " ".join([_shown([part for part in found if part[2]]), *_standing(scenes)]).strip()
 
 
-def _asked(claim: Claim, label: str) -> bool:
+def _standing(scenes: Iterable[str]) -> list[str]:
+    """A sentence for each scene that stands in for another."""
+    return [f"{plain.scene(scene)} stands in for {plain.scene(STAND_INS[scene])}: other classes, smaller images."
+            for scene in dict.fromkeys(scenes) if scene in STAND_INS]
+
+
+def _at_level(claim: Claim, label: str) -> bool:
     """Whether a label is of a level that the claim names, of any where it names none, or of no level."""
     return not claim.levels or _level(label) in ("", *_levels(claim))
 

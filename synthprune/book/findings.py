@@ -6,6 +6,7 @@ nothing is concluded from fewer initialisations than were planned. Nothing is co
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,8 +70,8 @@ class Finding:
     parts: tuple[Part, ...]
     common: str = ""
     """From how many initialisations so far; the page says it once for all lines that do not. "" where some are from all."""
-    among_settled: bool = False
-    """Whether other lines of the page conclude something, so that this one says where it does not."""
+    beside_whole: bool = False
+    """Whether some lines of the page are from all initialisations, so that this one says where it is not."""
 
     @property
     def chapter(self) -> str:
@@ -84,14 +85,18 @@ class Finding:
             mine = [part for part in self.parts if part.ask == ask]
             sides = list(dict.fromkeys(part.side for part in mine))
             for side in sides:
-                words = plain.capital(f"not settled yet: {ask.about}" if self.among_settled else ask.about)
-                words = words if side == "partial" else getattr(ask, side)
+                words = self._waiting(ask, mine[0].settled) if side == "partial" else getattr(ask, side)
                 some = " in some settings" if len(sides) > 1 and side in ("above", "below") else ""
                 found.append((words + some, self._numbers(ask, [part for part in mine if part.side == side])))
         return tuple(found)
 
+    def _waiting(self, ask: Ask, settled: bool) -> str:
+        """What is said of too few initialisations; `settled`: no more of them come."""
+        why = "no verdict" if settled else "not settled yet"
+        return plain.capital(f"{why}: {ask.about}" if self.beside_whole else ask.about)
+
     def _numbers(self, ask: Ask, parts: Sequence[Part]) -> str:
-        """What the numbers are, where they were measured, each interval, and for a height the line it is compared with."""
+        """What the numbers are, where and from how many initialisations, each interval, and what it is compared with."""
         places = [part.place.split(", ") if part.place else [] for part in parts]
         common = [step for step in places[0] if all(step in place for place in places)]
         once = parts[0].so_far if len({part.so_far for part in parts}) == 1 else ""
@@ -109,7 +114,7 @@ def _reading(ask: Ask, part: Part) -> str:
     """What a number is compared with; of a difference that nothing is concluded from, what its sign means."""
     if ask.line:
         return f"; stable would be below {ask.line:g}"
-    if part.side not in ("partial", "untold"):
+    if part.side not in ("partial", "untold") or math.isnan(part.of.mean):
         return ""
     side: Literal["above", "below"] = "below" if part.of.mean < 0 else "above"
     words = getattr(ask, side)
@@ -206,7 +211,7 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     findings = [find(question, chapters[question.chapter]) for question in QUESTIONS]
     few = Counter(part.so_far for finding in findings for part in finding.parts)
     common = few.most_common(1)[0][0] if few and "" not in few else ""
-    findings = [replace(finding, common=common, among_settled="" in few) for finding in findings]
+    findings = [replace(finding, common=common, beside_whole="" in few) for finding in findings]
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
     untold = dict.fromkeys(part.ask.about + (f" ({part.place})" if part.place else "")
@@ -230,9 +235,9 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
         from synthprune.chapters.figures.search_length import question
 
         drawn = question(asked.p, asked.results)
-        paper = parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
-        return replace(drawn, panels=drawn.panels[:1],
-                       caption=f"{LEAD} In the paper's own settings a round takes {steps(paper):,} steps. {drawn.caption}")
+        paper = _paper(ours)
+        rounds = f"In the paper's own settings a round on real images takes {steps(paper, paper.round_epochs):,} steps."
+        return replace(drawn, panels=drawn.panels[:1], caption=f"{LEAD} {rounds} {drawn.caption}")
     from synthprune.chapters.figures.stability import combined_levels, hero
 
     scene = next((one for one in stability.measured_scenes(ours.p, ours.results) if one.scene == ours.p.scene), None)
@@ -255,7 +260,7 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
         return f"No result of {run} is here yet."
     if waits := [words for name, words in WAITS.items() if states[name] is None]:
         return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results. The answer waits for"
-                f" {listed(waits)}; nothing is said to hold or to fail before all its initialisations are in."
+                f" {listed(waits)}; no statement is said to hold or to fail before all its initialisations are in."
                 f"{_so_far(chapters['04_stability'])}")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
@@ -270,7 +275,7 @@ def _so_far(ours: Chapter) -> str:
         return ""
     dense, synthetic, imp = [f"{of.mean:.2f}" for of in there]
     few, planned = min(of.n for of in there), len(ours.p.planned)
-    told = f"So far ({few} of {planned}" if few < planned else f"Measured (all {planned}"
+    told = f"Measured (all {planned}" if few == planned else f"{'Measured' if ours.settled else 'So far'} ({few} of {planned}"
     return (f" {told} initialisations, {images(ours.p):,} images, {ours.p.epochs} epochs): the mean barrier is {dense} points in"
             f" the whole network and, {place(where)}, {synthetic} after pruning on synthetic images and {imp} after pruning on"
             " real ones.")
@@ -294,7 +299,7 @@ def _scale(ours: Chapter, asked: Chapter) -> Iterator[tuple[str, str, str]]:
 
     Beside the images of `ours` stand those of the cells in which chapter 10 `asked` for the length of the search.
     """
-    dense, paper = dense_accuracy(ours.p, ours.results), parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
+    dense, paper = dense_accuracy(ours.p, ours.results), _paper(ours)
     counted: tuple[tuple[str, Callable[[Settings], float]], ...] = (
         ("training images", images), ("pixels, side of an image", lambda p: p.pixels),
         ("width of the network (first layer)", lambda p: p.width), ("steps of a training", steps),
@@ -320,9 +325,14 @@ def images(p: Settings) -> int:
     return len(known.classes) * (p.train_per_class or known.complete["train"])
 
 
-def steps(p: Settings) -> int:
-    """Steps of a training on real data."""
-    return p.epochs * -(-images(p) // p.batch)
+def steps(p: Settings, epochs: int = 0) -> int:
+    """Steps of a training on real data, of as many epochs as the setting has unless said."""
+    return (epochs or p.epochs) * -(-images(p) // p.batch)
+
+
+def _paper(ours: Chapter) -> Settings:
+    """A chapter's parameters in the paper's settings."""
+    return parameters(type(ours.p), ours.p.chapter, {"profile": "paper"})
 
 
 def dense_accuracy(p: stability.Parameters, results: Mapping[str, Result]) -> Interval:

@@ -6,7 +6,6 @@ import dataclasses
 import html
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,19 +155,18 @@ def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
     if figure is None:
         return "<p>No result behind the figure is here yet; the chapters show what is.</p>"
     still = dataclasses.replace(figure, play=None)  # one look is enough here; the chapter has what moves
-    chapter = next(name for name in findings.CHAPTERS if figure.name.startswith(name))
-    return (still._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
-            .replace("</figcaption></figure>", f' <a class="code" href="{chapter}.html#code-1">Code</a></figcaption></figure>'))
+    shown = still._repr_html_().replace('"synthprune">', '"synthprune hero">', 1)
+    return arrange.led(shown, "10_controls.html#code-1") if figure.name == "10_controls_question" else shown
 
 
 def _limits(said: findings.Page, judged: Mapping[str, claims.Judgement]) -> list[str]:
-    """MyST Markdown: what the measurements leave open, and how far their scale is from the paper's."""
-    words = Counter(judgement.words for judgement in judged.values())
+    """MyST Markdown: what the measurements leave open, every verdict counted, and how far their scale is from the paper's."""
+    amendments = {claim.id for claim in claims.load() if claim.amends}
+    counted = scoreboard.tally(judgement for name, judgement in judged.items() if name not in amendments)
     untold = f"These intervals do not tell: {'; '.join(said.untold)}." if said.untold else ""
     rows = "".join(f"<tr><th scope=row>{what}</th><td>{paper}</td><td>{ours}</td></tr>" for what, paper, ours in said.scale)
     return ["## What cannot be told", "", untold,
-            f"Of the {len(judged)} statements in the ledger, {listed([f'{n} read *{word}*' for word, n in words.items()])}"
-            " ([scoreboard](scoreboard.md))." if words else "",
+            f"All statements of the [scoreboard](scoreboard.md): {counted}." if counted else "",
             "What does not hold at one scale is not refuted at another, and one network on one data set speaks for itself alone.",
             "", "## How far this is from the paper", "",
             '<div class="numbers"><div class="table-scroll" tabindex="0" role="region" aria-label="The paper\'s scale and ours">',

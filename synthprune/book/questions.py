@@ -96,7 +96,7 @@ HYPOTHESES = {"longer": "barrier-rises-with-search", "real": "real-as-stable-at-
 
 WAITS = {"central": "the barriers after pruning on real and on synthetic images",
          "longer": "the effect of the length of the search",
-         "real": "real beside synthetic images after equally long searches"}
+         "real": "the barriers of real and of synthetic images after equally long searches"}
 """What the answer always speaks of, and cannot be given without."""
 
 # What holds or fails has a margin in the ledger, so that the words have one too: "clearly", "hardly".

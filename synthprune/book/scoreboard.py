@@ -44,8 +44,12 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
 def _count(claims: Sequence[Claim], judgements: Mapping[str, Judgement], what: str) -> str:
     """How many there are, and how many have which verdict; an amendment is no further statement."""
     first = [claim for claim in claims if claim.amends is None]
-    counts = Counter(judgements[claim.id].words for claim in first)
-    return f"{len(first)} {what}. This run: {', '.join(f'{times} *{words}*' for words, times in counts.most_common()) or 'none'}."
+    return f"{len(first)} {what}. This run: {tally([judgements[claim.id] for claim in first]) or 'none'}."
+
+
+def tally(judgements: Iterable[Judgement]) -> str:
+    """Markdown: '4 *not run*, 1 *holds at this scale*', the most frequent verdict first."""
+    return ", ".join(f"{times} *{words}*" for words, times in Counter(one.words for one in judgements).most_common())
 
 
 def _beside(claims: Sequence[Claim]) -> list[Claim]:

@@ -200,7 +200,7 @@ def _over_length(p: Parameters, of: Sequence[Measured], read: Any) -> Compared:
         doublings = np.log2([one.cell.round_epochs for one in group])
         for quantity, words in ERRORS.items():
             heights = np.array([one.of(quantity, seeds) for one in group])
-            label = f"{p.scene}, level {group[0].level}, {_images(group[0].cell)}, {retraining(group[0].cell)}"
+            label = f"{p.scene}, level {group[0].level}, {images(group[0].cell)}, {retraining(group[0].cell)}"
             # A slope or an end is an initialisation's own only where every length was run from it.
             values = np.where(np.isfinite(heights).all(0), read(doublings, heights), np.nan)
             if seeds:
@@ -217,7 +217,7 @@ def retraining(one: Cell) -> str:
     return f"retraining of {one.epochs} epochs"
 
 
-def _images(one: Cell) -> str:
+def images(one: Settings) -> str:
     return f"{one.train_per_class} images per class" if one.train_per_class else "all images"
 
 
@@ -238,7 +238,7 @@ def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> Compared:
                 continue
             seen.add((one.asked, asked))
             for quantity, error in ERRORS.items():
-                label = f"{p.scene}, level {one.level}, {words}, {_images(one.cell)}, {retraining(one.cell)}"
+                label = f"{p.scene}, level {one.level}, {words}, {images(one.cell)}, {retraining(one.cell)}"
                 yield label, error, _less(other[0], one, quantity, other[1]), one.cell.name
 
 

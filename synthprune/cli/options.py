@@ -94,8 +94,8 @@ def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, lo
 
 
 @contextlib.contextmanager
-def counted() -> Iterator[Callable[[int, int, str], None]]:
-    """Tells what is computed once more, which no store comes to hold: by bars on a terminal, else in a line for each result."""
+def rechecking() -> Iterator[Callable[[int, int, str], None]]:
+    """How a recheck, whose results no store comes to hold, tells where it is: by bars on a terminal, else a line for each."""
     if sys.stderr.isatty():
         with Bars(open_store()) as report:
             yield report

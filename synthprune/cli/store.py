@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synthprune.cli.options import Device, Given, Profile, Scheduler, Workers, chosen, counted, open_store, requested
+from synthprune.cli.options import Device, Given, Profile, Scheduler, Workers, chosen, open_store, rechecking, requested
 from synthprune.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Look after stored results.")
@@ -103,7 +103,7 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
     store = open_store()
     if bool(chapter) == bool(number):
         raise Problem("say which results to compute again: a CHAPTER, or -n NUMBER of those that ship")
-    with counted() as report:
+    with rechecking() as report:
         if number:
             found = recheck(draw(profile, store, number, seed, budget), store, tolerance, report, workers)
         else:

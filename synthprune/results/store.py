@@ -321,10 +321,11 @@ def _json(value: Any) -> bytes:
 
 
 def _work(data: bytes) -> Metrics:
-    """What `running` says of an entry, as its lock's file has it. Raises ValueError for a file that is damaged."""
+    """What `running` says of an entry, as its lock's file has it. Raises one of DAMAGE for a file that is damaged."""
     work = json.loads(data)
-    if not (isinstance(work, dict) and isinstance(work.get("since"), int | float) and 0 <= work["since"] < LATEST
-            and {"what", "process"} <= work.keys() and all(isinstance(work.get(name, 0), int) for name in ("done", "of"))):
+    far = {name: work[name] for name in ("done", "of", "unit") if name in work}
+    if not (isinstance(work["what"], str) and "process" in work and 0 <= work["since"] < LATEST
+            and (not far or (isinstance(far["done"], int) and isinstance(far["of"], int) and "unit" in far))):
         raise ValueError(f"no work: {data[:80]!r}")
     return work
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from synthprune import stats
 from synthprune.chapters.cells import Measured, of_cell, partner
-from synthprune.chapters.controls import Parameters, aligned, measured, planned
+from synthprune.chapters.controls import Parameters, aligned, images, measured, planned
 from synthprune.chapters.figures import LABELS, Figure, Panel, Table
 from synthprune.chapters.figures.cells import BARS, done_words, progress, title
 from synthprune.chapters.figures.drawings import Dot, dots
@@ -34,9 +34,9 @@ def sources(p: Parameters, results: Mapping[str, Result]) -> Figure:
         drawing = functools.partial(dots, rows=shown, title=words, zero=quantity == "error", line=line)
         panels.append(Panel(drawing, _dots_alt(rows, quantity)))
     filled = f"filled: level {levels[0]}, hollow: higher levels" if levels else "no sparse network was measured yet"
-    images = f"{p.train_per_class} training images per class" if p.train_per_class else "all training images"
-    caption = (f"{setting(p)} On {images}. One row for each way to find a mask; {filled}. Dotted: two points, below which a"
-               f" network is called stable. {level_words(levels) if levels else ''}{BARS}{progress(p, results, 'sources')}")
+    caption = (f"{setting(p)} Retrained on {images(p)}. One row for each way to find a mask; {filled}. Dotted: two points,"
+               f" below which a network is called stable. {level_words(levels) if levels else ''}{BARS}"
+               f"{progress(p, results, 'sources')}")
     data = [("cell", "method", "level", "initialisation", *SHOWN, "test_error", "loss_barrier_midway")]
     data += [(one.cell.name, f'"{one.cell.method}"', one.level, seed, *(f"{value:.6f}" for value in values))
              for one in of.values() for seed, *values in zip(one.cell.seeds, one.accuracy, one.error, one.test_error, one.loss,
@@ -90,7 +90,7 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",
                  ("mask", "real images per class", "retrained, epochs", "barrier, points", "barrier, usual rewind, points",
                   "change, points", "accuracy, %", "accuracy, usual rewind, %", "change, points", "measured"), rows,
-                 "As elsewhere: the same network rewound as in the rest of the chapter, on the same initialisations. Measured:"
+                 "Usual rewind: the same network rewound as in the rest of the chapter, on the same initialisations. Measured:"
                  " how many of the planned initialisations.")
 
 

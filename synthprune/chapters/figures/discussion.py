@@ -145,8 +145,8 @@ def _densities_alt(of: Mapping[str, Mapping[str, np.ndarray]], level: int) -> st
     said = [f"{LABELS[method]}: {', '.join(f'{layer} {minus(np.mean(value), 1)}' for layer, value in of[method].items())}"
             for method in SHOWN]
     apart = {layer: abs(np.mean(of["synthetic"][layer]) - np.mean(of["imp"][layer])) for layer in of["imp"]}
-    return (f"Lines of the percentage of weights kept in every layer at level {level}. Difference of the synthetic mask and"
-            f" IMP's, in points. {extremes(apart, 1)}{'; '.join(said)}.")
+    found = extremes(apart, 1, "Distance between the synthetic mask's percentage and IMP's, in points. ")
+    return f"Lines of the percentage of weights kept in every layer at level {level}. {found}{'; '.join(said)}."
 
 
 def _overlaps(style: Style, found: Sequence[Likeness]) -> Canvas:

@@ -122,10 +122,10 @@ def line_alt(line: Line) -> str:
 
 
 def at_ends(lines: Sequence[Line], digits: int) -> str:
-    """Which of several lines over the same levels lies highest and which lowest, at the first level and at the last."""
-    levels = dict.fromkeys((lines[0].x[0], lines[0].x[-1])) if len(lines) > 1 else ()
-    found = {level: extremes({line.label: line.mean[list(line.x).index(level)] for line in lines}, digits) for level in levels}
-    return "".join(f"At level {level}. {words}" for level, words in found.items() if words)
+    """Which sparse network lies highest and which lowest, at the first level and at the last."""
+    levels = dict.fromkeys((lines[0].x[0], lines[0].x[-1])) if lines else ()
+    return "".join(extremes({line.label: line.mean[list(line.x).index(level)] for line in lines}, digits,
+                            f"Sparse networks at level {level}. ") for level in levels)
 
 
 def draw_dense(axes: Axes, style: Style, values: np.ndarray) -> None:

@@ -155,9 +155,9 @@ def _alt(level: int, shown: Sequence[Distribution]) -> str:
         wide = share[np.minimum(np.abs(each.edges[:-1]), np.abs(each.edges[1:])) > WIDE - 1e-9].sum()
         beyond[LABELS[each.network.method]] = 100 * wide
         said.append(f"{LABELS[each.network.method]}: {100 * share[:middle].sum():.1f} % of the entries below zero,"
-                    f" {100 * share[middle + 1:].sum():.1f} % above, {100 * wide:.2g} % beyond {WIDE:g} in magnitude")
-    return (f"Histograms of the Hessian's diagonal at level {level}. Percentage of entries beyond {WIDE:g} in magnitude."
-            f" {extremes(beyond, 2)}{'; '.join(said)}.")
+                    f" {100 * share[middle + 1:].sum():.1f} % above, {100 * wide:.2f} % beyond {WIDE:g} in magnitude")
+    found = extremes(beyond, 2, f"Percentage of entries beyond {WIDE:g} in magnitude. ")
+    return f"Histograms of the Hessian's diagonal at level {level}. {found}{'; '.join(said)}."
 
 
 def _rows(found: Mapping[Network, Distribution | None]) -> Sequence[tuple]:

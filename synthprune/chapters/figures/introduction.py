@@ -195,7 +195,7 @@ def _paths_alt(p: Parameters, results: Mapping[str, Result]) -> str:
         rises[LABELS[network]] = float(top.max())
         said.append(f"{LABELS[network]}: {words}")
     return ("Two plots of lines along the path between two trainings, training loss and rise of training error."
-            f" Rise of error, in points. {extremes(rises, 2)}{'. '.join(said)}.")
+            f" {extremes(rises, 2, 'Rise of error, in points. ')}{'. '.join(said)}.")
 
 
 # Tables and boxes.

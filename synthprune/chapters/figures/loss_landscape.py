@@ -205,7 +205,7 @@ def _surface(of: Map, scale: LogNorm, title: str) -> Canvas:
 def _alt(of: Map, title: str) -> str:
     """How high the loss is over the map, at the networks and between them."""
     finite = of.loss[np.isfinite(of.loss)]
-    return (f"Training loss around the networks, {title}. From at most {max(of.map_loss):.3f} nats at a mark it reaches"
+    return (f"Training loss around the networks, {title}: at most {max(of.map_loss):.3f} nats at a mark, at most"
             f" {_midway(of):.3f} midway between two. On the whole map: {finite.min():.3f} to {finite.max():.3f} nats. At the"
             f" marks of orders {listed(of.orders)}: {listed([f'{loss:.3f}' for loss in of.map_loss])} nats. The networks lie"
             f" {listed([f'{distance:.2f}' for distance in of.off_plane])} off the plane.")

@@ -194,10 +194,11 @@ class _View:
             x, y = self.of(c)
             return f"{plain.scene(c.p.scene)}, {set_words(c.p)}, level {c.level}: {self._words(x)}, {self._words(y)}"
 
-        below = sum(self.of(c)[1].mean < self.origin[1] for c in found)
+        heights = [height for c in found if np.isfinite(height := self.of(c)[1].mean)]
+        below = sum(height < self.origin[1] for height in heights)
+        lower = f" Less accurate than IMP: {below} of {len(heights)}." if heights else ""
         return (f"Points of {self.y} against {self.x}, {self.title}; IMP at ({self.origin[0]}, {self.origin[1]})."
-                f" Below IMP's accuracy lie {below} of {len(found)}."
-                f" Barrier, then accuracy: {'; '.join(map(said, found)) or 'nothing was run'}.")
+                f"{lower} Barrier, then accuracy: {'; '.join(map(said, found)) or 'nothing was run'}.")
 
     def _words(self, bar: Interval) -> str:
         return minus(bar.mean, 3) if np.isfinite(bar.mean) else NO_ORDER.replace("\n", " ")

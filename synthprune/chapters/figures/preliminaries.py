@@ -281,9 +281,9 @@ def worth_figure(p: Parameters, results: Mapping[str, Result]) -> Figure:
 
 def _worth_alt(found: Sequence[Worth]) -> str:
     said = [f"{set_words(one.p)}: {mean_text(one.on_set, 1)}, random real images {mean_text(one.on_random, 1)}" for one in found]
-    better = sum(stats.interval(one.gain).mean > 0 for one in found)
-    return (f"Dots: mean test accuracy in percent after training on a set alone; above random real images for {better} of"
-            f" {count(len(found), 'set')}. {'; '.join(said)}.")
+    gains = [gain for one in found if np.isfinite(gain := stats.interval(one.gain).mean)]
+    better = f" Above random real images: {sum(gain > 0 for gain in gains)} of {count(len(gains), 'set')}." if gains else ""
+    return f"Dots: mean test accuracy in percent after training on a set alone.{better} {'; '.join(said)}."
 
 
 def _gain_alt(rows: Sequence[tuple[str, Sequence[Dot]]]) -> str:

@@ -199,9 +199,9 @@ def _question_alt(of: Sequence[Measured], looks: Looks, quantity: str, level: in
                   f"from {value(first)} after a search of {first.steps:,.0f} steps to {value(last)} after {last.steps:,.0f}")
         said.append(f"{look.label}, retrained {first.cell.epochs} epochs: {course}")
     said += [f"{look.label}, trained {one.cell.epochs} epochs: {value(one)}" for look, one in _references(of, looks)]
-    found = "".join(f"{look.label}, retrained {ones[0].cell.epochs} epochs, over lengths of search. "
-                    + extremes({f"{one.steps:,.0f} steps": stats.interval(getattr(one, quantity)).mean for one in ones}, 2)
-                    for look, ones in _series(of, looks).items() if len(ones) > 1)
+    found = "".join(extremes({f"{one.steps:,.0f} steps": stats.interval(getattr(one, quantity)).mean for one in ones}, 2,
+                             f"{look.label}, retrained {ones[0].cell.epochs} epochs, over lengths of search. ")
+                    for look, ones in _series(of, looks).items())
     return f"Lines: {SHOWN[quantity]} at level {level} over the steps of the search, means. {found}{'; '.join(said)}."
 
 
@@ -255,13 +255,16 @@ def _beside_point(one: Cell, usual: int) -> str:
 
 
 def _why_alt(of: Sequence[Measured], kept: Mapping[int, np.ndarray], p: Parameters, quantity: str) -> str:
-    def name(one: Cell) -> str:
-        search = f", search of {_beside_point(one, of[0].cell.train_per_class)}" if one.real else ""
-        return f"{title(p, one)}{search}, retrained {one.epochs} epochs"
+    several = len({one.level for one in of}) > 1
 
-    said = [f"{name(one.cell)}: {minus(stats.interval(getattr(one, quantity)).mean, 2)} points at"
+    def name(one: Measured) -> str:
+        cell = one.cell
+        search = f", search of {_beside_point(cell, of[0].cell.train_per_class)}" if cell.real else ""
+        return f"{title(p, cell)}{search}, retrained {cell.epochs} epochs{f', level {one.level}' if several else ''}"
+
+    said = [f"{name(one)}: {minus(stats.interval(getattr(one, quantity)).mean, 2)} points at"
             f" {minus(stats.interval(kept[id(one)]).mean, 1)} %" for one in of]
-    heights = {name(one.cell): stats.interval(getattr(one, quantity)).mean for one in of}
+    heights = {name(one): stats.interval(getattr(one, quantity)).mean for one in of}
     return (f"Points: {BARRIERS[quantity]} over the overlap with the largest initial weights, means. {extremes(heights, 2)}"
             f"{'; '.join(said)}.")
 

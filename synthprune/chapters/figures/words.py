@@ -111,14 +111,17 @@ def titled(method: str, level: int, *, pruned: bool = True) -> str:
     return words if level else LABELS["dense"]
 
 
-def extremes(values: Mapping[str, float], digits: int) -> str:
-    """'Highest: dense (9.74); lowest: IMP (2.81). ' of what is finite, so that an alternative text begins with what is seen."""
+def extremes(values: Mapping[str, float], digits: int, lead: str = "") -> str:
+    """'Highest: dense (9.74); lowest: IMP (2.81). ' after a `lead`: how an alternative text begins with what is seen.
+
+    Nothing where fewer than two values are finite.
+    """
     known = {name: value for name, value in values.items() if np.isfinite(value)}
     if len(known) < 2:
         return ""
     top, bottom = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     high, low = minus(known[top], digits), minus(known[bottom], digits)
-    return f"All alike ({high}). " if high == low else f"Highest: {top} ({high}); lowest: {bottom} ({low}). "
+    return lead + (f"All alike ({high}). " if high == low else f"Highest: {top} ({high}); lowest: {bottom} ({low}). ")
 
 
 def mean_text(values: np.ndarray, digits: int, nothing: str = "no value") -> str:
