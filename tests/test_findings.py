@@ -210,7 +210,7 @@ def test_no_answer_before_what_it_speaks_of_is_complete(missing: str, monkeypatc
     said = findings.page(chapters(EVERYTHING, asked=4)).answer
     if missing in questions.WAITS:
         assert said.startswith("Not yet. The reference run is under way, with 3 of 12 results. The answer waits for"
-                               f" {questions.WAITS[missing]}; nothing is said to hold")
+                               f" {questions.WAITS[missing]}; no statement is said to hold")
     else:
         assert said == answer(every | {missing: "open"}, "At this scale")
 
@@ -392,7 +392,7 @@ def test_the_front_figure_leads_to_its_code(monkeypatch: pytest.MonkeyPatch) -> 
     assert '<a class="code" href="10_controls.html#code-1">Code</a></figcaption>' in front("10_controls_question")
     assert 'class="code"' not in front("04_stability_lines")
     notebook = json.loads((ROOT / "notebooks" / "10_controls.ipynb").read_text(encoding="utf-8"))
-    ours = [cell for cell in arrange.arranged(notebook)["cells"] if "code-1" in "".join(cell["source"])]
+    ours = [cell for cell in arrange.arranged(notebook)["cells"] if '"code-1"' in "".join(cell["source"])]
     assert len(ours) == 1 and "search_length.question(" in "".join(ours[0]["source"])
 
 
