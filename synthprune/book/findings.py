@@ -214,8 +214,10 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     findings = [replace(finding, common=common, beside_whole="" in few) for finding in findings]
     unmeasured = [ask.about for finding in findings for ask in finding.question.asks
                   if ask not in {part.ask for part in finding.parts}]
-    untold = dict.fromkeys(part.ask.about + (f" ({part.place})" if part.place else "")
-                           for finding in findings for part in finding.parts if part.side == "untold")
+    places: dict[str, list[str]] = {}
+    for part in (part for finding in findings for part in finding.parts if part.side == "untold"):
+        places.setdefault(part.ask.about, []).extend([part.place] if part.place else [])
+    untold = [f"{about} ({listed(where)})" if where else about for about, where in places.items()]
     return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
                 tuple(untold), tuple(_scale(ours, chapters["10_controls"])))
 
