@@ -147,6 +147,24 @@ def test_what_waited_behind_a_deadly_entry_is_tried_by_itself(tmp_path: Path) ->
     assert [str(problem) for problem in work.problems] == [str(cluster._deadly(deadly))]
 
 
+def test_a_worker_whose_work_went_on_elsewhere_first_is_named_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dask may give its task to another, who tells of it, before the list of workers lacks the one that died."""
+    def submit(*args: object, key: str, **options: object) -> SimpleNamespace:
+        return SimpleNamespace(key=key, status="pending", add_done_callback=lambda put: None, cancel=lambda: None)
+
+    gone, at = iter([[], [], ["one"]]), iter(["one", "two", "two"])
+    crew = SimpleNamespace(shared={"one": True, "two": True}, look=lambda: next(gone), place=SimpleNamespace(run="run"),
+                           beats=lambda known, stop: [(next(at), worker.Beat(task, 1.0, 0)) for task in known])
+    work = cluster._Run([trained(0, 0)], Store(tmp_path), SimpleNamespace(submit=submit, status="running"), crew, lambda *_: None)
+    work._submit(0)
+    work._look_round()
+    work._look_round()
+    assert capsys.readouterr().err == ""
+    work._look_round()
+    assert capsys.readouterr().err.count("the worker one was lost: what it had begun is begun again") == 1
+    assert [task.worker for task in work._tasks.values()] == ["two"]
+
+
 def test_a_worker_that_hangs_is_named_and_left(place: Cluster, quiet: dict[str, str], tmp_path: Path) -> None:
     broken(place, trained(0, 1), "hang")
     status, said = place.ends(place.client(tmp_path, stall=3))

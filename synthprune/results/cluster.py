@@ -118,6 +118,7 @@ class _Run:
         self._done, self._looked = 0, 0.0
         self._tries: Counter[Entry] = Counter()
         self._steps: dict[Entry, int] = {}
+        self._left: set[str] = set()
         self.problems: list[BaseException] = []
 
     def all(self) -> None:
@@ -238,7 +239,8 @@ class _Run:
             at = [task for task in self._tasks.values() if task.worker == address]
             for task in at:
                 self._lost(task, f"the worker {address} was lost")
-            if not at and not all(task.worker for task in self._tasks.values()):  # before its first sign of life
+            # Before its first sign of life, or Dask gave what it was at to another before it was seen to be gone.
+            if not at and (address in self._left or not all(task.worker for task in self._tasks.values())):
                 say(f"the worker {address} was lost: what it had begun is begun again")
         self._ask(stop=False)
         for task in list(self._tasks.values()):
@@ -253,6 +255,8 @@ class _Run:
         beats = [(self._tasks[beat.task], address, beat) for address, beat in self._crew.beats(list(self._tasks), stop)
                  if beat.task in self._tasks]
         for task, address, beat in beats:
+            if task.worker not in ("", address):
+                self._left.add(task.worker)
             task.worker, sign = address, (beat.seconds, beat.saved)
             if beat.told:
                 self._store.tell(task.entry, *beat.told)
