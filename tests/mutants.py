@@ -50,7 +50,7 @@ MUTANTS = [
            "test_findings.py -k another_scene"),
     Mutant("what is under way cannot be told", "book/claims.py", 'UNFINISHED if state == "open" and waits else', "",
            "test_findings.py -k central_claim"),
-    Mutant("what is begun was not run", "book/claims.py", 'so_far = "" if settled else _so_far(claim, measured, profile)', 'so_far = ""',
+    Mutant("what is begun was not run", "book/claims.py", '"" if settled else _so_far(claim, measured, profile)', '""',
            "test_claims.py -k still_to_come"),
     Mutant("hard labels before soft ones", "data/tensors.py", "fitting = named + soft", "fitting = named",
            "test_published.py -k beside_soft"),
