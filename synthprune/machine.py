@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from synthprune.home import sources
@@ -63,6 +64,11 @@ def tell(line: str) -> None:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if not hasattr(shell, "kernel"):
         print(line, file=sys.stderr)
+
+
+def stamped(line: str) -> str:
+    """`line` behind the day and the local time."""
+    return f"{datetime.now():%d %b %H:%M}  {line}"
 
 
 def keep_freed_memory() -> None:

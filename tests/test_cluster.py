@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,7 +25,7 @@ from external import NOT_SHARED, Cluster, until
 from sweep import digests, requests, trained
 
 from synthprune.chapters.profiles import read_profile
-from synthprune.chapters.units import units
+from synthprune.chapters.units import running, units
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.problems import Problem
 from synthprune.results import cluster, specs, worker
@@ -145,6 +146,23 @@ def test_what_waited_behind_a_deadly_entry_is_tried_by_itself(tmp_path: Path) ->
     assert [entry for entry, _ in tried[:2]] == [deadly, behind] and {others for _, others in tried[2:]} == {0}
     assert len(tried) == 4 and specs.describe(behind) in lines
     assert [str(problem) for problem in work.problems] == [str(cluster._deadly(deadly))]
+
+
+def test_status_names_the_worker_of_an_entry_that_this_client_holds(tmp_path: Path) -> None:
+    def submit(*args: object, key: str, **options: object) -> SimpleNamespace:
+        return SimpleNamespace(key=key, status="pending", add_done_callback=lambda put: None, cancel=lambda: None)
+
+    at = iter(["tcp://one:1", "tcp://two:2"])
+    crew = SimpleNamespace(shared={"tcp://one:1": False, "tcp://two:2": False}, place=SimpleNamespace(run="run"), look=list,
+                           beats=lambda known, stop: [(next(at), worker.Beat(task, 1.0, 0, (3, 50, "epochs"))) for task in known])
+    store = Store(tmp_path)
+    work = cluster._Run([trained(0, 0)], store, SimpleNamespace(submit=submit, status="running"), crew, lambda *_: None)
+    work._submit(0)
+    for address in ("tcp://one:1", "tcp://two:2"):
+        work._look_round()
+        (line,) = running(store)
+        assert f"process {os.getpid()} on {platform.node()}, worker {address})" in line and line.endswith("; 3 of 50 epochs")
+    work.close()
 
 
 def test_a_worker_whose_work_went_on_elsewhere_first_is_named_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

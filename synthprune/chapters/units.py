@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from synthprune.chapters import CHAPTERS, experiment
 from synthprune.chapters.profiles import read_profile
 from synthprune.chapters.settings import parameters
+from synthprune.machine import stamped
 from synthprune.problems import Problem, nearest
 from synthprune.results.solve import FAILED, Report, missing, unobtainable
 from synthprune.results.specs import Entry, describe, subnetwork_of
@@ -77,7 +78,8 @@ def running(store: Store) -> Iterator[str]:
     """A line for each entry that some process is computing: what, since when, how far, and how old its checkpoint is."""
     for key, work in store.running().items():
         since = datetime.fromtimestamp(work["since"])
-        line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min, process {work['process']})"
+        line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min,"
+        line += f" process {work['process']}{f', worker {at}' if (at := work.get('worker')) else ''})"
         line += how_far(work, "; ")
         if saved := store.checkpoint_of(key):
             line += f"; checkpoint of {datetime.fromtimestamp(saved):%H:%M}"
@@ -171,7 +173,7 @@ class Log:
         with self._lock:
             if line.startswith(FAILED) and line not in self._failures:  # once, not for all that rests on it
                 self._failures.add(line)
-                self._write(f"{datetime.now():%d %b %H:%M}  {line}")
+                self._write(stamped(line))
             for entry in [entry for entry in self._left if self._store.holds(entry)]:
                 del self._left[entry]
                 took = self._store.provenance(entry)["seconds"]
@@ -191,7 +193,7 @@ class Log:
     def _say(self, text: str) -> None:
         minutes, count = self._minutes(), len(self._unit)
         left = f", about {minutes:.0f} min left" if minutes < 100 else f", about {minutes / 60:.1f} h left"
-        self._write(f"{datetime.now():%d %b %H:%M}  {count - len(self._left)} of {count}{left if self._whole else ''}; {text}")
+        self._write(stamped(f"{count - len(self._left)} of {count}{left if self._whole else ''}; {text}"))
         self._said = time.monotonic()
 
     def _minutes(self) -> float:

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,8 +99,10 @@ def rechecking() -> Iterator[Callable[[int, int, str], None]]:
         with Bars(open_store()) as report:
             yield report
         return
+    from synthprune.machine import stamped
+
     write = _writer(None)
-    yield lambda done, total, line: write(f"{datetime.now():%d %b %H:%M}  {done} of {total}; {line}")
+    yield lambda done, total, line: write(stamped(f"{done} of {total}; {line}"))
 
 
 def _writer(log: Path | None) -> Callable[[str], None]:

@@ -257,6 +257,8 @@ class _Run:
         for task, address, beat in beats:
             if task.worker not in ("", address):
                 self._left.add(task.worker)
+            if task.worker != address and not self._crew.shared.get(address):
+                self._store.tell_worker(task.entry, address)
             task.worker, sign = address, (beat.seconds, beat.saved)
             if beat.told:
                 self._store.tell(task.entry, *beat.told)

@@ -7,12 +7,11 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Any
 
 from distributed import Client
 
-from synthprune.machine import tell
+from synthprune.machine import stamped, tell
 from synthprune.problems import Problem
 from synthprune.results import worker
 from synthprune.results.store import Arrays
@@ -31,7 +30,7 @@ GO_ON = "what was finished is stored, and the same command goes on from there"
 
 def say(line: str) -> None:
     """A line with the time, to stderr."""
-    tell(f"{datetime.now():%d %b %H:%M}  {line}")
+    tell(stamped(line))
 
 
 class Crew:

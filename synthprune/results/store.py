@@ -140,15 +140,22 @@ class Store:
 
     def tell(self, entry: Entry, done: int, of: int, unit: str) -> None:
         """Let `running` say how far an entry is whose lock is held in this folder; elsewhere nothing is said."""
+        self._add(entry, {"done": done, "of": of, "unit": unit})
+
+    def tell_worker(self, entry: Entry, address: str) -> None:
+        """Likewise, at which worker of a cluster it is: the process that holds the lock is then another."""
+        self._add(entry, {"worker": address})
+
+    def _add(self, entry: Entry, said: Metrics) -> None:
         told = self._told(entry)
         part = told.with_suffix(".part")
         with contextlib.suppress(*DAMAGE):
-            part.write_bytes(_json(_work(told.read_bytes()) | {"done": done, "of": of, "unit": unit}))
+            part.write_bytes(_json(_work(told.read_bytes()) | said))
             part.replace(told)
 
     def running(self) -> dict[str, Metrics]:
-        """What any process is computing now, by key: {"what", "since" (seconds of the clock), "process"}, and of what takes
-        longer how far it is: {"done", "of", "unit" ("epochs")}."""
+        """What any process is computing now, by key: {"what", "since" (seconds of the clock), "process"}, of what takes
+        longer how far it is: {"done", "of", "unit" ("epochs")}, and on a cluster that shares no folder its {"worker"}."""
         found = {}
         for told in sorted((self.root / "locks").glob("*.json")):
             lock = FileLock(told.with_suffix(".lock"))
