@@ -153,20 +153,12 @@ class Run:
 
         self.absent = (uncomputed(self.requests, self.store, self.parameters.profile) if self.stored_only
                        else unobtainable(self.requests, self.store))
-        if self.absent:
-            # A result may be asked for by several names, as that of the dense network by each method: it counts once.
-            once = {self.requests[name].key: reason for name, reason in self.absent.items()}
-            title = f"{len(once)} of {len(set(self.requests.values()))} results are missing"
-            display(Verdict("open", title, lacking_words(once)))
         if len(self.absent) == len(self.requests):
+            self._say_absent()
             raise Problem(next(iter(self.absent.values())))
         obtainable = {name: entry for name, entry in self.requests.items() if name not in self.absent}
         self.computed = len(missing(obtainable, self.store))
-        if not self.computed:
-            self.results = solve(obtainable, self.store)
-            self._warn(not self.stored_only)
-            return self.results
-        line = display(Pretty(f"0 of {self.computed} results"), display_id=True)
+        line = display(Pretty(f"0 of {self.computed} results"), display_id=True) if self.computed else None
 
         def report(done: int, total: int, text: str) -> None:
             if line is not None:
@@ -175,9 +167,21 @@ class Run:
         try:
             self.results = solve(obtainable, self.store, report=report)
         finally:
-            clear_output()
+            if self.computed:
+                clear_output()
+        self._say_absent()
         self._warn(not self.stored_only)
         return self.results
+
+    def _say_absent(self) -> None:
+        """A box that counts the results that are missing, and says why; none where none is."""
+        from IPython.display import display
+
+        if self.absent:
+            # A result may be asked for by several names, as that of the dense network by each method: it counts once.
+            once = {self.requests[name].key: reason for name, reason in self.absent.items()}
+            title = f"{len(once)} of {len(set(self.requests.values()))} results are missing"
+            display(Verdict("open", title, lacking_words(once)))
 
     def table(self) -> pandas.DataFrame:
         """The results as a tidy table, one row per measurement; columns and units: see `table.table`.
@@ -263,7 +267,7 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
     tally = listed([f"{times} {word}" for word, times in words.items()])
     said = f"{plain.DEMO.capitalize()}." if list(words) == [plain.DEMO] else f"{count(len(judged), 'statement')}: {tally}."
     numbers = claims.in_short([ledger[name] for name in judged], measures, plain.UNFINISHED in words)
-    if plain.UNFINISHED in words and all(judgement.state == "open" for judgement in judged.values()):
+    if plain.UNFINISHED in words and words.keys() <= {plain.UNFINISHED, plain.NOT_RUN}:
         return f"None yet. {numbers} {said}"
     return f"{said} {numbers}".strip()
 
@@ -273,7 +277,7 @@ def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[st
     measures, settled = measured(chapter, p, results), results.keys() >= experiment(chapter).requests(p).keys()
     # The paper's own words are for its own settings: with other values it is a scale like any other.
     profile = p.profile if not overrides(p) else f"{p.profile}, changed"
-    return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p), settled)
+    return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p), settled, getattr(p, "scenes", ()))
             for claim in claims.load() if claim.chapter == chapter}
 
 

@@ -28,6 +28,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_limit() -> int:
+    """Bytes of memory this process may use, all its children together."""
+    from distributed.system import MEMORY_LIMIT  # which knows of containers
+
+    return MEMORY_LIMIT
+
+
 def gpus() -> int:
     """The CUDA devices to compute on: all that torch sees (CUDA_VISIBLE_DEVICES), or what SYNTHPRUNE_DEVICE names."""
     if chosen := os.environ.get("SYNTHPRUNE_DEVICE"):

@@ -17,6 +17,10 @@ class Problem(Exception):
         return [f"synthprune: {self}"]
 
 
+class Unreachable(Problem):
+    """A cluster that does not answer, so that nothing was begun."""
+
+
 def cut(text: str, most: int = 100) -> str:
     """What a user gave, as a message shows it: no more than its beginning where it is long."""
     return text if len(text) <= most else f"{text[:most]}..."

@@ -147,7 +147,7 @@ def train(network: nn.Module, start: State, masks: Masks, data: Resident, recipe
     per_epoch = -(-len(data) // recipe.batch)
     first_step = first_epoch * per_epoch
     if resume is not None:
-        first_step, losses = resume.step, resume.losses.to(device)
+        first_step, losses = resume.step, resume.losses.to(device, copy=True)  # the caller keeps its own
         model.load_state_dict(resume.state)
         for name, buffer in resume.momentum.items():
             momentum[name].copy_(buffer)

@@ -27,6 +27,7 @@ from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10
 from synthprune.data.synthetic import SyntheticSet, keep, published
 from synthprune.problems import Problem
+from synthprune.results.store import Busy
 
 # A run that would be over in a moment, were it not refused.
 QUICK = ["--workers", "1", "-p", "epochs=1", "-p", "synthetic_epochs=1", "-p", "distillation_steps=0", "-p", "levels=0",
@@ -59,6 +60,24 @@ def test_a_device_that_is_not_here(refused: Refused, monkeypatch: pytest.MonkeyP
     for words in (RUN, ["compute", "--profile", "laptop"], ["book"], ["store", "recheck", "04_stability"]):
         assert f"device '{name}': this machine has cpu, cuda, cuda:0, cuda:1" in refused(*words, "--device", name)
     assert "SYNTHPRUNE_DEVICE" not in os.environ
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", name)
+    for words in (RUN, ["compute", "--profile", "laptop"], ["plan"], ["units"]):
+        assert f"device '{name}': this machine has cpu, cuda, cuda:0, cuda:1" in refused(*words)
+
+
+def test_a_cluster_that_is_not_there(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNTHPRUNE_SCHEDULER", "")  # so that it is put back
+    unit = {"says": "a dense network", "chapters": {"06_hessian": {}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(read_profile("demo") | {"units": {"one": unit}}))
+    assert "no Dask scheduler answers at nonsense (" in refused("compute", "--profile", "mine.yaml", "--scheduler", "nonsense")
+
+
+def test_a_set_that_another_process_is_making(monkeypatch: pytest.MonkeyPatch, refused: Refused, home: Path) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise Busy("key")
+
+    monkeypatch.setattr("synthprune.results.compute.compute", busy)
+    assert "another process is making this set: 'synthprune status'" in refused("data", "distill", "mine", "--of", "digits")
 
 
 def test_a_log_that_cannot_be_written_is_told_before_anything_is_computed(refused: Refused, tmp_path: Path) -> None:

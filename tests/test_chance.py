@@ -11,7 +11,7 @@ import pytest
 
 from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep, random_real
-from synthprune.results import specs
+from synthprune.results import chance, specs
 from synthprune.results.chance import alone, flags
 from synthprune.results.solve import fill
 from synthprune.results.store import Store
@@ -61,6 +61,20 @@ def test_a_set_that_teaches_nothing_is_flagged_with_the_likely_reason(case: str,
     assert flags([mask], store, computing=False) == found, "what is stored is told without computing"
     if case == "labels turned":
         assert "digits right, as a guess may" in line and "0 for 7" in line
+
+
+def test_what_cannot_be_told_from_what_is_here_is_passed_over(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, store = keep(HARM["noise"][0](good()), "mine"), Store()
+    mask = mask_from(full)
+    fill([mask.round, mask], store, workers=1)
+    with monkeypatch.context() as away:
+        away.setattr(chance, "is_here", lambda name: False)
+        assert flags([mask], store) == []
+    assert len(flags([mask], store)) == 1
+    for file in (home / "data" / "synthetic").iterdir():
+        file.unlink()
+    (line,) = flags([mask], store)
+    assert full in line
 
 
 def test_only_imported_sets_are_looked_at() -> None:

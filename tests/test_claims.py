@@ -316,6 +316,38 @@ def test_what_is_still_to_come_is_not_called_untold() -> None:
     assert words(whole, False) == plain.SCALE["holds"] and words(wide, False) == plain.SCALE["open"]
 
 
+def test_no_claim_holds_before_every_scene_that_its_chapter_asks_for() -> None:
+    claim = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "m", "any": "> 2"})
+
+    def found(mean: float, settled: bool, claim: Claim = claim) -> Judgement:
+        of = {"c": {"m": Measure({"convnet3-cifar10": interval(mean + np.array([-0.1, 0.0, 0.1]))}, "points", 3)}}
+        return evaluate(claim, of, "laptop", True, settled, ("convnet3-cifar10", "resnet10-cifar10", "a-b-c"))
+
+    waits = found(1, settled=False)
+    assert (waits.state, waits.words) == ("open", plain.UNFINISHED) and "Still to come: ResNet-10 on CIFAR-10." in waits.evidence
+    assert found(1, settled=True).words == plain.SCALE["holds"]
+    assert found(3, settled=False).words == plain.SCALE["fails"], "one scene is enough"
+    every = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "m", "every": "> 2"})
+    assert found(3, False, every).words == plain.UNFINISHED and found(3, True, every).words == plain.SCALE["fails"]
+    elsewhere = claim.model_copy(update={"scenes": ("convnet3-*",)})
+    assert found(1, False, elsewhere).words == plain.SCALE["holds"]
+
+
+def test_what_a_correction_leaves_open_waits_for_the_hypotheses_that_it_is_for() -> None:
+    one, two = (made_up(id=name, statement=name, quote="", holds={"measure": name, "every": "> 0"},
+                        fails={"measure": name, "every": "< 0"}) for name in ("m", "k"))
+    claim = one.model_copy(update={"family": (two,)})
+    weak, sure = (interval(2 + spread * np.array([-1.0, 0, 1])) for spread in (0.69, 0.01))
+
+    def words(settled: bool, **of: Interval) -> str:
+        return evaluate(claim, {"c": {name: Measure({"a-x": values}, "points", 3) for name, values in of.items()}}, "laptop",
+                        True, settled).words
+
+    assert words(False, m=weak) == plain.UNFINISHED and words(True, m=weak) == plain.SCALE["open"]
+    assert words(False, m=weak, k=sure) == plain.SCALE["holds"] and words(False, m=sure) == plain.SCALE["holds"]
+    assert words(False, m=weak, k=weak) == plain.SCALE["open"], "nothing that is to come changes it"
+
+
 def test_numbers_in_short_say_once_what_is_common() -> None:
     claim = made_up(holds={"measure": "m", "every": "< 2"}, fails={"measure": "k", "any": "> 2"})
     few, more = np.array([1.0, 1.1]), np.array([1.0, 1.1, 1.05])

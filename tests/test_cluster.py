@@ -270,7 +270,7 @@ def test_data_sets_of_two_clients_come_apart(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "sent").write_bytes(bytes(range(9)))
     here, wanted = SimpleNamespace(local_directory=tmp_path), worker.digest({"set": tmp_path / "sent"})
     for run in ("a", "b"):
-        at = worker.Place(run, tmp_path, (), tmp_path, tmp_path, {"set": (tmp_path / "sent", 9, 0)}, "")
+        at = worker.Place(run, str(tmp_path), (), str(tmp_path), str(tmp_path), {"set": (str(tmp_path / "sent"), 9, 0)}, "")
         monkeypatch.setitem(worker._runs, run, worker._Known(at, 0, shared=False, data=None))
     for run, start in (("a", 0), ("b", 0), ("a", 3), ("b", 3), ("b", 3), ("b", 6)):
         assert not worker.settle(run, wanted, here)
@@ -289,12 +289,82 @@ def test_workers_of_a_host_share_out_its_gpus(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")
     monkeypatch.setenv("SYNTHPRUNE_DATA", str(tmp_path))
     monkeypatch.setattr(worker, "gpus", lambda: 1 if os.environ["SYNTHPRUNE_DEVICE"] else 2)
-    at = worker.Place("run", tmp_path, (), tmp_path, tmp_path, {}, "")
+    at = worker.Place("run", str(tmp_path), (), str(tmp_path), str(tmp_path), {}, "")
     found = []
     for place, number in ((at, 0), (at, 1), (at, 2), (dataclasses.replace(at, device="cuda:7"), 1), (at, 1)):
         worker._prepare(worker._Known(place, number, shared=False, data=tmp_path))
         found.append(os.environ["SYNTHPRUNE_DEVICE"])
     assert found == ["cuda:0", "cuda:1", "cuda:0", "cuda:7", "cuda:1"]
+
+
+def test_workers_of_which_some_see_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What travels with what it rests on is computed apart, also where its client's store is seen: the client has the lock."""
+    store, entry = Store(tmp_path), trained(0, 0)
+    monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")
+    monkeypatch.setenv("SYNTHPRUNE_DATA", "")
+    with store.marked() as mark:
+        at = worker.Place("run", str(tmp_path), (), str(mark), str(tmp_path), {}, "")
+        monkeypatch.setitem(worker._runs, "run", worker._Known(at, 0, shared=True, data=tmp_path))
+        with store.lock(entry):
+            found = worker.compute_here("run", "task", entry, {}, None, {})
+        assert found is not None and not store.holds(entry)
+        assert worker.compute_here("run", "task", entry, None, None, {}) is None
+        assert store.get(entry).digest == found.digest
+        monkeypatch.setitem(worker._runs, "run", worker._Known(at, 0, shared=False, data=tmp_path))
+        with pytest.raises(worker.NotShared):
+            worker.compute_here("run", "task", trained(0, 1), None, None, {})
+    # Whoever joins after the others may be given what was meant for these: it is submitted again, and carried.
+    sent: list[object] = []
+
+    def submit(_: object, run: str, task: str, entry: specs.Entry, parents: object, *args: object, key: str, **options: object,
+               ) -> SimpleNamespace:
+        sent.append(parents)
+        crew.shared["new"] = False
+        error = worker.NotShared() if parents is None else Problem("enough")
+        future = SimpleNamespace(key=key, status="error", exception=lambda: error, release=lambda: None)
+        future.add_done_callback = lambda put: put(future)
+        return future
+
+    crew = SimpleNamespace(shared={"one": True}, look=list, beats=lambda *_: [], place=SimpleNamespace(run="run"))
+    work = cluster._Run([trained(0, 1)], store, SimpleNamespace(submit=submit, status="running"), crew, lambda *_: None)
+    work.all()
+    assert sent == [None, {}] and [str(problem) for problem in work.problems] == ["enough"]
+
+
+@pytest.mark.parametrize("lacks", ["", "write", "look"])
+def test_a_store_that_may_not_be_used_is_not_shared(lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mark").touch()
+    at = worker.Place("run", str(tmp_path), (), str(tmp_path / "mark"), str(tmp_path), {}, "")
+    if lacks == "write":
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    elif lacks:
+        monkeypatch.setattr(os, "access", lambda path, mode: True)
+        real = os.stat
+
+        def hidden(path: object, *args: object, **options: object) -> os.stat_result:
+            if str(path).endswith("mark"):
+                raise PermissionError(13, "Permission denied")
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(os, "stat", hidden)
+    here = SimpleNamespace(name="tcp", address="a", state=SimpleNamespace(nthreads=1))
+    assert worker.arrive(at, {"a": 0}, here)["shared"] is not bool(lacks)
+    worker._runs.pop("run")
+
+
+def test_workers_that_never_answer_are_told_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synthprune.results.crew.NO_WORKER_SECONDS", -1)
+    for there, words in (({}, "no worker has been at here"), ({"tcp://a:1": 1}, "none of the 1 workers at here has answered")):
+        crew = Crew(SimpleNamespace(nthreads=lambda there=there: there), "here", SimpleNamespace())
+        monkeypatch.setattr(crew, "_each", lambda *_, **__: {})
+        monkeypatch.setattr(crew, "_send", lambda _: set())
+        with pytest.raises(Problem, match=words):
+            crew.look()
+
+
+def test_a_carried_training_that_goes_on_says_so() -> None:
+    assert worker.Carried({}).checkpoint_of("key") is None
+    assert worker.Carried({}, (3, {})).checkpoint_of("key") is not None
 
 
 def test_a_worker_that_cannot_do_the_same_is_refused_and_one_that_may_differ_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,6 +162,11 @@ def test_workers_are_started_for_more_than_half_a_minute(monkeypatch: pytest.Mon
     assert budget._wall(entries[:2]) == "0.4 on 1 core"
     assert budget._wall(entries[:6], 4) == f"{(24 + plan.STARTING + 4) / 60:.1f} on 3 cores"
     assert budget._wall([], 60) == "1.0"
+    monkeypatch.setattr(plan, "seconds", lambda entry: 40.0)
+    assert plan.worthwhile_workers(entries[:1]) == 1 and plan.worthwhile_workers(entries[:2]) == 2, "none would have no work"
+    for memory, workers in ((2**30, 1), (5 * 2**30, 2), (2**40, 3)):
+        monkeypatch.setattr(machine, "memory_limit", lambda memory=memory: memory)
+        assert plan.worthwhile_workers(entries) == workers
 
 
 def test_masks_found_without_training_cost_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,9 @@ def test_recheck_agrees_or_says_what_differs(kept: Store) -> None:
         here(entry, kept)
         assert [compute.recheck(e, kept) for e in specs.closure([entry])] == [""] * len(specs.closure([entry]))
     good = kept.get(trained(1, norm="batch"))
+    kept.save_checkpoint(trained(1, norm="batch"), {"state/nothing": np.zeros(1)}, 1)
+    assert compute.recheck(trained(1, norm="batch"), kept) == "", "a beginning that was left is not gone on from"
+    assert not list((kept.root / "checkpoints").iterdir())
     kept.remove(kept.path(trained(1, norm="batch")))
     name = "features.0.bias"
     other = good.arrays | {name: np.nextafter(good.arrays[name], 9, dtype=np.float32)}

@@ -89,6 +89,8 @@ def test_stopping_and_going_on_is_not_noticed() -> None:
     for progress in saved[3:8:4]:
         rest, same = train(network, start, masks, data, SHORT, order_seed=0, resume=progress)
         assert equal(whole, rest) and np.array_equal(losses, same)
+    again, same = train(network, start, masks, data, SHORT, order_seed=0, resume=saved[3])
+    assert equal(whole, again) and np.array_equal(losses, same), "what was gone on from was changed"
 
 
 @pytest.mark.parametrize("augmentation", ["diffaug", "photo"])

@@ -158,6 +158,27 @@ def test_a_recheck_without_a_terminal_says_a_line_for_each_result(profile: str, 
     assert all(re.fullmatch(rf"\d\d \w+ \d\d:\d\d  {n} of {len(lines)}; .+", line) for n, line in enumerate(lines, 1))
 
 
+def test_every_failure_stays_on_a_terminal(kept: Store, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bars(kept) as report:
+        for done, line in enumerate(("failed: [one]", "well", "failed: another", "well"), 1):
+            report(done, 9, line)
+    said = capsys.readouterr().err
+    assert "failed: [one]\n" in said and "failed: another\n" in said
+
+
+@pytest.mark.parametrize("said", ["[a, b]", "7", "{1: {says: x, chapters: {06_hessian: {}}}}"])
+def test_units_that_are_no_names_with_what_they_say(said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(read_profile("demo") | {"units": yaml.safe_load(said)}))
+    if said.startswith("{"):
+        assert [one.name for one in units(str(file))] == [one.name for one in units(str(file), ["1"])] == ["1"]
+        return
+    with pytest.raises(Problem, match="units is .* each unit's name"):
+        units(str(file))
+
+
 def test_each_worker_has_a_bar_with_its_epoch(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     bars, entry = Bars(kept, every_seconds=0.02), trained(0)

@@ -26,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from synthprune.book.statements import Claim, Declared, Part, scene_of
 from synthprune.chapters import plain
+from synthprune.chapters.figures.words import listed
 from synthprune.chapters.plain import DEMO, NOT_RUN, PAPER, SCALE, UNFINISHED, State
 from synthprune.home import sources, write_whole
 from synthprune.problems import Problem, line, nearest
@@ -137,13 +138,14 @@ def _possible(claim: Claim) -> Iterator[dict[str, Measure]]:
 
 
 def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str, decides: bool,
-             settled: bool = True) -> Judgement:
+             settled: bool = True, scenes: Sequence[str] = ()) -> Judgement:
     """What `measured` allows to say of a claim: by chapter, its measures by name, or in words why there are none.
 
     Words: "reproduced" and "contradicted" for the profile `paper` alone, "holds" and "does not hold at this scale" for
     others, "cannot be told", "demo data decide nothing" where not `decides`, "not run" where something is missing; "cannot
     be told at this scale" where the claim says why no other profile than `paper` could have it; "not complete yet" where
-    something is measured and initialisations, levels or scenes are still to come: the chapter is not `settled`.
+    something is measured and initialisations, levels, any of the `scenes` that its chapter asks for, or another hypothesis
+    that it is corrected for are still to come: the chapter is not `settled`.
     Raises Problem where a chapter offers a measure in another unit than the ledger's.
     """
     if not decides:
@@ -165,10 +167,25 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
     evidence = finding.evidence[state]
     if state != finding.state(told=True):
         evidence += f" On its own it would be told; corrected for {len(others) + 1} hypotheses (Holm) it is not."
-    waits = not settled and any(of.n < one.asked(label) for one in chosen.values() for label, of in one.intervals.items())
-    words = UNFINISHED if state == "open" and waits else (PAPER if profile == "paper" else SCALE)[state]
+    if coming := "" if settled else _coming(claim, chosen, state, scenes, profile):
+        evidence, state = f"{evidence} Still to come: {coming}.", "open"
+    few = any(of.n < one.asked(label) for one in chosen.values() for label, of in one.intervals.items())
+    # A hypothesis that is not measured keeps its place in the correction: what it leaves open it may still decide.
+    waits = coming or not settled and state == "open" and (few or state != finding.state(told=True) and 1.0 in others)
+    words = UNFINISHED if waits else (PAPER if profile == "paper" else SCALE)[state]
     return Judgement(claim=claim.id, state=state, words=words,
                      evidence=" ".join([evidence, *_standing(_scenes(chosen.values()))]))
+
+
+def _coming(claim: Claim, chosen: Mapping[str, Measure], state: State, scenes: Sequence[str], profile: str) -> str:
+    """Those of its chapter's `scenes` that a claim speaks of and that were not measured, in words; "" where there are none,
+    and where they cannot change that it fails: then one scene is enough."""
+    if state == "fails" and not any(condition.every for condition in claim.fails):
+        return ""
+    there = _scenes(chosen.values())
+    coming = [plain.scene(scene) for scene in scenes if scene not in there
+              and any(_speaks(scene, pattern, profile) for pattern in claim.scenes)]
+    return listed(coming) if coming else ""
 
 
 def _chosen(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], profile: str) -> dict[str, Measure] | str:

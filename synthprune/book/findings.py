@@ -72,6 +72,8 @@ class Finding:
     """From how many initialisations so far; the page says it once for all lines that do not. "" where some are from all."""
     beside_whole: bool = False
     """Whether some lines of the page are from all initialisations, so that this one says where it is not."""
+    lacking: tuple[Ask, ...] = ()
+    """The asks of which some setting has no number yet."""
 
     @property
     def chapter(self) -> str:
@@ -86,7 +88,10 @@ class Finding:
             sides = list(dict.fromkeys(part.side for part in mine))
             for side in sides:
                 words = self._waiting(ask, mine[0].settled) if side == "partial" else getattr(ask, side)
-                some = " in some settings" if len(sides) > 1 and side in ("above", "below") else ""
+                told = [one for one in sides if one in ("above", "below")]
+                some = " in some settings" if side in told and len(sides) > 1 else \
+                    " in others" if side == "untold" and told else ""
+                some += ", as far as measured" if side in told and ask in self.lacking else ""
                 found.append((words + some, self._numbers(ask, [part for part in mine if part.side == side])))
         return tuple(found)
 
@@ -100,10 +105,11 @@ class Finding:
         places = [part.place.split(", ") if part.place else [] for part in parts]
         common = [step for step in places[0] if all(step in place for place in places)]
         once = parts[0].so_far if len({part.so_far for part in parts}) == 1 else ""
-        numbers = []
+        numbers, uneven = [], len({part.of.n for part in parts if not part.so_far}) > 1
         for part, place in zip(parts, places, strict=True):
             own = ", ".join(step for step in place if step not in common)
             few = f" from {part.so_far}" if part.so_far not in ("", self.common, once) else ""
+            few = few or (f" from {part.of.n} initialisations" if uneven and not part.so_far else "")
             numbers.append(f"{f'{own}: ' if own else ''}{part.of.text()}{few}")
         head = ", ".join([f"{ask.quantity} in {parts[0].unit.removeprefix('percentage ')}", *common,
                           *([f"from {once}"] if once not in ("", self.common) else [])])
@@ -189,14 +195,17 @@ def stored(profile: str, store: Store) -> dict[str, Chapter]:
 
 def find(question: Question, chapter: Chapter) -> Finding:
     """What a chapter's measures say to a question, in its own scene."""
-    parts = []
+    parts, lacking = [], []
     for ask in question.asks:
         measure = chapter.measures.get(ask.measure)
         patterns = [f"{chapter.p.scene}, {pattern}" if pattern else chapter.p.scene for pattern in ask.labels]
+        asked = {label: of for label, of in (measure.intervals if measure else {}).items()
+                 if any(fnmatchcase(label, pattern) for pattern in patterns)}
         parts += [Part(ask, place(label), of, measure.unit, measure.asked(label), chapter.settled)
-                  for label, of in (measure.intervals if measure else {}).items()
-                  if of.n and any(fnmatchcase(label, pattern) for pattern in patterns)]
-    return Finding(question, tuple(parts))
+                  for label, of in asked.items() if of.n and measure]
+        if not all(of.n for of in asked.values()):
+            lacking.append(ask)
+    return Finding(question, tuple(parts), lacking=tuple(lacking))
 
 
 DIGITS = ("This copy was made from handwritten digits, which decide nothing about the paper. With the results of the"
@@ -238,7 +247,7 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
 
         drawn = question(asked.p, asked.results)
         paper = _paper(ours)
-        rounds = f"In the paper's own settings a round on real images takes {steps(paper, paper.round_epochs):,} steps."
+        rounds = f"In the settings of the authors' code a round on real images takes {steps(paper, paper.round_epochs):,} steps."
         return replace(drawn, panels=drawn.panels[:1], caption=f"{LEAD} {rounds} {drawn.caption}")
     from synthprune.chapters.figures.stability import combined_levels, hero
 
@@ -262,7 +271,7 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
         return f"No result of {run} is here yet."
     if waits := [words for name, words in WAITS.items() if states[name] is None]:
         return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results. The answer waits for"
-                f" {listed(waits)}; no statement is said to hold or to fail before all its initialisations are in."
+                f" {listed(waits)}; nothing is concluded from a comparison before all its initialisations are in."
                 f"{_so_far(chapters['04_stability'])}")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
 
@@ -292,7 +301,8 @@ def verdicts(chapters: Mapping[str, Chapter]) -> dict[str, plain.State | None]:
 
 
 def _state(claim: claims.Claim, chapter: Chapter) -> plain.State | None:
-    judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p), chapter.settled)
+    judged = claims.evaluate(claim, {claim.chapter: chapter.measures}, chapter.p.profile, decides(chapter.p), chapter.settled,
+                             getattr(chapter.p, "scenes", ()))
     return None if judged.words in (plain.NOT_RUN, plain.UNFINISHED) else judged.state
 
 

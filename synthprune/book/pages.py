@@ -146,7 +146,8 @@ def _notes(said: findings.Page) -> list[str]:
 
 
 BRACKETS = ("Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval where there is more than one; barriers"
-            " of the training error.")
+            " of the training error. A line is about its own intervals; the answer asks more of its statements: the criteria of"
+            " the [scoreboard](scoreboard.md), with both errors, margins and a correction for several comparisons.")
 
 
 def _hero(chapters: Mapping[str, findings.Chapter]) -> str:
@@ -170,7 +171,7 @@ def _limits(said: findings.Page, judged: Mapping[str, claims.Judgement]) -> list
             "What does not hold at one scale is not refuted at another, and one network on one data set speaks for itself alone.",
             "", "## How far this is from the paper", "",
             '<div class="numbers"><div class="table-scroll" tabindex="0" role="region" aria-label="The paper\'s scale and ours">',
-            "<table><thead><tr><td></td><th scope=col>paper</th><th scope=col>ours</th></tr></thead>",
+            "<table><thead><tr><td></td><th scope=col>paper and its code</th><th scope=col>ours</th></tr></thead>",
             f"<tbody>{rows}</tbody></table></div></div>", ""]
 
 

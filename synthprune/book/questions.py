@@ -44,7 +44,11 @@ QUESTIONS = (
     Question("04_stability", (Ask(
         "error_barrier_dense", ("",), "the whole network", "barrier",
         above="The whole network is not stable", below="The whole network is stable",
-        untold="Whether the whole network is stable cannot be told", line=stats.STABLE_BELOW),)),
+        untold="Whether the whole network is stable cannot be told", line=stats.STABLE_BELOW),
+        Ask("error_barrier_synthetic", BOTH, "subnetworks after pruning on synthetic images", "barrier",
+            above="Subnetworks pruned on synthetic images are not stable",
+            below="Subnetworks pruned on synthetic images are stable",
+            untold="Whether subnetworks pruned on synthetic images are stable cannot be told", line=stats.STABLE_BELOW))),
     Question("04_stability", (Ask(
         "error_barrier_imp_minus_synthetic", BOTH, "the barrier after pruning on real and on synthetic images",
         "real less synthetic",
@@ -102,24 +106,24 @@ WAITS = {"central": "the barriers after pruning on real and on synthetic images"
 # What holds or fails has a margin in the ledger, so that the words have one too: "clearly", "hardly".
 ORDER: dict[plain.State, str] = {
     "holds": "the paper's order appears, with a barrier after pruning on real images and none after pruning on synthetic ones",
-    "fails": "the paper's order does not appear",
+    "fails": "the paper's order (a barrier after pruning on real images, none after pruning on synthetic ones) does not appear",
     "open": "whether the paper's order appears cannot be told"}
 
 LENGTH: dict[plain.State, str] = {
-    "holds": "the longer the search, the higher the barrier",
-    "fails": "a longer search hardly raises the barrier, if at all",
-    "open": "what the length of the search does cannot be told"}
+    "holds": "over the lengths that were tried, the barrier rises with the length of the search on real images",
+    "fails": "a longer search on real images hardly raises the barrier, if at all",
+    "open": "whether the barrier clearly rises with the length of the search on real images cannot be told"}
 
 IMAGES: dict[plain.State, str] = {
     "holds": "with equally long searches real images leave no clearly higher barrier than synthetic ones",
     "fails": "with equally long searches real images can leave a clearly higher barrier than synthetic ones",
-    "open": "what the images do beside that cannot be told"}
+    "open": "whether real images leave a clearly higher barrier than synthetic ones after equally long searches cannot be told"}
 
 WHY: dict[tuple[str, plain.State], str] = {
-    ("forgetting", "holds"): "; without weight decay even a long search leaves a low one",
-    ("forgetting", "fails"): "; weight decay does not account for it",
-    ("distilled", "holds"): "; distilled images leave a clearly lower one than as many random real images",
-    ("distilled", "fails"): "; distilled images leave no clearly lower one than as many random real images"}
+    ("forgetting", "holds"): "; without weight decay even a long search leaves a low barrier",
+    ("forgetting", "fails"): "; weight decay alone does not account for it",
+    ("distilled", "holds"): "; distilled images leave a clearly lower barrier than as many random real images",
+    ("distilled", "fails"): "; distilled images leave no clearly lower barrier than as many random real images"}
 """How the sentence ends: why the length matters, where it does; else what distillation adds. Nothing where that is open."""
 
 
@@ -129,5 +133,5 @@ def answer(states: Mapping[str, plain.State | None], where: str) -> str:
     The three that it always speaks of must be there; of the others, None is as silent as "open".
     """
     reason = "forgetting" if states["longer"] == "holds" else "distilled"
-    return (f"{where}, {ORDER[states['central']]}: {LENGTH[states['longer']]}, and {IMAGES[states['real']]}"
+    return (f"{where}, {ORDER[states['central']]}; {LENGTH[states['longer']]}, and {IMAGES[states['real']]}"
             f"{WHY.get((reason, states[reason]), '')}.")

@@ -25,7 +25,7 @@ def scoreboard(claims: Sequence[Claim], judgements: Mapping[str, Judgement], ref
              _count(ours, judgements, "hypotheses of this book"),
              _count(papers, judgements, "checkable statements of the paper"),
              "The criteria were fixed before the numbers, in the commit that the reference run is made from; every verdict is"
-             " computed from them.",
+             " computed from them. A probe at one initialisation, which enters no verdict, had suggested H1 and H3.",
              "One that proved badly chosen keeps its verdict; the amended one stands under it, with its date and reason.",
              "A claim's name leads to the chapter that decides it.", "",
              '<div class="wide"><div class="table-scroll" tabindex="0" role="region" aria-label="Every claim with its verdict">',

@@ -44,7 +44,7 @@ class Parameters(Settings):
                               min_length=1)
     order: int = field("data order of the training at whose end the Hessian is taken", ge=0)
     hessian_batches: int = field("batches of training images, each with a Hessian of its own", ge=1)
-    hessian_batch: int = field("images in such a batch (the paper: 64)", ge=1)
+    hessian_batch: int = field("images in such a batch (the authors: 64)", ge=1)
 
 
 def setting(p: Parameters) -> str:

@@ -55,7 +55,7 @@ class Settings(BaseModel):
     train_per_class: int = field("real training images per class; 0: all", ge=0)
     test_per_class: int = field("test images per class; 0: all", ge=0)
     architecture: str = field("convnet3, resnet10, resnet18, lenet300, resnet10_imagenet, or your own FILE.py:FUNCTION")
-    width: int = field("channels of the first layer (the paper: 128 for ConvNet-3, 32 for the ResNets)", ge=1)
+    width: int = field("channels of the first layer (the authors: 128 for ConvNet-3, 32 for the ResNets)", ge=1)
     norm: Literal["instance", "batch"] = field("instance or batch")
     epochs: int = field("epochs of every training on real data", ge=1)
     batch: int = field("images per step", ge=1)

@@ -46,6 +46,9 @@ def units(profile: str, names: Sequence[str] = ()) -> list[Unit]:
     raw = read_profile(profile).get("units") or {}
     if not raw:
         raise Problem(f"profile {profile} has no units: 'synthprune run CHAPTER --profile {profile}' computes a chapter")
+    if not isinstance(raw, dict):
+        raise Problem(f"profile {profile}: units is {raw!r}, and should give each unit's name what it says and its chapters")
+    raw = {str(name): said for name, said in raw.items()}
     for name in names:
         if name not in raw:
             raise Problem(f"profile {profile} has no unit '{name}': {nearest(name, raw)}")

@@ -23,7 +23,7 @@ from synthprune.cli.options import (
     requested,
 )
 from synthprune.cli.store import app as store_app
-from synthprune.problems import Problem
+from synthprune.problems import Problem, Unreachable
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                   help="The executable companion to a study of pruning with synthetic data and linear mode connectivity.")
@@ -68,19 +68,21 @@ def main() -> None:
 @app.command()
 def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers: Workers = None,  # noqa: B006
         scheduler: Scheduler = None, device: Device = None,
-        output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None) -> None:
+        output: Annotated[Path | None, typer.Option(help="Where the executed notebook goes: a file or folder.")] = None) -> None:
     """Compute what a chapter needs and execute its notebook."""
     from synthprune.book.build import execute
     from synthprune.results.chance import flags
     from synthprune.results.solve import missing, solve
 
     given = chosen(profile, parameter)
-    requests = requested(chapter, given)
+    requests, name = requested(chapter, given), f"{chapter}.{Path(given['profile']).stem}.ipynb"
+    target = output or Path("_build") / "runs" / name
+    if target.is_dir():
+        target /= name
     with progress({chapter: missing(requests, open_store())}, workers) as report:
         solve(requests, open_store(), workers=workers, report=report)
     for line in flags(requests.values(), open_store()):
         typer.echo(f"warning: {line}", err=True)
-    target = output or Path("_build") / "runs" / f"{chapter}.{Path(given['profile']).stem}.ipynb"
     record = execute(chapter, given, target)
     typer.echo(f"{target}: {len(record['results'])} results, digest {record['digest'][:12]}")
 
@@ -114,7 +116,7 @@ def book(profile: Profile = "laptop", workers: Workers = None, scheduler: Schedu
 @app.command()
 def plan(chapter: Annotated[str, typer.Argument()] = "", profile: Profile = "demo", parameter: Given = [],  # noqa: B006
          gpu: Annotated[str, typer.Option(help="Hours on this GPU by arithmetic; for profile paper: H100 SXM.")] = "",
-         ) -> None:
+         device: Device = None) -> None:
     """Say what a chapter (or each of them) needs, what of it is stored, and how long the rest takes."""
     from rich.console import Console
     from rich.table import Table
@@ -173,14 +175,15 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
 
     chosen, store = units(profile, unit), open_store()
     todo, lacking = to_compute(chosen, store)
-    shown = progress(todo, workers, log, planned=True)
+    # Of a cluster's machines nothing is measured here.
+    shown = progress(todo, workers, log, planned=not os.environ.get("SYNTHPRUNE_SCHEDULER"))
     for reason in dict.fromkeys(lacking.values()):
         typer.echo(f"left out: {reason}")
     with shown as report:
         try:
             fill([entry for entries in todo.values() for entry in entries], store, workers=workers,
                  report=report)
-        except StoreProblem:
+        except (StoreProblem, Unreachable):
             raise
         except Exception as error:  # of one entry, told when all that could be computed is there
             typer.echo(f"failed: {error or type(error).__name__}", err=True)
@@ -208,7 +211,7 @@ def status(profile: Profile = "laptop") -> None:
 
 
 @app.command("units")
-def units_table(profile: Profile = "laptop") -> None:
+def units_table(profile: Profile = "laptop", device: Device = None) -> None:
     """Say how far a profile's units have come, and how long the rest takes on this machine."""
     from rich.console import Console
     from rich.table import Table

@@ -106,6 +106,7 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
     from synthprune.results import specs
     from synthprune.results.compute import compute
     from synthprune.results.solve import interruptible
+    from synthprune.results.store import Busy
 
     side = pixels or facts(of := full_name(of)).pixels  # an unknown data set is refused here, in words
     kind = specs.Condensed if method == "condensed" else specs.Distilled
@@ -113,7 +114,10 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
                  width=width, seed=seed, **({} if lr is None else {"lr": lr}))
     store = open_store()
     with progress({"set": [entry]}, 1) as report, interruptible():
-        compute(entry, store, alone=True, look=lambda done: report(done, steps, specs.describe(entry)))
+        try:
+            compute(entry, store, alone=True, look=lambda done: report(done, steps, specs.describe(entry)))
+        except Busy:
+            raise Problem("another process is making this set: 'synthprune status' says how far it is") from None
     made = store.get(entry)
     full = keep(SyntheticSet(made.arrays["images"], made.arrays["labels"], factor), title)
     typer.echo(f"{full}: {len(made.arrays['labels'])} stored images of {side} pixels, decode factor {factor},"

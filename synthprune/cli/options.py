@@ -35,7 +35,7 @@ def _scheduler(address: str | None) -> str | None:
 
 
 def _device(name: str | None) -> str | None:
-    if name:
+    if name := name or os.environ.get("SYNTHPRUNE_DEVICE"):
         from synthprune.machine import require_device
 
         if not os.environ.get("SYNTHPRUNE_SCHEDULER"):  # whose workers look for themselves
@@ -151,12 +151,16 @@ class Bars:
             self._bars.stop()
 
     def _report(self, done: int, total: int, line: str) -> None:
+        from synthprune.results.solve import FAILED
+
         if not _progress["shown"]:
             return
         if self._whole is None:
             self._bars.start()
             self._whole = self._bars.add_task("", total=total, unit="")
             self._pulse.start()
+        if line.startswith(FAILED):  # the next line would take its place
+            self._bars.console.print(line, markup=False, highlight=False)
         self._bars.update(self._whole, completed=done, description=line)
 
     def _beat(self) -> None:

@@ -5,6 +5,7 @@ That is the commonest report about published sets: labels in another order, whit
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from synthprune.data.datasets import is_here
 from synthprune.data.facts import facts
+from synthprune.problems import Problem
 from synthprune.results import specs
-from synthprune.results.solve import fill
+from synthprune.results.solve import compute_in_turn
 from synthprune.results.store import Store
 
 if TYPE_CHECKING:
@@ -33,12 +35,19 @@ def flags(requests: Iterable[specs.Entry], store: Store, *, computing: bool = Tr
     """
     found = []
     for evaluation in alone(requests):
+        if not is_here(evaluation.dataset.name):
+            continue
         if computing and store.holds(evaluation.of) and not store.has(evaluation):
-            fill([evaluation], store, workers=1)
-        if is_here(evaluation.dataset.name) and store.has(evaluation):
+            with contextlib.suppress(Problem):
+                compute_in_turn(evaluation, store, alone=True)
+        if store.has(evaluation):
             accuracy = 1 - float(store.get(evaluation).arrays["test_error"])
             if not accuracy > (limit := _guessed(evaluation.dataset)):
-                why = _reason(evaluation, store) if store.holds(evaluation.of) else "its trained weights are not here to say why"
+                why = "its trained weights are not here to say why"
+                try:
+                    why = _reason(evaluation, store) if store.holds(evaluation.of) else why
+                except Problem as problem:  # the set itself is not here
+                    why = str(problem)
                 found.append(f"a network trained on {_published(evaluation.of).name} alone gets {accuracy:.1%} of the test"
                              f" images of {evaluation.dataset.name} right, as a guess may (up to {limit:.1%}): {why}")
     return found

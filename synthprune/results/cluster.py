@@ -25,7 +25,7 @@ from distributed.scheduler import KilledWorker
 
 from synthprune import home, own
 from synthprune.machine import interrupted
-from synthprune.problems import Problem
+from synthprune.problems import Problem, Unreachable
 from synthprune.results import worker
 from synthprune.results.crew import GO_ON, Crew, say
 from synthprune.results.specs import Entry, describe, own_names
@@ -50,8 +50,8 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
     where = address or "this machine"
     with _connected(address, count) as client, store.marked() as mark:
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
-        place = Place(mark.stem, store.root, store.shelves, mark, home.data_folder(), worker.files(todo),
-                      os.environ.get("SYNTHPRUNE_DEVICE", ""))
+        place = Place(mark.stem, str(store.root), tuple(map(str, store.shelves)), str(mark), str(home.data_folder()),
+                      worker.files(todo), os.environ.get("SYNTHPRUNE_DEVICE", ""))
         run = _Run(todo, store, client, Crew(client, where, place), report)
         try:
             run.all()
@@ -67,8 +67,9 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
 def _connected(address: str | None, count: int) -> Iterator[Client]:
     if not address:
         # Port 0: any free one. The default's is taken, with a warning, where another cluster runs on this machine.
-        with LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-                          silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client:
+        # Memory 0: no limit. Dask's, a share for each, pauses for good a worker that keeps what it freed.
+        with LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0, host="127.0.0.1",
+                          dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client:
             yield client
         return
     file = Path(address).is_file()
@@ -76,7 +77,7 @@ def _connected(address: str | None, count: int) -> Iterator[Client]:
         client = Client(timeout=CONNECT_SECONDS, **({"scheduler_file": address} if file else {"address": address}))
     except Exception as error:  # of many kinds, by what is wrong with the address
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Problem(f"no Dask scheduler answers at {address} ({reason}): SYNTHPRUNE_SCHEDULER and --scheduler take an"
+        raise Unreachable(f"no Dask scheduler answers at {address} ({reason}): SYNTHPRUNE_SCHEDULER and --scheduler take an"
                       " address such as tcp://HOST:8786 or tls://HOST:8786, or a scheduler file") from None
     try:
         yield client
@@ -87,11 +88,12 @@ def _connected(address: str | None, count: int) -> Iterator[Client]:
 
 @dataclass
 class _Task:
-    """An entry on its way, under the lock that this client holds where workers share no store."""
+    """An entry on its way. `carried`: with what it rests on, under the lock that this client holds; else by the shared store."""
 
     entry: Entry
     future: Future[Any]
     locked: contextlib.ExitStack
+    carried: bool = False
     worker: str = ""
     moved: float = field(default_factory=time.monotonic)
     seen: tuple[float, int] = (0.0, 0)
@@ -158,7 +160,7 @@ class _Run:
                     self._finish(entry)
                     return
             try:
-                parents = {} if shared else {parent.key: self._store.get(parent) for parent in entry.parents}
+                parents = None if shared else {parent.key: self._store.get(parent) for parent in entry.parents}
             except Problem as problem:  # one is damaged
                 self._fail(problem)
                 return
@@ -166,7 +168,7 @@ class _Run:
             key = f"{entry.kind}-{entry.key}-{secrets.token_hex(8)}"
             future = self._client.submit(worker.compute_here, self._crew.place.run, key, entry, parents, checkpoint,
                                          own.sources(own_names(entry)), key=key, pure=False, priority=-rank, retries=0)
-            self._tasks[key] = _Task(entry, future, locked.pop_all())
+            self._tasks[key] = _Task(entry, future, locked.pop_all(), carried=not shared)
             future.add_done_callback(self._ended.put)
 
     def _end(self, future: Future[Any]) -> None:
@@ -207,6 +209,9 @@ class _Run:
     def _fault(self, task: _Task, error: BaseException) -> None:
         if isinstance(error, StoreProblem):
             raise error
+        if isinstance(error, worker.NotShared):
+            self._again(task)
+            return
         self._let_go(task)
         if isinstance(error, KilledWorker):  # which Dask also says of what only waited where another killed the workers
             self._tries[task.entry] += TRIES
@@ -257,7 +262,7 @@ class _Run:
         for task, address, beat in beats:
             if task.worker not in ("", address):
                 self._left.add(task.worker)
-            if task.worker != address and not self._crew.shared.get(address):
+            if task.carried and task.worker != address:
                 self._store.tell_worker(task.entry, address)
             task.worker, sign = address, (beat.seconds, beat.saved)
             if beat.told:

@@ -99,7 +99,11 @@ def recheck(entry: Entry, store: Store) -> str:
     the answer says so.
     """
     kept = store.get(entry)
-    arrays, metrics = _made(entry, store)
+    store.forget_checkpoint(entry)
+    try:
+        arrays, metrics = _made(entry, store)
+    finally:
+        store.forget_checkpoint(entry)  # nothing goes on from here: an earlier beginning proves nothing
     if digest_of(arrays, metrics) == kept.digest:
         return ""
     now = _provenance(entry, 0)
@@ -382,7 +386,7 @@ def _provenance(entry: Entry, seconds: float) -> Metrics:
     return ({"sources": written} if written else {}) | {
         "package": synthprune.__version__, "revision": revision(), "engine": used(compiles(entry)),
         "torch": torch.__version__, "numpy": np.__version__,
-        "device": torch.cuda.get_device_name() if on.startswith("cuda") else on, "cpu": cpu(),
+        "device": torch.cuda.get_device_name(on) if on.startswith("cuda") else on, "cpu": cpu(),
         "python": platform.python_version(), "seconds": round(seconds, 3), "data": _data_fingerprint(entry.dataset),
         "peak_memory_mb": peak_memory(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds")}

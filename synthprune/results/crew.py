@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from distributed import Client
@@ -54,10 +55,12 @@ class Crew:
         ready = {address for address, one in found.items() if one["data"]}
         ready |= self._send(found.keys() - ready)
         self.shared |= {address: found[address]["shared"] for address in ready}
-        if there:
+        if self.shared:
             self._there = time.monotonic()
         elif time.monotonic() - self._there > NO_WORKER_SECONDS:
-            raise Problem(f"no worker has been at {self._where} for {NO_WORKER_SECONDS:.0f} s: start some; {GO_ON}")
+            who = f"none of the {len(there)} workers at {self._where} has answered" if there else \
+                f"no worker has been at {self._where}"
+            raise Problem(f"{who} for {NO_WORKER_SECONDS:.0f} s: start some; {GO_ON}")
         return gone
 
     def _number(self, there: Collection[str]) -> None:
@@ -104,7 +107,7 @@ class Crew:
         if not workers:
             return set()
         run, files = self.place.run, self.place.files
-        digest = worker.digest({name: path for name, (path, *_) in files.items()})
+        digest = worker.digest({name: Path(path) for name, (path, *_) in files.items()})
 
         def have(some: Collection[str]) -> set[str]:
             return {address for address, here in self._each(some, worker.settle, run, digest).items() if here is True}
@@ -117,7 +120,7 @@ class Crew:
         lacking = [address for address in workers if address not in had]
         with contextlib.suppress(TimeoutError):  # the next look tries again
             for name, (path, *_) in files.items() if lacking else ():
-                with path.open("rb") as stream:
+                with open(path, "rb") as stream:
                     while chunk := stream.read(CHUNK):
                         self._client.sync(to_all, name, stream.tell() - len(chunk), chunk)
         return had | have(lacking)
@@ -128,8 +131,8 @@ def check(address: str, one: Any) -> None:
     if isinstance(one, Problem):
         raise Problem(f"the worker {address} cannot begin: {one}")
     if isinstance(one, BaseException):
-        raise Problem(f"the worker {address} cannot begin ({type(one).__name__}: {one}): install synthprune"
-                      f" {versions()['synthprune']} where it runs")
+        cure = f": install synthprune {versions()['synthprune']} where it runs" if isinstance(one, ImportError) else ""
+        raise Problem(f"the worker {address} cannot begin ({type(one).__name__}: {one}){cure}")
     if one["threads"] != 1:
         raise Problem(f"the worker {address} has {one['threads']} threads: start one worker for each core or GPU, with"
                       " 'dask worker --nthreads 1 --nworkers N ADDRESS'")

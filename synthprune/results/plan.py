@@ -6,7 +6,7 @@ import contextlib
 import functools
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from synthprune.costs import SYNFLOW_ROUNDS
 from synthprune.data.facts import facts
@@ -28,6 +28,8 @@ SORTING = 2e-8
 """Seconds for each weight and round to choose those that stay."""
 STARTING = 8
 """Wall seconds until workers have started and imported what they compute with."""
+WORKER_BYTES = 2**31
+"""Of memory for a worker; the largest trainings of the reference run took 1.6e9."""
 PROOF_SECONDS = 300
 """An entry that took less proves nothing about a rate: code is compiled in up to a minute of it."""
 
@@ -64,13 +66,16 @@ def _apart(entry: Entry) -> float:
     return fixed
 
 
-def worthwhile_workers(entries: Iterable[Entry]) -> int:
+def worthwhile_workers(entries: Sequence[Entry]) -> int:
     """On how many workers `entries` are computed where nobody says: one, or, where they take more than about half a minute,
-    one for each GPU or else each core (starting them takes STARTING). Only as many entries are looked at as decide it."""
-    from synthprune.machine import cores, gpus
+    one for each GPU, or else each core that has WORKER_BYTES (starting them takes STARTING); no more than there are entries. Only
+    as many of these are looked at as decide it."""
+    from synthprune.machine import cores, gpus, memory_limit
 
-    most = gpus() or cores()
-    return most if most > 1 and any(total > 30 for total in itertools.accumulate(map(seconds, entries))) else 1
+    most = min(len(entries), gpus() or cores())
+    if most < 2 or not any(total > 30 for total in itertools.accumulate(map(seconds, entries))):
+        return 1
+    return most if gpus() else max(1, min(most, memory_limit() // WORKER_BYTES))
 
 
 def compiles(entry: Entry) -> bool:

@@ -32,6 +32,10 @@ OWN_DEVICE = os.environ.get("SYNTHPRUNE_DEVICE", "")
 """Where this worker was told to compute, whatever a run says that wants no device in particular."""
 
 
+class NotShared(Exception):
+    """An entry came without what it rests on to a worker that does not see the store: it joined after the others."""
+
+
 class Carried(Store):
     """A store in memory: the parents that came with an entry, and what becomes of it."""
 
@@ -60,6 +64,9 @@ class Carried(Store):
     def save_checkpoint(self, entry: Entry, arrays: Arrays, step: int) -> None:
         self.checkpoint = step, {name: array.copy() for name, array in arrays.items()}
 
+    def checkpoint_of(self, key: str) -> float | None:
+        return 0.0 if self.checkpoint else None
+
     def load_checkpoint(self, entry: Entry) -> tuple[int, Arrays] | None:
         return self.checkpoint and (self.checkpoint[0], dict(self.checkpoint[1]))
 
@@ -68,19 +75,19 @@ class Carried(Store):
 class Place:
     """Where a run's things are, as its client sees them. `files`: {path below the data folder: (path, bytes, mtime in ns)}.
 
-    `device`: which its client wants; "" for none in particular.
+    `device`: which its client wants; "" for none in particular. Paths are words: another system could not read its Paths.
     """
 
     run: str
-    root: Path
-    shelves: tuple[Path, ...]
-    mark: Path
-    data: Path
-    files: Mapping[str, tuple[Path, int, int]]
+    root: str
+    shelves: tuple[str, ...]
+    mark: str
+    data: str
+    files: Mapping[str, tuple[str, int, int]]
     device: str
 
 
-def files(todo: Sequence[Entry]) -> dict[str, tuple[Path, int, int]]:
+def files(todo: Sequence[Entry]) -> dict[str, tuple[str, int, int]]:
     """The files of all imported data sets and published sets that `todo` needs, by their names below the data folder."""
     names = {entry.dataset.name for entry in todo} - {"digits"}
     found = {f"{name}.safetensors": home.data_folder() / f"{name}.safetensors" for name in names}
@@ -88,7 +95,7 @@ def files(todo: Sequence[Entry]) -> dict[str, tuple[Path, int, int]]:
                  and isinstance(data := origin(entry.data), Published)}
     filed = home.synthetic_sets()
     found |= {f"synthetic/{name}.safetensors": filed[name] for name in published if name in filed}
-    return {name: (path, told[0], told[1]) for name, path in found.items() if (told := stat(path))}
+    return {name: (str(path), told[0], told[1]) for name, path in found.items() if (told := stat(path))}
 
 
 @dataclass
@@ -129,11 +136,12 @@ def arrive(place: Place, numbers: Mapping[str, int], dask_worker: Worker) -> dic
     """
     if isinstance(dask_worker.name, int):  # a process of the client's: Ctrl-C in its terminal is for the client alone
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shared = place.mark.exists() and all(shelf.is_dir() for shelf in place.shelves)
-    sees = all(stat(path) == rest for path, *rest in place.files.values())
+    # A folder that may not be looked into, or not be written to, is as good as none.
+    shared = os.access(place.root, os.W_OK) and os.path.exists(place.mark) and all(map(os.path.isdir, place.shelves))
+    sees = all(stat(Path(path)) == rest for path, *rest in place.files.values())
     if place.device:
         require_device(place.device)
-    _runs[place.run] = _Known(place, numbers[dask_worker.address], shared, place.data if sees else None)
+    _runs[place.run] = _Known(place, numbers[dask_worker.address], shared, Path(place.data) if sees else None)
     return {"versions": versions(), "threads": dask_worker.state.nthreads, "shared": shared, "data": sees}
 
 
@@ -181,16 +189,19 @@ def settle(run: str, wanted: str, dask_worker: Worker) -> bool:
     return folder.is_dir()
 
 
-def compute_here(run: str, task: str, entry: Entry, parents: Mapping[str, Result],
+def compute_here(run: str, task: str, entry: Entry, parents: Mapping[str, Result] | None,
                  checkpoint: tuple[int, Arrays] | None, written: Mapping[str, str]) -> Result | None:
-    """Compute one entry; its result, or None where it went to a store that is shared. `written`: own files that it needs."""
+    """Compute one entry; its result, or None where it went to the shared store, from which it then has what it rests on too:
+    `parents` is None. `written`: own files that it needs. Raises NotShared where that store is not seen here.
+    """
     from synthprune.results.solve import compute_in_turn
 
     known = _told(run, task)
+    if parents is None and not known.shared:
+        raise NotShared
     _prepare(known)
     own.keep(written)
-    store = Store(known.place.root, known.place.shelves) if known.shared else Carried(parents, checkpoint)
-    store.mark = known.place.mark if known.shared else None
+    store = _shared(known.place) if parents is None else Carried(parents, checkpoint)
     _work.run, _work.task, _work.thread, _work.store = run, task, threading.get_ident(), store
     interrupted.clear()
     try:
@@ -198,7 +209,13 @@ def compute_here(run: str, task: str, entry: Entry, parents: Mapping[str, Result
     except KeyboardInterrupt:  # would close the worker; what was saved is still to be asked for
         raise Problem("stopped") from None
     _work.task = ""
-    return None if known.shared else store.get(entry)
+    return None if parents is None else store.get(entry)
+
+
+def _shared(place: Place) -> Store:
+    store = Store(Path(place.root), map(Path, place.shelves))
+    store.mark = Path(place.mark)
+    return store
 
 
 def _told(run: str, task: str) -> _Known:

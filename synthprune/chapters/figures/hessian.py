@@ -63,8 +63,8 @@ def paper_table(p: Parameters, results: Mapping[str, Result], weights: Weights) 
                  for (of, pruned), values in PAPER_TABLE.items() if of == method]
     over = "surviving weights" if weights == "survivors" else "all prunable weights, the pruned counted as zeros"
     return Table(f"Diagonal of the Hessian over {over}, batches averaged: {interval_words(p)}", ("network", *HEADER), rows,
-                 "The paper's rows are ConvNet-3 of width 128 on CIFAR-10: one network each, one batch of 64 images, and it does"
-                 " not say whether pruned weights are counted.")
+                 "The paper's rows are ConvNet-3 on CIFAR-10; by the authors' code of width 128, one network each, one batch of"
+                 " 64 images. It does not say whether pruned weights are counted.")
 
 
 def scatter_table(p: Parameters, results: Mapping[str, Result]) -> Table:
