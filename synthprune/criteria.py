@@ -76,7 +76,7 @@ def own_scores(network: nn.Module, initial: State, criterion: str | Callable[...
                           " give a dense tensor of real numbers")
         if not torch.isfinite(score).all():
             raise Problem(f"{own.words(criterion)} gives a score for '{name}' that is not finite")
-        scores[name] = score.detach().cpu()
+        scores[name] = score.detach().cpu() if score.is_floating_point() else score.detach().cpu().double()
     return scores
 
 
@@ -106,5 +106,9 @@ def synflow_scores(network: nn.Module, initial: State, masks: Masks, shape: tupl
     one that a shortcut leads around may be. float64, as R grows with the product of the layers' widths.
     """
     weights = {name: (initial[name].double().abs() * mask).requires_grad_() for name, mask in masks.items()}
-    gradients = torch.autograd.grad(path_sum(network, weights, shape), list(weights.values()))
+    total = path_sum(network, weights, shape)
+    if not total > 0:
+        raise Problem("synflow finds no path from the image to a logit: the masks cut all, or a layer has a gain that is no"
+                      " weight of an nn.Conv2d or nn.Linear")
+    gradients = torch.autograd.grad(total, list(weights.values()))
     return {name: (weight * gradient).detach() for (name, weight), gradient in zip(weights.items(), gradients, strict=True)}

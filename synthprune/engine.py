@@ -93,10 +93,11 @@ def rewritten(network: nn.Module) -> nn.Module:
     if not works() or any(parameter.device.type != "cpu" for parameter in network.parameters()):
         return network
     for module in network.modules():
-        if isinstance(module, nn.Sequential):
+        if type(module) is nn.Sequential:  # a class of one's own may do more than call one after the other
             for place in range(len(module) - 2):
                 norm, relu, pool = module[place:place + 3]
-                if (isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and isinstance(relu, nn.ReLU)
-                        and isinstance(pool, nn.AvgPool2d) and pool.kernel_size == pool.stride == 2):
+                if (isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and norm.affine
+                        and isinstance(relu, nn.ReLU) and isinstance(pool, nn.AvgPool2d) and pool.kernel_size == pool.stride == 2
+                        and not (pool.padding or pool.ceil_mode or pool.divisor_override)):
                     module[place], module[place + 1], module[place + 2] = Block(norm), nn.Identity(), nn.Identity()
     return network

@@ -15,7 +15,7 @@ from synthprune.analysis.alignment import permuted, symmetries
 from synthprune.analysis.hessian import hessian_diagonal, route
 from synthprune.models import State, draws, network_with, prunable, state_of
 from synthprune.problems import Problem
-from synthprune.pruning import dense_masks
+from synthprune.pruning import dense_masks, path_sum
 
 IMAGES = 2
 Shape = tuple[int, ...]
@@ -48,6 +48,10 @@ def check(made: Callable[[], nn.Module], shape: Shape, classes: int) -> None:
     for module in network.modules():
         if draws(module):
             module.eval()
+    try:
+        path_sum(network, {name: torch.ones_like(network.get_parameter(name), dtype=torch.float64) for name in weights}, shape)
+    except Exception as error:
+        raise Problem(f"its paths cannot be followed in float64: {_first_line(error)}") from None
     before = torch.get_rng_state()
     _run(network, images)
     if not torch.equal(before, torch.get_rng_state()):

@@ -70,9 +70,13 @@ def source(name: str) -> str:
     digest = name.rpartition("@")[2]
     if digest not in _READ:
         try:
-            _READ[digest] = _kept(digest).read_text(encoding="utf-8")
+            kept = _kept(digest).read_bytes()
         except OSError:
             raise Problem(f"the file of {name} is not on this machine: pass it again as FILE.py:FUNCTION") from None
+        if hashlib.sha256(kept).hexdigest()[:12] != digest:
+            raise Problem(f"{_kept(digest)} was changed and is not the file of {name}: delete it, and pass yours again as"
+                          " FILE.py:FUNCTION")
+        _READ[digest] = kept.decode()
     return _READ[digest]
 
 
@@ -103,7 +107,7 @@ def load(name: str) -> Callable[..., Any]:
     module.__package__ = inside.rpartition(".")[0] or None  # for its relative imports
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source(name), _file_name(name), "exec"), module.__dict__)
+        exec(compile(source(name), _file_name(name), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         raise Problem(f"{words(name)} cannot be imported: {_fault(name, error)}") from None
     made = getattr(module, function, None)

@@ -101,9 +101,9 @@ def path_sum(network: nn.Module, weights: State, shape: tuple[int, ...]) -> Tens
     `shape` (c, h, h), add up to without norms and biases: then nothing but poolings and ReLUs that pass everything
     stands between the layers. An average's share counts as a weight; a maximum passes only the largest sum.
     """
-    plain = copy.deepcopy(network).eval()
+    plain = copy.deepcopy(network).double().eval()
     for name, module in network.named_modules():
-        if isinstance(module, nn.GroupNorm | nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.RMSNorm | nn.modules.batchnorm._NormBase):
             plain.set_submodule(name, nn.Identity())
     biases = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in plain.named_parameters() if name not in weights}
     return torch.func.functional_call(plain, weights | biases, (torch.ones(1, *shape, dtype=torch.float64),)).sum()

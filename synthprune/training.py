@@ -39,9 +39,9 @@ class Resident:
         `facts` hold their mean and deviation and say how they are augmented (None: see `data.arrays.facts_of`).
         """
         facts = facts or facts_of(images, labels)
-        pixels = images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
+        pixels = np.ascontiguousarray(images, np.uint8 if images.dtype == np.uint8 else np.float32)
         mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
-        kept = labels.astype(np.int64 if labels.ndim == 1 else np.float32, copy=False)
+        kept = np.ascontiguousarray(labels, np.int64 if labels.ndim == 1 else np.float32)
         return cls(torch.from_numpy(pixels).to(device), torch.from_numpy(kept).to(device), mean, std, facts.flip,
                    facts.augmentation)
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from nets import convnet, equal, noise, resnet, some_digits, trained_like
+from torch import nn
 
 from synthprune.analysis.barriers import ends, highest_barrier, midpoint_barrier
 from synthprune.analysis.connectivity import interpolate, path_losses, refresh_statistics
-from synthprune.models import initial_state, network_with, prunable
+from synthprune.models import initial_state, network_with, prunable, state_of
 from synthprune.pruning import dense_masks, prune_by_magnitude
 from synthprune.training import Recipe, evaluate, train
 
@@ -102,6 +103,16 @@ def test_refreshed_statistics_are_the_datas() -> None:
     with torch.no_grad():
         stem = model.stem[0](data.batch(slice(None)))
     torch.testing.assert_close(model.stem[1].running_mean, stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_refreshed_statistics_are_the_same_each_time_and_of_every_batch_norm() -> None:
+    network, data = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(256, 8), nn.BatchNorm1d(8)), noise()
+    for _ in range(2):
+        model = network_with(network, state_of(network))
+        refresh_statistics(model, data, batch=40)
+        with torch.no_grad():
+            wanted = model[2](data.batch(slice(None)).flatten(1)).mean(0)
+        torch.testing.assert_close(model[3].running_mean, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_barriers_by_hand() -> None:

@@ -10,10 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from nets import convnet, resnet
+from torch import nn
 
 from synthprune import criteria
 from synthprune.criteria import CRITERIA, prune_at_initialisation, snip_scores, synflow_scores
-from synthprune.models import Masks, State, build, initial_state, prunable
+from synthprune.models import Masks, State, build, initial_state, prunable, state_of
 from synthprune.problems import Problem
 from synthprune.pruning import collapsed, dense_masks, keep_largest, prune_by_magnitude, severed
 
@@ -216,6 +217,47 @@ def test_bad_requests_are_named() -> None:
         pruned(convnet(), "snipp", 1)
     with pytest.raises(Problem, match="not finite"):
         pruned(convnet(), "snip", 1, images=torch.full((6, 1, 16, 16), torch.nan))
+
+
+def test_whole_numbers_are_scores_too() -> None:
+    network = convnet()
+    state = initial_state(network, 0)
+
+    def ranks(network: nn.Module) -> State:
+        return {name: weight.detach().abs().flatten().argsort().argsort().view_as(weight)
+                for name, weight in network.named_parameters()}
+
+    masks = pruned(network, ranks, 2)
+    assert count(masks) == count(pruned(network, "magnitude", 2)) and masks.keys() == set(prunable(network)) and state
+
+
+class Blurred(nn.Module):
+    """A filter that is no weight, behind a norm that is in no list of ours."""
+
+    def __init__(self, norm: nn.Module, gain: bool = False) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(1, 2, 3, padding=1), norm, nn.Linear(2, 3)
+        self.register_buffer("kernel", torch.full((2, 1, 3, 3), 1 / 9))
+        self.gain = nn.Parameter(torch.ones(1)) if gain else 1.0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = F.conv2d(self.norm(self.first(images)), self.kernel, padding=1, groups=2)
+        return self.last(self.gain * F.relu(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.InstanceNorm2d(2), nn.InstanceNorm2d(2, affine=True), nn.RMSNorm(16)])
+def test_synflow_passes_any_norm_and_filter(norm: nn.Module) -> None:
+    plain, network = Blurred(nn.Identity()), Blurred(norm)
+    network.load_state_dict(plain.state_dict(), strict=False)
+    masks = dense_masks(state_of(plain), prunable(plain))
+    wanted, found = (synflow_scores(one, state_of(one), masks, (1, 16, 16)) for one in (plain, network))
+    assert all(torch.equal(found[name], score) and score.sum() > 0 for name, score in wanted.items())
+
+
+def test_synflow_says_where_nothing_flows() -> None:
+    network = Blurred(nn.Identity(), gain=True)
+    with pytest.raises(Problem, match="synflow finds no path .* a gain that is no weight"):
+        synflow_scores(network, state_of(network), dense_masks(state_of(network), prunable(network)), (1, 16, 16))
 
 
 def count(masks: Masks) -> int:

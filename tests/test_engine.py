@@ -7,7 +7,7 @@ import copy
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -123,6 +123,28 @@ def test_what_is_not_a_number_stays_so(bad: float) -> None:
     assert torch.equal(found.isnan(), wanted.isnan()) and found[1, 2].isnan().all() and torch.allclose(found[0], wanted[0])
     found.sum().backward()
     assert images.grad[1, 2].isnan().all() and images.grad[0].isfinite().all()
+
+
+class Skipping(nn.Sequential):
+    """A chain of one's own, which does more than call one after the other."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images) + images.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize("made", [
+    lambda: nn.Sequential(nn.GroupNorm(3, 3), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True)),
+    lambda: nn.Sequential(nn.GroupNorm(3, 3), nn.ReLU(), nn.AvgPool2d(2, padding=1)),
+    lambda: nn.Sequential(nn.GroupNorm(3, 3), nn.ReLU(), nn.AvgPool2d(2, divisor_override=3)),
+    lambda: nn.Sequential(nn.GroupNorm(3, 3, affine=False), nn.ReLU(), nn.AvgPool2d(2)),
+    lambda: Skipping(nn.GroupNorm(3, 3), nn.ReLU(), nn.AvgPool2d(2))])
+def test_what_the_one_operation_does_not_do_is_left_as_it_is(made: Callable[[], nn.Sequential]) -> None:
+    if not engine.works():
+        pytest.skip("no C compiler works here: there is nothing to rewrite with")
+    images = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 7, 7)).astype("float32"))
+    plain = made()
+    assert torch.equal(engine.rewritten(made())(images), plain(images))
+    assert [type(module) for module in engine.rewritten(plain)] == [type(module) for module in made()]
 
 
 @pytest.mark.parametrize("size", [(6, 6), (7, 5), (2, 2), (16, 18)])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from synthprune.analysis import hessian
 from synthprune.analysis.hessian import BIN_EDGES, hessian_diagonal, histogram, leading_eigenvalue, route, summary, trace
-from synthprune.models import Masks, State, build, initial_state, network_with, prunable
+from synthprune.models import Masks, State, build, initial_state, network_with, prunable, state_of
 from synthprune.problems import Problem
 from synthprune.pruning import dense_masks, prune_by_magnitude
 from synthprune.seeds import generator
@@ -176,6 +176,15 @@ def test_trace_agrees_with_the_exact_diagonal_within_its_error(kind: str) -> Non
     assert 2 * error < exact
     few = [trace(network, state, masks, images.float(), labels, probes=2, seed=seed) for seed in (0, 0, 1)]
     assert few[0] == few[1] != few[2]
+
+
+def test_no_product_with_the_hessian_of_a_norm_over_groups() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.LazyLinear(3))
+    images, labels = torch.zeros(2, 1, 6, 6), torch.arange(2)
+    network(images)
+    state = state_of(network)
+    with pytest.raises(Problem, match="no product with the Hessian for a GroupNorm of 2 groups over 4 channels"):
+        leading_eigenvalue(network, state, dense_masks(state, prunable(network)), images, labels, seed=0)
 
 
 def test_the_traces_error_is_its_spread() -> None:

@@ -24,6 +24,7 @@ from synthprune.chapters.stability import Parameters
 from synthprune.cli import main
 from synthprune.data.datasets import load
 from synthprune.data.facts import CIFAR10, FACTS, facts, full_name
+from synthprune.data.forms import read_set
 from synthprune.data.images import by_content, fingerprint
 from synthprune.data.imports import import_dataset
 from synthprune.data.labelled import Told, class_order, cut, read_labelled
@@ -187,6 +188,99 @@ def test_parquet_that_does_not_tell_is_refused(tmp_path: Path) -> None:
     assert "has no test images" in said(whole, 0)
     (tmp_path / "in.parquet").write_bytes(parquet_of(numbers, tmp_path, coarse=numbers))
     assert import_dataset("mine", tmp_path / "in.parquet", Told(test=0.5, labels="label")).startswith("mine@")
+
+
+def test_a_column_of_labels_is_not_mistaken_for_another(tmp_path: Path) -> None:
+    """Text beside numbers that count something else; a word that names no column; parts of a number; other types of text."""
+    pa = pytest.importorskip("pyarrow")
+    names, numbers = ["ant", "bee", "cow"] * 4, LABELS["train"].tolist()
+
+    def said(payload: bytes, **told: str) -> str:
+        (tmp_path / "in.parquet").write_bytes(payload)
+        with pytest.raises(Problem) as problem:
+            import_dataset("mine", tmp_path / "in.parquet", Told(test=0.5, **told))
+        return str(problem.value)
+
+    for text in (names, pa.array(names).dictionary_encode(), pa.array(names, pa.large_string())):
+        assert "labels in label are text, not numbers" in said(parquet_of(text, tmp_path, fold=numbers))
+    both = parquet_of(numbers, tmp_path, coarse=numbers)
+    assert "none is called 'coarse_lable': say which with --labels" in said(both, labels="coarse_lable")
+    assert "none is called 'picture': say which with --images" in said(both, images="picture", labels="label")
+    scores = parquet_of(numbers, tmp_path, score=[0.5] * 12)
+    assert "row 0 of group 0: its label 0.5 is no whole number" in said(scores, labels="score")
+    (tmp_path / "in.PARQUET").write_bytes(parquet_of(numbers, tmp_path, notes=names))
+    assert import_dataset("mine", tmp_path / "in.PARQUET", Told(test=0.5)).startswith("mine@")
+
+
+def test_what_a_system_puts_beside_files_of_rows_is_passed_over(tmp_path: Path) -> None:
+    files = {f"data/{part}-00000-of-00001.parquet": parquet_of(LABELS[part].tolist(), tmp_path, part, FEATURES)
+             for part in COUNTS}
+    beside = {"data/._train-00000-of-00001.parquet": b"x", "__MACOSX/data/._test.parquet": b"x"}
+    import_dataset("mine", folder_of(files | beside, tmp_path / "in"))
+    assert list(data_sets()) == ["mine@2cfc63cf0a5a"]
+
+
+def test_one_image_in_many_rows_is_not_spread_out(tmp_path: Path) -> None:
+    """A dictionary keeps it once: the file is small, and what it says is not."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    one = file_of(picture(1, 600))
+    parquet.write_table(pa.table({"image": [{"bytes": one}] * 400, "label": [0, 1] * 200}), tmp_path / "in.parquet")
+    assert (tmp_path / "in.parquet").stat().st_size < 2 * len(one)
+    with pytest.raises(Problem, match="claims 1 MB, too much for a file of 1 MB"):
+        import_dataset("mine", tmp_path / "in.parquet", Told(test=0.5))
+
+
+@pytest.mark.parametrize("content", [
+    {"images": [torch.zeros(1).expand(3, 1024, 1024)] * 1000, "labels": [0, 1] * 500},
+    [(torch.zeros(1).expand(3, 1024, 1024), k % 2) for k in range(1000)],
+    {name: torch.zeros(1).expand(60, 3, 512, 512) for name in ("ant", "bee", "cow")}], ids=["list", "samples", "classes"])
+def test_tensors_that_share_their_values_are_counted_as_many(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "in.pt")
+    with pytest.raises(Problem, match="too much for a file of"):
+        import_dataset("mine", tmp_path / "in.pt", Told(test=0.5))
+
+
+def test_a_link_to_what_was_not_fetched_is_named(tmp_path: Path) -> None:
+    path = folder_of(as_folders(), tmp_path / "in")
+    (path / "train" / "ant" / "7.png").symlink_to(tmp_path / "annex" / "7.png")
+    with pytest.raises(Problem, match="7.png is a link to what is not here"):
+        import_dataset("mine", path)
+    (path / "train" / "ant" / "7.png").unlink()
+    (path / "train" / "ant" / "notes.txt").symlink_to(tmp_path / "annex" / "notes.txt")
+    assert import_dataset("mine", path).startswith("mine@2cfc63cf0a5a")
+
+
+def test_a_cameras_preview_is_not_another_image(tmp_path: Path) -> None:
+    files = as_folders()
+    first, preview = (Image.fromarray(picture(seed, SIDE)) for seed in (7, 8))
+    buffer = io.BytesIO()
+    first.save(buffer, "MPO", save_all=True, append_images=[preview])
+    path = folder_of(files | {"train/ant/camera.jpg": buffer.getvalue()}, tmp_path / "in")
+    import_dataset("mine", path)
+    seen = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")).transpose(2, 0, 1)
+    assert any(np.array_equal(image, seen) for image in load("mine").train_images)
+
+
+def test_small_images_may_be_enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What --pixels makes of them is asked for, and claimed by no file."""
+    monkeypatch.setattr("synthprune.data.bounds.FLOOR", 2**14)
+    assert import_dataset("mine", folder_of(as_folders(), tmp_path / "in"), Told(pixels=224)).startswith("mine@")
+
+
+def test_numbered_folders_are_in_one_order_however_they_lie(tmp_path: Path) -> None:
+    """1 to 10: as text, 10 would come second."""
+    folders = {str(k + 1): np.stack([picture(k)]) for k in range(10)}
+    files = {f"{name}/0.png": file_of(images[0]) for name, images in folders.items()}
+    torch.save({name: torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) for name, images in folders.items()},
+               tmp_path / "in.PT")
+    for path in (folder_of(files, tmp_path / "in"), tmp_path / "in.PT"):
+        found = read_set(path, "cifar10", 1, Told(classes="name"))
+        assert found.labels.tolist() == list(range(10))
+        for label in range(10):
+            values = found.images[label] if found.images.dtype == np.uint8 else np.rint(255 * found.images[label])
+            assert np.array_equal(values, picture(label).transpose(2, 0, 1))
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,6 +606,35 @@ def test_what_is_no_data_set_is_refused(case: str, refused: Callable[..., str], 
 def test_words_that_name_no_data_set(words: list[str], expected: str, refused: Callable[..., str], tmp_path: Path) -> None:
     path = folder_of(as_folders(), tmp_path / "in")
     assert expected in refused(*(word.format(**{"in": path}) for word in words))
+
+
+def flat_as_kaggle_has_it(path: Path) -> Path:
+    images = {f"{part}/{k}.jpg": file_of(picture(k), "JPEG") for part in COUNTS for k in range(3)}
+    return zip_of(images | {"labels.csv": b"id,breed"}, path / "dogs.zip")
+
+
+def npz_of(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path / "in.npz", **arrays)
+    return path / "in.npz"
+
+
+EDGES: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
+    "flat": (flat_as_kaggle_has_it, ["--test", "0.2"], "test and train hold images and no class folders"),
+    "no rows": (lambda path: folder_of({"batches.meta.txt": b"ant"}, path / "in"), [], "holds no labelled images"),
+    "rows of pixels": (lambda path: npz_of(path, x=np.full((2, 1, 784), 9, np.uint8), y=np.arange(2)),
+                       ["--pixels", "28", "--test", "0.5"], "784 x 1 pixels, which have no middle to keep"),
+    "no pixels": (lambda path: npz_of(path, x=np.zeros((5, 0, 0, 3), np.uint8), y=np.arange(5)), ["--test", "0.5"],
+                  "images have shape (5, 0, 0, 3), without a pixel"),
+    "a name too few": (lambda path: folder_of({"data_batch_1.bin": bytes(3073) + b"\2" + bytes(3072),
+                                               "batches.meta.txt": b"ant\nbee", "test_batch.bin": bytes(3073)}, path / "in"), [],
+                       "labels reach to 2, but only 2 classes have a name"),
+}
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_edges_of_reading_are_told_in_one_line(case: str, refused: Callable[..., str], tmp_path: Path) -> None:
+    make, words, expected = EDGES[case]
+    assert expected in refused("data", "import", "mine", make(tmp_path), *words)
 
 
 def test_pickled_arrays_are_never_executed(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -98,6 +98,33 @@ def test_results_of_a_network_and_a_criterion_keep_their_sources_also_from_worke
     assert solve({"one": entry}, elsewhere, workers=2)["one"].digest == result.digest
 
 
+def test_a_kept_file_that_was_changed_is_not_run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = written(tmp_path, NET, "make")
+    own.keep({name: NET})
+    monkeypatch.setattr(own, "_READ", {})
+    assert own.source(name) == NET
+    monkeypatch.setattr(own, "_READ", {})
+    (kept,) = (home / "own").iterdir()
+    kept.write_text(NET + "# more\n")
+    with pytest.raises(Problem, match="was changed and is not the file of"):
+        own.source(name)
+
+
+def test_what_cannot_be_followed_from_image_to_logit_is_told_before_hours_of_work() -> None:
+    class Picky(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if images.dtype != torch.float32:
+                raise TypeError("float32 alone")
+            return super().forward(images)
+
+    def made() -> nn.Module:
+        torch.manual_seed(0)
+        return Picky(nn.Flatten(), nn.Linear(256, 10))
+
+    with pytest.raises(Problem, match="its paths cannot be followed in float64: float32 alone"):
+        fitness.check(made, IMAGE, 10)
+
+
 def test_known_networks_have_no_sources(home: Path) -> None:
     assert own.sources(specs.own_names(evaluation("convnet3"))) == {}
 

@@ -93,6 +93,12 @@ def test_stopping_and_going_on_is_not_noticed() -> None:
     assert equal(whole, again) and np.array_equal(losses, same), "what was gone on from was changed"
 
 
+def test_views_are_taken_as_arrays_are() -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), np.uint8), np.arange(6)
+    turned = Resident.of(images[:, ::-1], labels[::-1])
+    assert torch.equal(turned.images, torch.from_numpy(images[:, ::-1].copy())) and turned.labels.tolist() == [5, 4, 3, 2, 1, 0]
+
+
 @pytest.mark.parametrize("augmentation", ["diffaug", "photo"])
 def test_a_batch_is_the_same_wherever_the_steps_begin(augmentation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches are made together, of five in an epoch, the last a smaller one; made one by one they differ by rounding."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from synthprune.analysis.barriers import highest_barrier, midpoint_barrier
-from synthprune.models import Masks, State, check_state
+from synthprune.models import Masks, State, check_state, draws
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks
 from synthprune.training import Evaluator, Resident
@@ -74,10 +74,13 @@ def path_losses(network: nn.Module, first: State, second: State, masks: Masks, t
 @torch.no_grad()
 def refresh_statistics(model: nn.Module, data: Resident, batch: int = 500) -> None:
     """Set every batch norm's running statistics to the average over `data` in whole batches (Jordan et al. 2023)."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over batches
     model.train()
+    for module in model.modules():
+        if draws(module):  # a dropout would drop others each time
+            module.eval()
     for begin in range(0, len(data), batch):
         model(data.batch(slice(begin, begin + batch)))

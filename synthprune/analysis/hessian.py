@@ -302,6 +302,9 @@ def _surviving_hessian(network: nn.Module, state: State, masks: Masks, images: T
     model = _fixed(network, state, masks, images)
     for module in model.modules():
         if isinstance(module, nn.GroupNorm):
+            if module.num_groups != module.num_channels:
+                raise Problem(f"no product with the Hessian for a GroupNorm of {module.num_groups} groups over"
+                              f" {module.num_channels} channels: known is one group for each channel")
             # torch cannot take a forward derivative of group norm's backward pass; of instance norm's it can.
             vars(module)["forward"] = partial(F.instance_norm, weight=module.weight, bias=module.bias, eps=module.eps)
     weights = [model.get_parameter(name).requires_grad_() for name in masks]

@@ -147,7 +147,7 @@ def _notes(said: findings.Page) -> list[str]:
 
 BRACKETS = ("Means over initialisations, in brackets the 95\N{NO-BREAK SPACE}% interval where there is more than one; barriers"
             " of the training error. A line is about its own intervals; the answer asks more of its statements: the criteria of"
-            " the [scoreboard](scoreboard.md), with both errors, margins and a correction for several comparisons.")
+            " the scoreboard, with both errors, margins and a correction for several comparisons.")
 
 
 def _hero(chapters: Mapping[str, findings.Chapter]) -> str:

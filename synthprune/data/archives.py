@@ -51,6 +51,8 @@ def _of_folder(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str
     for file in _below(path, ()):
         name = file.relative_to(path).as_posix()
         if wanted(name):
+            if not file.exists():
+                raise Problem(f"{file} is a link to what is not here: fetch that, or take the link away")
             size = file.stat().st_size
             budget.grow(size)
             budget.spend(size, f"file '{name}'")
@@ -64,7 +66,7 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _below(entry, (*above, here))
-        elif entry.is_file():
+        elif entry.is_file() or entry.is_symlink():  # a link to nothing is not passed over, where it is called like an image
             yield entry
 
 

@@ -23,6 +23,7 @@ class Budget:
 
     def grow(self, size: int) -> None:
         """Another file of `size` bytes was found in the folder `path`."""
+        self._size += size
         self._left += RATIO * size
 
     def spend(self, count: int, what: str) -> None:

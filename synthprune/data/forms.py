@@ -25,7 +25,7 @@ def read_set(path: Path, name: str, factor: int, told: Told = NOTHING) -> Synthe
     """A published set for data set `name`, of whatever form, with notes on how it was read. Raises Problem for no form."""
     if is_rows(path.name):
         raise Problem(f"{path} is read as a data set of its own alone, without --of: a synthetic set is class folders or arrays")
-    if path.suffix in tensors.SUFFIXES:
+    if path.suffix.lower() in tensors.SUFFIXES:
         return read_tensors(path, name, factor, told)
     return read_images(path, name, factor, told.inside, told)
 
@@ -59,7 +59,7 @@ def read_images(path: Path, name: str, factor: int, inside: str = "", told: Told
     """
     known = facts(name)
     found = read_classes(path, told.pixels or known.pixels, known.channels, inside or None, resized=bool(told.pixels))
-    order, note = class_order(list(found), known.classes, name, path, told.classes)
+    order, note = class_order(list(in_order(set(found))), known.classes, name, path, told.classes)
     labels = np.repeat(np.arange(len(order)), [len(found[folder]) for folder in order])
     images = np.concatenate([found[folder] for folder in order])
     return check(SyntheticSet(images, labels, factor, notes=(note,) if note else ()), str(path), name, told.pixels or None)

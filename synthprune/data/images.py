@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import lzma
-import tarfile
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,12 +13,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from synthprune.data.archives import PACKED, files
-from synthprune.data.bounds import LARGEST_IMAGE, Budget
+from synthprune.data.bounds import LARGEST_IMAGE, RATIO, Budget
 from synthprune.problems import Problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")
-DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
-"""What unpacking a truncated, foreign or malicious tar may raise."""
 
 
 def read_classes(path: Path, pixels: int, channels: int, inside: str | None = "", resized: bool = False) -> dict[str, np.ndarray]:
@@ -42,7 +37,8 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
     budget = Budget(path)
     found: dict[str, np.ndarray] = {}
     for name, payload in files(path, wanted, budget):
-        budget.spend(channels * pixels**2, f"image '{name}'")
+        size = channels * pixels**2  # what --pixels makes of small images is asked for, and claimed by no file
+        budget.spend(min(size, RATIO * len(payload)) if resized else size, f"image '{name}'")
         found[name] = (_resized if resized else _pixels)(payload, f"{path}: {name}", pixels, channels)
     if not found:
         raise none_found(path, inside or "", seen)
@@ -88,7 +84,7 @@ def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarra
 
 def _resized(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
     with _opened(payload, where) as image:
-        return _channels_first(_middle(image, pixels), channels)
+        return _channels_first(_middle(image, pixels, where), channels)
 
 
 def decoded(payload: bytes, where: str, pixels: int = 0) -> np.ndarray:
@@ -106,7 +102,7 @@ def squared(image: Image.Image, pixels: int, where: str) -> np.ndarray:
     if not pixels and image.width != image.height:
         raise Problem(f"{where} has {image.width} x {image.height} pixels: say which square images are brought to, as with"
                       f" --pixels {min(image.size)}")
-    return _channels_first(_middle(image, pixels) if pixels and image.size != (pixels, pixels) else image, channels)
+    return _channels_first(_middle(image, pixels, where) if pixels and image.size != (pixels, pixels) else image, channels)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -114,12 +110,12 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or ";16" in image.mode or ";16" in str(getattr(image, "tile", ""))
 
 
-def _middle(image: Image.Image, pixels: int) -> Image.Image:
+def _middle(image: Image.Image, pixels: int, where: str) -> Image.Image:
     """ImageNet holds some grey and some CMYK photographs, and one PNG; all become colour, as in torchvision's loader."""
     from torchvision.transforms.functional import center_crop, resize
 
     if max(image.size) > 100 * min(image.size):
-        raise ValueError(f"{image.width} x {image.height} pixels have no middle to keep")
+        raise Problem(f"{where} has {image.width} x {image.height} pixels, which have no middle to keep")
     return center_crop(resize(image.convert("RGB"), pixels), pixels)
 
 
@@ -130,7 +126,8 @@ def _opened(payload: bytes, where: str) -> Iterator[Image.Image]:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(payload)) as image:
             if image.width * image.height > LARGEST_IMAGE:
                 raise ValueError(f"Image size {image.width} x {image.height} is more than it could be")
-            if (frames := getattr(image, "n_frames", 1)) > 1:
+            # A camera's JPEG may carry a small preview behind the photograph (MPO).
+            if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
                 raise Problem(f"{where} has {frames} frames: keep the one that is meant")
             yield image
     except Problem:

@@ -6,15 +6,17 @@ import dataclasses
 import json
 import re
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from safetensors.numpy import save
 
+from synthprune.data.archives import files
 from synthprune.data.arrays import facts_of
+from synthprune.data.bounds import Budget
 from synthprune.data.datasets import arrays_of, content, load, place, subset
 from synthprune.data.facts import FACTS
-from synthprune.data.images import DAMAGED, by_content, content_hash, fingerprint
+from synthprune.data.images import by_content, content_hash, fingerprint
 from synthprune.data.labelled import NOTHING, Labelled, Told, class_order, read_labelled
 from synthprune.home import write_whole
 from synthprune.problems import Problem
@@ -112,7 +114,10 @@ def _keep_own(name: str, path: Path, told: Told) -> str:
 
 
 def _check_classes(found: Labelled) -> None:
-    """Raises Problem where a class that has a name has images in one part alone."""
+    """Raises Problem where a label has no name, or a class that has a name has images in one part alone."""
+    most = max(int(labels.max()) for _, labels in (found.train, found.test))
+    if found.classes and most >= len(found.classes):
+        raise Problem(f"labels reach to {most}, but only {len(found.classes)} classes have a name (counted from 0)")
     for what, (_, labels) in (("training", found.train), ("test", found.test)):
         if missing := sorted(set(range(len(found.classes))) - set(labels.tolist())):
             raise Problem(f"class {found.classes[missing[0]]} has no {what} images")
@@ -147,18 +152,15 @@ def _joined(values: tuple[float, ...]) -> str:
 
 def _official(path: Path, split: str, name: str) -> list[np.ndarray]:
     """torchvision checks the MD5 of every batch file before it unpickles one."""
-    import shutil
-
     from torchvision import datasets as official
 
     with tempfile.TemporaryDirectory() as scratch:
         root = path
         if path.is_file():
-            root = Path(scratch)
-            try:
-                shutil.unpack_archive(path, scratch, filter="data")
-            except (*DAMAGED, ValueError) as error:
-                raise Problem(f"{path} is not a whole tar archive ({error}): fetch it again") from None
+            root, folder = Path(scratch), OFFICIAL[name][0]
+            (root / folder).mkdir()
+            for member, payload in files(path, lambda inside: PurePosixPath(inside).parent.name == folder, Budget(path)):
+                (root / folder / PurePosixPath(member).name).write_bytes(payload)
         try:
             read = {"cifar10": official.CIFAR10, "cifar100": official.CIFAR100}[name]
             found = read(root, train=split == "train", download=False)

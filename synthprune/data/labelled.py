@@ -16,7 +16,7 @@ from PIL import Image
 
 from synthprune.data import tensors
 from synthprune.data.archives import files
-from synthprune.data.bounds import Budget
+from synthprune.data.bounds import RATIO, Budget
 from synthprune.data.images import Seen, content_hash, decoded, is_image, none_found, squared
 from synthprune.data.parts import TESTING, TRAINING, part_of
 from synthprune.data.rows import is_rows, read_rows
@@ -87,7 +87,9 @@ def read_labelled(path: Path, told: Told = NOTHING, channels: int = 0, only: tup
     `only`: read these class folders and pass over all others.
     Raises Problem for what cannot be read, for text in place of labels, and where the two parts cannot be told.
     """
-    found = _of_arrays(path, told) if path.suffix in tensors.SUFFIXES else _of_files(path, told, only)
+    found = _of_arrays(path, told) if path.suffix.lower() in tensors.SUFFIXES else _of_files(path, told, only)
+    if not found.parts:
+        raise Problem(f"{path} holds no labelled images")
     channels, asked = channels or max(len(image) for images, _ in found.parts.values() for image in images), channels
     parts = {name: (_one_form(images, channels, f"{path}: its {name} images".replace("  ", " ")), _classes(labels, path))
              for name, (images, labels) in found.parts.items()}
@@ -118,7 +120,8 @@ def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
             rows[name] = payload
         else:
             images[name] = decoded(payload, f"{path}: {name}", told.pixels)
-            budget.spend(images[name].nbytes, f"image '{name}'")
+            size = images[name].nbytes  # what --pixels makes of small images is asked for, and claimed by no file
+            budget.spend(min(size, RATIO * len(payload)) if told.pixels else size, f"image '{name}'")
     if images and rows:
         raise Problem(f"{path} holds images and also {next(iter(rows))}: say which folder is meant with --inside")
     if rows:
@@ -140,6 +143,9 @@ def _by_folder(images: dict[str, np.ndarray], path: Path) -> Found:
         raise Problem(f"{path} holds class folders in {len(places)} places ({', '.join(shown[:4])}{', ...' * (len(shown) > 4)}):"
                       " say which with --inside")
     classes = in_order({PurePosixPath(name).parent.name for name in images})
+    if {name.lower() for name in classes} <= {*TRAINING, *TESTING}:
+        raise Problem(f"{path}: {' and '.join(classes)} hold images and no class folders: put those of each class into a folder"
+                      " of its own")
     label, found = {name: number for number, name in enumerate(classes)}, Found(classes=classes)
     for name in sorted(images):
         folder = PurePosixPath(name).parent
@@ -164,6 +170,8 @@ def _of_arrays(path: Path, told: Told) -> Found:
     for part, (images, labels) in ({"": tensors.joined(by_class, found.classes)} if by_class else _pairs(path, told)).items():
         if len(images) != len(labels) or not len(images):
             raise Problem(f"{path}: {len(images)} {part or 'labelled'} images but {len(labels)} labels")
+        if 0 in images.shape:
+            raise Problem(f"{path}: images have shape {images.shape}, without a pixel")
         numbers, pixels = _whole_labels(labels, path), _bytes(_channels_last(images, path), told, path)
         for image, label in zip(pixels, numbers.tolist(), strict=True):
             picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

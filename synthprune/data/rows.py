@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
 
-from synthprune.data.bounds import Budget
+from synthprune.data.bounds import RATIO, Budget
 from synthprune.data.images import decoded, squared
 from synthprune.data.parts import part_of
 from synthprune.problems import Problem
@@ -24,12 +24,17 @@ PIXELS = 3 * 32 * 32
 """Bytes of one image in CIFAR's files: red, green, blue, each row by row."""
 CIFAR10_FILES, CIFAR100_FILES = re.compile(r"(data_batch_\d|test_batch)\.(bin|mat)"), re.compile(r"(train|test)\.(bin|mat)")
 NAMES = ("batches.meta.txt", "fine_label_names.txt")
+LABEL = re.compile("label|class|target|categor", re.IGNORECASE)
+"""What a column of labels is called."""
 
 
 def is_rows(name: str) -> bool:
     """Whether a file is one of those that are read here."""
     base = PurePosixPath(name).name
-    return base.endswith(".parquet") or base in NAMES or bool(CIFAR10_FILES.fullmatch(base) or CIFAR100_FILES.fullmatch(base))
+    if any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):  # as of images
+        return False
+    return (base.lower().endswith(".parquet") or base in NAMES
+            or bool(CIFAR10_FILES.fullmatch(base) or CIFAR100_FILES.fullmatch(base)))
 
 
 def read_rows(payloads: Mapping[str, bytes], path: Path, images: str, labels: str, pixels: int, add: Add,
@@ -48,7 +53,7 @@ def read_rows(payloads: Mapping[str, bytes], path: Path, images: str, labels: st
     told: tuple[str, ...] = ()
     for name in sorted(rest):
         where = f"{path}: {name}" if path.name != name else str(path)
-        if name.endswith(".parquet"):
+        if name.lower().endswith(".parquet"):
             names_here = _parquet(rest[name], name, where, images, labels, pixels, add, budget)
             if told and names_here not in ((), told):
                 raise Problem(f"{where} calls its classes {', '.join(names_here[:3])}, ..., another file {', '.join(told[:3])},"
@@ -111,14 +116,17 @@ def _parquet(payload: bytes, name: str, where: str, images: str, labels: str, pi
         image, label = _columns(file.schema_arrow, features, where, images, labels)
         for group in range(file.num_row_groups):
             budget.spend(file.metadata.row_group(group).total_byte_size, f"row group {group} of {name}")
-            rows = file.read_row_group(group, columns=[image, label]).to_pylist()
-            for number, row in enumerate(rows):
+            # A few rows at a time: one image may stand in many of them, and takes its room in the file once.
+            batches = file.iter_batches(batch_size=16, row_groups=[group], columns=[image, label])
+            for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
                 at = f"{where}: row {number} of group {group}"
                 held = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
                 if held is None or row[label] is None:
                     raise Problem(f"{at} holds no {'image' if held is None else 'label'}")
+                if row[label] != int(row[label]):
+                    raise Problem(f"{at}: its label {row[label]} is no whole number")
                 array = decoded(held, at, pixels)
-                budget.spend(array.nbytes, f"row {number} of group {group}")
+                budget.spend(min(array.nbytes, RATIO * len(held)) if pixels else array.nbytes, f"row {number} of group {group}")
                 add(part_of(PurePosixPath(name).name) or part_of(PurePosixPath(name).parent.name), array, int(row[label]))
     except Problem:
         raise
@@ -134,14 +142,20 @@ def _columns(schema: Any, features: Mapping[str, Any], where: str, images: str, 
     def of(test: Callable[[Any], bool]) -> list[str]:
         return [field.name for field in schema if test(field.type)]
 
-    pictures = of(lambda kind: types.is_binary(kind) or (types.is_struct(kind) and "bytes" in [f.name for f in kind]))
+    for what, said in (("images", images), ("labels", labels)):
+        if said and said not in schema.names:
+            raise Problem(f"{where} has columns {', '.join(schema.names[:8])}; none is called '{said}': say which with --{what}")
+    pictures = of(lambda kind: types.is_binary(kind) or types.is_large_binary(kind)
+                  or (types.is_struct(kind) and "bytes" in [f.name for f in kind]))
     numbers = of(types.is_integer)
-    if texts := of(types.is_string):
-        numbers = numbers or (_refuse_text(where, texts) if not labels or labels in texts else [])
+    texts = of(lambda kind: types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind))
+    called = [name for name in texts if LABEL.search(name)]
+    if texts and not labels and not any(map(LABEL.search, numbers)) and (called or not numbers):
+        _refuse_text(where, called or texts)  # numbers that are called otherwise count rows, or folds
     named = [name for name in numbers if features.get(name, {}).get("_type") == "ClassLabel"] or numbers
     chosen = []
     for what, said, fitting in (("images", images, pictures), ("labels", labels, named)):
-        if said and said in schema.names:
+        if said:
             if what == "labels" and said in texts:
                 _refuse_text(where, [said])
             fitting = [said]
@@ -152,5 +166,5 @@ def _columns(schema: Any, features: Mapping[str, Any], where: str, images: str, 
     return chosen[0], chosen[1]
 
 
-def _refuse_text(where: str, names: list[str]) -> list[str]:
+def _refuse_text(where: str, names: list[str]) -> NoReturn:
     raise Problem(f"{where}: labels in {' or '.join(names[:3])} are text, not numbers: give the number of each class, from 0")

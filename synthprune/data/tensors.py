@@ -40,7 +40,7 @@ def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarra
     Raises Problem for all else, for pickled code, and where more is claimed than the file can hold.
     """
     content = _loaded(path)
-    beside = Path(labels) if labels and Path(labels).suffix in SUFFIXES else None
+    beside = Path(labels) if labels and Path(labels).suffix.lower() in SUFFIXES else None
     if beside and not beside.exists() and (path.parent / beside).is_file():
         beside = path.parent / beside
     if isinstance(content, Mapping):
@@ -61,7 +61,9 @@ def read_pair(path: Path, images: str = "", labels: str = "") -> tuple[np.ndarra
 def entries(path: Path) -> dict[str, Tensor | np.ndarray] | None:
     """Every array of a dictionary by its name; None where the file is no dictionary of arrays. Raises Problem as above."""
     content = _loaded(path)
-    return _flat(content) if isinstance(content, Mapping) and not isinstance(content.get("data"), list | tuple) else None
+    if not isinstance(content, Mapping) or isinstance(content.get("data"), list | tuple):
+        return None
+    return _flat(content, Budget(path))
 
 
 def by_class(path: Path) -> dict[str, np.ndarray] | None:
@@ -75,6 +77,7 @@ def by_class(path: Path) -> dict[str, np.ndarray] | None:
     if first.ndim == 3 and len(first) in (1, 3) and len({len(array) for array in found.values()}) == 1:
         raise Problem(f"{path}: {name} of shape {tuple(first.shape)} may be one image or grey ones: give (images, channels, side,"
                       " side)")
+    Budget(path).spend(sum(map(_bytes_of, found.values())), "what its classes hold together")
     return {name: plain(array, path, "images") for name, array in found.items()}
 
 
@@ -109,7 +112,7 @@ def _labels_of(path: Path, beside: Path | None) -> np.ndarray:
 
 def _of_dictionary(content: Mapping[Any, Any], path: Path, images: str, labels: str,
                    beside: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    entries = _flat(content)
+    entries = _flat(content, Budget(path))
     if not entries:
         raise Problem(f"{path} is not a list [images, labels] of two tensors, nor one of the other published forms")
     chosen = _entry(entries, images, "images", path, [name for name, array in entries.items() if array.ndim >= 3])
@@ -125,7 +128,12 @@ def _of_dictionary(content: Mapping[Any, Any], path: Path, images: str, labels: 
     return plain(entries[chosen], path, "images"), plain(entries[of], path, "labels")
 
 
-def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
+def _bytes_of(array: Tensor | np.ndarray) -> int:
+    """Bytes of an array as float32, which it may become, or as it is where that is more."""
+    return math.prod(array.shape) * max(4, array.dtype.itemsize)
+
+
+def _flat(content: Mapping[Any, Any], budget: Budget, depth: int = DEPTH, under: str = "") -> dict[str, Tensor | np.ndarray]:
     """Every array in dictionaries of dictionaries, by its path; also lists of numbers, text or images, and [images, labels]."""
     found: dict[str, Tensor | np.ndarray] = {}
     for key, value in content.items():
@@ -134,11 +142,12 @@ def _flat(content: Mapping[Any, Any], depth: int = DEPTH, under: str = "") -> di
         elif isinstance(value, list | tuple) and value and all(type(one) in (int, float, str) for one in value):  # no accuracies
             found[f"{under}{key}"] = np.array(value)
         elif _are_images(value):
+            budget.spend(sum(map(_bytes_of, value)), f"'{under}{key}'")
             found[f"{under}{key}"] = torch.stack([torch.as_tensor(one) for one in value])
         elif isinstance(value, list | tuple) and _is_pair(value):
             found |= {f"{under}{key}/images": value[0], f"{under}{key}/labels": value[1]}
         elif isinstance(value, Mapping) and depth:
-            found |= _flat(value, depth - 1, f"{under}{key}/")
+            found |= _flat(value, budget, depth - 1, f"{under}{key}/")
     return found
 
 
@@ -165,6 +174,7 @@ def _is_sample(value: object) -> bool:
 
 def _stacked(samples: Sequence[Any], path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of a list that has one image with its label after the other."""
+    Budget(path).spend(sum(_bytes_of(image) for image, _ in samples), "what its images hold together")
     pairs = [(plain(image, path, "images"), plain(torch.as_tensor(label), path, "labels")) for image, label in samples]
     for what, arrays in zip(("images", "labels"), zip(*pairs, strict=True), strict=True):
         if len(shapes := list(dict.fromkeys(array.shape for array in arrays))) > 1:
@@ -198,8 +208,7 @@ def _affix(name: str) -> str:
 
 def plain(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
     """As numpy has it, once it is known to be dense, numeric and no larger than the file allows."""
-    width = max(4, value.dtype.itemsize)  # as float32, which they may become
-    Budget(path).spend(math.prod(value.shape) * width, f"the tensor of {what}, of shape {tuple(value.shape)},")
+    Budget(path).spend(_bytes_of(value), f"the tensor of {what}, of shape {tuple(value.shape)},")
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized or value.is_nested:
             raise Problem(f"{path}: {what} must be a dense tensor of floats or bytes, not {value.dtype}, {value.layout}"
@@ -222,12 +231,12 @@ def _loaded(path: Path) -> object:
         raise Problem(f"no such file: {path}")
     budget = Budget(path)
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             budget.spend(path.stat().st_size, "it")
             return npy(path.read_bytes(), str(path))
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)  # which checks every size against the file's before it reads
-        return _npz(path, budget) if path.suffix == ".npz" else _torch(path, budget)
+        return _npz(path, budget) if path.suffix.lower() == ".npz" else _torch(path, budget)
     except Problem:
         raise
     except Exception as error:  # refused code, damage and foreign formats are reported by all sorts of exceptions
