@@ -72,6 +72,15 @@ def test_a_cluster_that_is_not_there(refused: Refused, tmp_path: Path, monkeypat
     assert "no Dask scheduler answers at nonsense (" in refused("compute", "--profile", "mine.yaml", "--scheduler", "nonsense")
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    (["04_stability", "--workers", "2"], "--workers says nothing about a CHAPTER"),
+    (["04_stability", "--budget", "9"], "--budget says nothing about a CHAPTER"),
+    (["-n", "2", "-p", "seeds=0"], "--parameter says nothing about -n NUMBER"),
+    ([], "a CHAPTER, or -n NUMBER")])
+def test_options_of_a_recheck_that_would_be_passed_over(words: list[str], said: str, refused: Refused) -> None:
+    assert said in refused("store", "recheck", *words)
+
+
 def test_a_set_that_another_process_is_making(monkeypatch: pytest.MonkeyPatch, refused: Refused, home: Path) -> None:
     def busy(*_: object, **__: object) -> None:
         raise Busy("key")

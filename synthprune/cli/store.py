@@ -12,6 +12,7 @@ from synthprune.cli.options import Device, Given, Profile, Scheduler, Workers, c
 from synthprune.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Look after stored results.")
+TOLERANCE = 0.05
 
 
 @app.command("list")
@@ -95,7 +96,7 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
                   number: Annotated[int, typer.Option("-n", help="Random results that ship, instead of a chapter.", min=0)] = 0,
                   seed: Annotated[int, typer.Option(help="What draws them.")] = 0,
                   budget: Annotated[float, typer.Option(help="Minutes of one core that they may take.")] = math.inf,
-                  tolerance: Annotated[float, typer.Option(help="Difference allowed on another processor.")] = 0.05,
+                  tolerance: Annotated[float, typer.Option(help="Difference allowed on another processor.")] = TOLERANCE,
                   workers: Workers = None, device: Device = None, scheduler: Scheduler = None) -> None:
     """Compute stored results again: a chapter's, from stored parents; or with -n random ones that ship, with all they need."""
     from synthprune.book.shipping import Checked, draw, recheck
@@ -103,6 +104,10 @@ def store_recheck(chapter: Annotated[str, typer.Argument()] = "", profile: Profi
     store = open_store()
     if bool(chapter) == bool(number):
         raise Problem("say which results to compute again: a CHAPTER, or -n NUMBER of those that ship")
+    given = {"--seed": seed, "--budget": budget < math.inf, "--tolerance": tolerance != TOLERANCE, "--workers": workers,
+             "--scheduler": scheduler} if chapter else {"--parameter": parameter}
+    if idle := [name for name, one in given.items() if one]:
+        raise Problem(f"{idle[0]} says nothing about {'a CHAPTER' if chapter else '-n NUMBER'}: leave it away")
     with rechecking() as report:
         if number:
             found = recheck(draw(profile, store, number, seed, budget), store, tolerance, report, workers)
