@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from synthprune import problems
 from synthprune.home import sources
 from synthprune.problems import Problem
 
@@ -103,11 +104,11 @@ def lay_out(folder: Path, *, pdf: bool = False) -> None:
     for file in (sources() / "book" / "workshop").glob("*.md"):
         shutil.copy2(file, folder / "notes")
     figures: dict[str, str] = {}
-    for course in COURSES:
-        page = folder / "slides" / f"{course}.html"
+    pages = [folder / "slides" / f"{course}.html" for course in COURSES]
+    for course, page in zip(COURSES, pages, strict=True):
         page.write_text(slides(course, figures), encoding="utf-8")
-        if pdf:
-            print_pdf(page)
+    for page in pages if pdf else ():
+        print_pdf(page)
 
 
 # Slides.
@@ -177,9 +178,10 @@ def _drawn(asked: str) -> str:
 
 def print_pdf(page: Path) -> None:
     """Print an HTML page beside itself. Raises Problem where no Chromium is found or it prints nothing."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        raise Problem(f"no Chromium or Chrome here: open {page} in a browser and print it to a PDF")
+    from synthprune.book.printing import find_browser
+
+    if (found := find_browser()) is None:
+        raise Problem(f"no Chromium, Chrome or Edge here: open {page} in a browser and print it to a PDF")
     target = page.with_suffix(".pdf")
     done = subprocess.run([found, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                            f"--user-data-dir={page.parent / '.browser'}", "--no-pdf-header-footer",
@@ -263,7 +265,14 @@ def readiness() -> dict[str, tuple[bool, str]]:
                "notebooks": needs(present("jupyterlab", "notebook"), "pip install jupyterlab, or open the folder in VS Code"),
                "lessons": needs(lessons().is_dir(), "install synthprune again"),
                "data": needs(present("sklearn"), "pip install scikit-learn"),
-               "torch": needs(present("torch"), "pip install torch")}
+               "torch": needs(present("torch"),
+                              "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu")}
+    if checked["torch"][0]:
+        try:
+            importlib.import_module("torch")
+        except (ImportError, OSError) as error:
+            checked["torch"] = needs(False, f"it does not load ({problems.line(error)}); on Windows install the Microsoft"
+                                            " Visual C++ Redistributable")
     if all(checked[name][0] for name in ("data", "torch")):
         unit, written = yardstick(), sources() / "book" / "workshop" / "timings.md"
         stated = re.search(r"Yardstick: ([\d.]+) core-sec", written.read_text(encoding="utf-8"))

@@ -126,6 +126,40 @@ def seeded_again(masks: dict, seed: int) -> dict:
     return {k: kept[k].view_as(m) for k, m in masks.items()}
 
 
+def one_permutation(masks: dict, seed: int) -> dict:
+    """The same for all layers of a shape."""
+    made = {}
+    for name, mask in masks.items():
+        drawn = torch.Generator().manual_seed(seed)
+        made[name] = mask.flatten()[torch.randperm(mask.numel(), generator=drawn)].view_as(mask)
+    return made
+
+
+def shuffled_in_place(masks: dict, seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    for mask in masks.values():
+        rng.shuffle(mask.numpy().reshape(-1))
+    return masks
+
+
+def signed_limit(weights: dict, masks: dict, fraction: float) -> dict:
+    left = torch.cat([weights[name][mask] for name, mask in masks.items()])
+    limit = left.kthvalue(round(fraction * len(left))).values
+    return {name: mask & (weights[name].abs() > limit) for name, mask in masks.items()}
+
+
+def signed_comparison(weights: dict, masks: dict, fraction: float) -> dict:
+    left = torch.cat([weights[name][mask] for name, mask in masks.items()]).abs()
+    limit = left.kthvalue(round(fraction * len(left))).values
+    return {name: mask & (weights[name] > limit) for name, mask in masks.items()}
+
+
+def moved(first: dict, second: dict, beta: float) -> dict:
+    for name, value in first.items():
+        first[name] = (1 - beta) * value + beta * second[name]
+    return first
+
+
 def unseeded(masks: dict, seed: int) -> dict:
     return random_like(masks, np.random.default_rng().integers(2**31))
 
@@ -162,7 +196,9 @@ WRONG: list[tuple[int, Any, str]] = [
     (1, signed, "compare absolute values"),
     (1, counted_again, "do not count the weights that were pruned before"),
     (1, one_stays, "one too many stays: the k-th smallest goes too, so keep what is larger than it"),
-    (1, lambda w, m, f: m, "too few are gone"),
+    (1, lambda w, m, f: m, "none is gone; if your limit is negative"),
+    (1, signed_limit, "none is gone; if your limit is negative, smallest means nearest to zero"),
+    (1, signed_comparison, "the weight -3.0 is gone: smallest means nearest to zero"),
     (1, share_of_all, "too many are gone"),
     (1, lambda w, m, f: prune_by_magnitude(w, m, 2 * f), "too many are gone"),
     (1, lambda w, m, f: {k: ~v for k, v in m.items()}, "has come back"),
@@ -176,6 +212,7 @@ WRONG: list[tuple[int, Any, str]] = [
     (3, lambda i, t, m: rewound(i, t, m, "weights"), "biases and norms keep"),
     (3, lambda i, t, m: rewound(t, t, m, "full"), "these are the trained values"),
     (3, lambda i, t, m: dict(i), "apply the masks"),
+    (3, lambda i, t, m: dict(t), "these are the trained values, and pruned weights are not zero"),
     (3, in_place, "change the initial values themselves"),
     (3, lambda i, t, m: {k: torch.zeros_like(v) for k, v in i.items()}, "neither the initial nor the trained"),
     (4, WAYS | {"A": "full"}, "A was rewound in another way: compare its biases"),
@@ -187,6 +224,7 @@ WRONG: list[tuple[int, Any, str]] = [
     (5, lambda a, b, beta: {k: (v + b[k]) / 2 for k, v in a.items()}, "beta says where"),
     (5, lambda a, b, beta: {"weight": a["weight"]}, "the biases are parameters too"),
     (5, lambda a, b, beta: {k: v + beta * b[k] for k, v in a.items()}, "(1 - beta) of the first"),
+    (5, moved, "change the two networks themselves"),
     (6, lambda c: (c[len(c) // 2], c.max()), "a height above the ends"),
     (6, lambda c: (c[len(c) // 2] - c[0], c.max() - c[0]), "not the first end"),
     (6, lambda c: (c[len(c) // 2] - c.min(), c.max() - c.min()), "not above the lowest point"),
@@ -201,6 +239,7 @@ WRONG: list[tuple[int, Any, str]] = [
     (7, lambda e: (100 * (e.max() - e[0]), e.max() - e[0] < 0.02), "the highest error less the mean"),
     (7, lambda e: (points(e), points(e) <= 2), "on, and not below, the line of 2 points"),
     (7, points, "return two values"),
+    (7, lambda e: (points(e), "stable" if points(e) < 2 else "unstable"), "must be True or False, and you give 'unstable'"),
     (8, "ABD", "B does not follow: a curved path"),
     (8, "ACD", "C does not follow: two bad networks"),
     (8, "A", "1 more may be said"),
@@ -212,12 +251,14 @@ WRONG: list[tuple[int, Any, str]] = [
     (9, rolled, "whole rows or columns are moved"),
     (9, lambda m, s: random_like(m, 0), "another seed gives the same masks"),
     (9, seeded_again, "two layers of one shape get the same mask"),
+    (9, one_permutation, "two layers of one shape get the same mask"),
+    (9, shuffled_in_place, "change the masks that they were given"),
     (9, unseeded, "the same seed gives other masks"),
-    (10, lambda labels, n, s: np.random.default_rng(s).choice(len(labels), 4 * n, replace=False), "images per class"),
+    (10, lambda labels, n, s: np.random.default_rng(s).choice(len(labels), 10 * n, replace=False), "images per class"),
     (10, lambda labels, n, s: draw(labels, n, s, again=True), "chosen twice"),
     (10, lambda labels, n, s: draw(labels, n, 0), "another seed gives the same images"),
     (10, lambda labels, n, s: draw(labels, n, np.random.default_rng().integers(2**31)), "the same seed gives other images"),
-    (10, lambda labels, n, s: draw(labels, 1, s), "are 20 row numbers"),
+    (10, lambda labels, n, s: draw(labels, 1, s), "are 50 row numbers"),
     (11, lambda real, few, e, b: round(e * real / few), "as many images, not as many steps"),
     (11, lambda real, few, e, b: e, "the epochs of the long training"),
     (11, lambda real, few, e, b: e * -(-real // b) // -(-few // b), "round up"),
@@ -284,9 +325,13 @@ def test_intervals_must_be_read_whatever_ships(ships: bool, monkeypatch: pytest.
 
 
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    workshop.check(8, "AD")
+    workshop.check(2, lambda level, fraction: 1 - (1 - fraction) ** level)
     workshop.check(8, None)
-    assert capsys.readouterr().out == "Exercise 8: right.\nExercise 8: not answered yet\n"
+    assert capsys.readouterr().out == "Exercise 2: right.\nExercise 8: not answered yet\n"
+    workshop.check(8, "AD")
+    first, *reasons = capsys.readouterr().out.splitlines()
+    assert first == "Exercise 8: right."
+    assert [line.partition(":")[0].strip() for line in reasons] == ["A, yes", "B, no", "C, no", "D, yes"]
 
 
 @pytest.mark.parametrize("source", ["### BEGIN SOLUTION\na", "### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION"])
@@ -436,6 +481,17 @@ def test_doctor_says_what_a_learner_lacks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name != "ipykernel")
     said = CliRunner().invoke(app, ["doctor", "--workshop"])
     assert said.exit_code == 1 and re.search("kernel +MISSING: pip install ipykernel", said.stdout)
+    monkeypatch.setattr("importlib.util.find_spec", found)
+    loaded = importlib.import_module
+
+    def broken(name: str) -> ModuleType:
+        if name == "torch":
+            raise OSError("[WinError 126] The specified module could not be found")
+        return loaded(name)
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    said = CliRunner().invoke(app, ["doctor", "--workshop"])
+    assert said.exit_code == 1 and re.search(r"torch +MISSING: it does not load \(\[WinError 126\]", said.stdout)
 
 
 @pytest.mark.usefixtures("home")
@@ -502,6 +558,18 @@ def test_the_kit_says_how_to_add_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, tmp_path / "install.py"], check=False, capture_output=True, text=True)
     assert done.returncode == 1 and "--index-url https://download.pytorch.org/whl/cpu" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["install.py"]
+
+
+def test_the_kit_is_for_one_python(tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "workshop" / "install.py", tmp_path)
+    (tmp_path / "wheels").mkdir()
+    for name in ("torch-2.14.1-cp39-cp39-any.whl", "torchvision-0.29.1-cp39-cp39-any.whl"):
+        (tmp_path / "wheels" / name).touch()
+    done = subprocess.run([sys.executable, tmp_path / "install.py"], check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and "These wheels are for Python 3.9, and this is 3." in done.stderr
+    assert not (tmp_path / ".venv").exists()
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert [line.partition("==")[0] for line in script("kit").of_torch(lock)] == ["torch", "torchvision"]
 
 
 @pytest.mark.skipif(not find_browser(), reason="no browser of the Chromium family")

@@ -42,6 +42,8 @@ def check(number: int, answer: Any) -> None:
     """Print whether an answer is right, or why it is not."""
     fault = why(number, answer)
     print(f"Exercise {number}: {fault or 'right.'}")
+    for letter, (allowed, reason) in CHOICES.get(number, {}).items() if not fault else ():
+        print(f"  {letter}, {'yes' if allowed else 'no'}: {reason}")
 
 
 def _called(answer: Answer, *values: Any) -> Any:
@@ -74,14 +76,14 @@ def prune_by_hand(answer: Answer) -> str:
     given = _called(answer, {k: v.clone() for k, v in weights.items()}, {k: v.clone() for k, v in masks.items()}, 1 / 3)
     if fault := _masks_fault(given, masks):
         return fault
-    left = sum(int(mask.sum()) for mask in given.values())
+    left, sizes = sum(int(mask.sum()) for mask in given.values()), "smallest means nearest to zero, so compare absolute values"
     if any((given[name] & ~mask).any() for name, mask in masks.items()):
         return "a weight that was pruned before has come back: what is pruned stays pruned"
     third = f"a third of the 9 weights that are left is 3, and you leave {left} of them"
+    if not given["large"][0]:
+        return f"the weight -3.0 is gone: {sizes}"
     if left < 6:
         return f"{third}: too many are gone"
-    if not given["large"][0]:
-        return "the weight -3.0 is gone: smallest means nearest to zero, so compare absolute values"
     if not given["large"].all():
         return "each layer loses a share of its own: compare the weights of all layers together"
     if left == 7:
@@ -89,7 +91,7 @@ def prune_by_hand(answer: Answer) -> str:
     if left == 8:
         return f"{third}: do not count the weights that were pruned before among the smallest"
     if left == 9:
-        return f"{third}: too few are gone"
+        return f"{third}: none is gone; if your limit is negative, {sizes}"
     right = prune_by_magnitude(weights, masks, 1 / 3)
     return "" if all(torch.equal(given[k], right[k]) for k in right) else "a weight is gone although a smaller one stays"
 
@@ -122,7 +124,7 @@ def _way(state: State) -> str:
     """How a state of `_searched` was rewound: full, weights, none, or unmasked."""
     initial, trained, masks = _searched()
     ways = {"full": rewound(initial, trained, masks, "full"), "weights": rewound(initial, trained, masks, "weights"),
-            "none": rewound(trained, trained, masks, "full"), "unmasked": initial}
+            "none": rewound(trained, trained, masks, "full"), "unmasked": initial, "trained": trained}
     for way, right in ways.items():
         if all(torch.equal(state[name], value) for name, value in right.items()):
             return way
@@ -140,6 +142,7 @@ def rewind_by_hand(answer: Answer) -> str:
     return {"full": "", "unmasked": "pruned weights are not zero: apply the masks",
             "weights": "biases and norms keep what training taught them: full rewinding takes everything back",
             "none": "these are the trained values: the subnetwork must begin where the dense network began",
+            "trained": "these are the trained values, and pruned weights are not zero",
             "other": "neither the initial nor the trained values: take every tensor from the initial state, under its mask",
             }[_way(given)]
 
@@ -174,7 +177,10 @@ def between(answer: Answer) -> str:
     first = {"weight": torch.tensor([0.0, 2.0]), "bias": torch.tensor([1.0])}
     second = {"weight": torch.tensor([4.0, 0.0]), "bias": torch.tensor([3.0])}
     for beta in (0.0, 1.0, 0.5, 0.25):
-        given = _called(answer, first, second, beta)
+        one, two = ({name: value.clone() for name, value in state.items()} for state in (first, second))
+        given = _called(answer, one, two, beta)
+        if any(not torch.equal(mine[name], state[name]) for mine, state in ((one, first), (two, second)) for name in state):
+            return "your lines change the two networks themselves, and the next point needs them: make new tensors"
         if not isinstance(given, dict) or given.keys() != first.keys():
             return "return a dictionary with the same names: the biases are parameters too"
         at = [float(given["weight"][0]) / 4, 1 - float(given["weight"][1]) / 2, (float(given["bias"][0]) - 1) / 2]
@@ -224,6 +230,8 @@ def in_points(answer: Answer) -> str:
         if (pair := _pair(_called(answer, np.array(error)))) is None:
             return "return two values: the barrier in points, and whether it is below the line"
         points, stable = pair
+        if not isinstance(stable, bool | np.bool_):
+            return f"the second value must be True or False, and you give {stable!r}"
         if np.isclose(points, barrier / 100) and barrier:
             return f"{points:.3f} is a fraction: the line of {STABLE_BELOW:.0f} is drawn in percentage points, a hundred to one"
         if not np.isclose(points, barrier):
@@ -244,8 +252,11 @@ def which_barrier(answer: Any) -> str:
 def random_masks(answer: Answer) -> str:
     rng = np.random.default_rng(3)
     masks = {"first": torch.from_numpy(rng.random((8, 9)) < 0.8), "last": torch.from_numpy(rng.random((10, 16)) < 0.2)}
-    masks["twin"] = masks["first"].flip(0)
-    given, again, other = (_called(answer, masks, seed) for seed in (0, 0, 1))
+    masks |= {"twin": masks["first"].flip(0), "copy": masks["first"].clone()}
+    lent = [{name: mask.clone() for name, mask in masks.items()} for _ in range(3)]
+    given, again, other = (_called(answer, own, seed) for own, seed in zip(lent, (0, 0, 1), strict=True))
+    if any(not torch.equal(own[name], mask) for own in lent for name, mask in masks.items()):
+        return "your lines change the masks that they were given: make new ones"
     if fault := _masks_fault(given, masks):
         return fault
     counts = {name: (int(given[name].sum()), int(mask.sum())) for name, mask in masks.items()}
@@ -260,22 +271,23 @@ def random_masks(answer: Answer) -> str:
         return "the same seed gives other masks: draw from a generator made of the seed"
     if all(torch.equal(given[name], other[name]) for name in masks):
         return "another seed gives the same masks: draw from the seed"
-    if torch.equal(given["first"], given["twin"]):
-        return "two layers of one shape get the same mask: make one generator, and draw for every layer from it"
     if any(torch.equal(given[name].sum(axis), mask.sum(axis)) for name, mask in masks.items() for axis in (0, 1)):
         return "whole rows or columns are moved: draw among all weights of a layer"
+    if torch.equal(given["first"], given["twin"]) or torch.equal(given["first"], given["copy"]):
+        return "two layers of one shape get the same mask: make one generator, and draw for every layer from it"
     return ""
 
 
 def own_images(answer: Answer) -> str:
-    labels = np.repeat(np.arange(4), [30, 20, 25, 15])
+    counts = [30, 20, 25, 15, 18, 22, 16, 28, 12, 14]
+    labels = np.repeat(np.arange(10), counts)
     rows, again, other = (np.asarray(_called(answer, labels, 5, seed)) for seed in (0, 0, 1))
-    if rows.shape != (20,) or rows.dtype.kind not in "iu":
-        return f"4 classes with 5 images each are 20 row numbers, and you give {rows.dtype} of shape {rows.shape}"
+    if rows.shape != (50,) or rows.dtype.kind not in "iu":
+        return f"10 classes with 5 images each are 50 row numbers, and you give {rows.dtype} of shape {rows.shape}"
     if len(set(rows.tolist())) < len(rows):
         return "an image is chosen twice: draw without putting back"
-    counts = np.bincount(labels[rows], minlength=4).tolist()
-    if counts != [5, 5, 5, 5]:
+    counts = np.bincount(labels[rows], minlength=10).tolist()
+    if counts != [5] * 10:
         return f"images per class: {counts}; a class that is missing cannot be learnt, so take 5 of each"
     if not np.array_equal(rows, again):
         return "the same seed gives other images: nobody could repeat the search"
@@ -426,7 +438,7 @@ CHOICES: dict[int, dict[str, tuple[bool, str]]] = {
          "D": (True, "the straight line between two points of a plane lies in it")},
     18: {"A": (False, "code that runs gives numbers, whatever they mean"),
          "B": (True, "where every network makes almost no mistake, there is no room for a barrier"),
-         "C": (True, "an interval of two values is some seven times as wide as that of five with the same spread"),
+         "C": (True, "t is 12.7: the width hangs on how near two values happen to lie, and most often it is too wide to tell"),
          "D": (False, "more initialisations narrow the interval, and the task stays as easy"),
          "E": (True, "the paper's claim is about large networks, natural images and long trainings")}}
 

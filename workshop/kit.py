@@ -1,8 +1,8 @@
 """Make the offline kit: `python workshop/kit.py FOLDER` lays a workshop out, adds wheels, and packs FOLDER.zip for learners.
 
 Solutions, notes, and the slides with their speaker notes go into FOLDER-teacher.zip.
-The wheels are those of this platform and Python; torch is left out (with CUDA it is gigabytes), and the kit's install.py says
-how to add its CPU build.
+The wheels are those of this platform and Python. torch's CPU build has an index of its own (with CUDA it is gigabytes); where
+that does not answer, what is said last is how to add it.
 """
 
 import re
@@ -15,12 +15,18 @@ from synthprune.problems import Problem
 from synthprune.workshop import lay_out
 
 ROOT = Path(__file__).resolve().parent.parent
+CPU = "https://download.pytorch.org/whl/cpu"
 LEFT_OUT = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*|mypy.*|playwright|pytest.*|ruff)==")
 
 
 def wanted(lock: str) -> list[str]:
     """The lines of a lock file that a learner's machine needs and the kit can hold."""
     return [line for line in lock.splitlines() if "==" in line and not LEFT_OUT.match(line)]
+
+
+def of_torch(lock: str) -> list[str]:
+    """The lines of a lock file that come from torch's own index."""
+    return [line for line in lock.splitlines() if re.match(r"torch(vision)?==", line)]
 
 
 def hand_out(folder: Path, teacher: Path) -> None:
@@ -50,12 +56,20 @@ def main(folder: Path) -> None:
                   ["download", "--constraint", lock, "--dest", wheels, "jupyterlab"],
                   ["wheel", "--no-deps", "--wheel-dir", wheels, ROOT]):
         subprocess.run([sys.executable, "-m", "pip", *words], check=True, stdout=subprocess.DEVNULL)
+    torch = ["download", "--quiet", "--no-deps", "--dest", str(wheels), *of_torch(lock.read_text(encoding="utf-8")),
+             "--index-url", CPU]
+    fetched = subprocess.run([sys.executable, "-m", "pip", *torch, "--retries", "1", "--timeout", "15"], check=False,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     shutil.copy2(ROOT / "workshop" / "install.py", folder)
     shutil.copytree(ROOT / "results", folder / "results")
     if (ROOT / "_build" / "html").exists():
         shutil.copytree(ROOT / "_build" / "html", folder / "book")
     packed(folder, "for learners: unpack it, and run python install.py in it")
     packed(teacher, "for the teacher: solutions, notes, and slides with speaker notes")
+    if not fetched:
+        again = f"import shutil; shutil.make_archive({str(folder)!r}, 'zip', {str(folder.parent)!r}, {folder.name!r})"
+        sys.exit(f"torch is lacking: {CPU} did not give it. Where it answers, run\n    python -m pip {' '.join(torch)}\nand pack"
+                 f" again:\n    python -c \"{again}\"")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,16 @@ from synthprune.problems import Problem
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "msedge", "chrome")
 MINUTES = 10
+ON_A_MAC = tuple(Path("/Applications") / f"{name}.app" / "Contents" / "MacOS" / name
+                 for name in ("Google Chrome", "Chromium", "Microsoft Edge"))
+ON_WINDOWS = tuple(Path(root) / place for root in ("C:/Program Files", "C:/Program Files (x86)")
+                   for place in ("Google/Chrome/Application/chrome.exe", "Microsoft/Edge/Application/msedge.exe"))
+
+
+def find_browser() -> str | None:
+    """A browser of the Chromium family: on the path, or where macOS and Windows keep theirs; None where there is none."""
+    return next((str(found) for found in (*filter(None, map(shutil.which, BROWSERS)), *ON_A_MAC, *ON_WINDOWS)
+                 if Path(found).exists()), None)
 
 
 def write_pdf(page: Path, pdf: Path) -> None:
@@ -20,7 +30,7 @@ def write_pdf(page: Path, pdf: Path) -> None:
 
     Raises Problem where there is no browser of the Chromium family, or it prints nothing within ten minutes.
     """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
         raise Problem(f"a PDF needs one of {', '.join(BROWSERS)}: install one, or print the pages by hand")
     # The superuser's browser has no sandbox; formulas are set by a script, so printing waits in the page's own time.

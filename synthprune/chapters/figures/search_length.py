@@ -148,10 +148,8 @@ def _question(style: Style, of: Sequence[Measured], looks: Looks, quantity: str)
                   markersize=6)
     _log_steps(axes, [one.steps for one in of if np.isfinite(one.steps)])
     axes.set(ylabel=SHOWN[quantity], ylim=limits([getattr(one, quantity) for one in of]))
-    if quantity == "error":
-        axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
     _across(axes, style, [(look, stats.interval(getattr(one, quantity)).mean, one.cell.epochs)
-                          for look, one in _references(of, looks)], several=len(looks.lengths) > 1)
+                          for look, one in _references(of, looks)], several=len(looks.lengths) > 1, stable=quantity == "error")
     looks.legend(canvas, style, [one.cell for one in of if one.cell.searched], lines=True)
     return canvas
 
@@ -174,18 +172,23 @@ def _log_steps(axes: Axes, steps: Sequence[float]) -> None:
     axes.set(xlabel="SGD steps per round of the search")
 
 
-def _across(axes: Axes, style: Style, levels: Sequence[tuple[Look, float, int]], *, several: bool) -> None:
-    """Lines across the picture, named beside it; names that would touch are moved apart."""
+def _across(axes: Axes, style: Style, levels: Sequence[tuple[Look, float, int]], *, several: bool, stable: bool) -> None:
+    """Lines across the picture, that of stability among them where `stable`, named beside it; names that would touch are
+    moved apart."""
     known = sorted((one for one in levels if np.isfinite(one[1])), key=lambda one: one[1])
     for look, height, _ in known:
         axes.axhline(height, color=style.colour(look.method), linewidth=1, linestyle=look.line, zorder=1)
+    named = [(height, LABELS[look.method].removesuffix(" at init") + f", {length}" * several, style.colour(look.method))
+             for look, height, length in known]
+    if stable:
+        axes.axhline(stats.STABLE_BELOW, color=style.text, linewidth=1.2, linestyle=":", zorder=1)
+        named.append((stats.STABLE_BELOW, "stable below", style.text))
     bottom, top = axes.get_ylim()
     place = -np.inf
-    for look, height, length in known:
+    for height, words, colour in sorted(named):
         place = max(height, place + 0.055 * (top - bottom))
-        words = LABELS[look.method].removesuffix(" at init") + (f", {length}" if several else "")
         axes.text(1.015, (place - bottom) / (top - bottom), words, transform=axes.transAxes, va="center", fontsize=8,
-                  color=style.colour(look.method))
+                  color=colour)
 
 
 def _question_alt(of: Sequence[Measured], looks: Looks, quantity: str, level: int) -> str:
