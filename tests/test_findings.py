@@ -234,6 +234,20 @@ def test_no_answer_before_what_it_speaks_of_is_complete(missing: str, monkeypatc
         assert said == answer(every | {missing: "open"}, "At this scale")
 
 
+def test_what_waits_says_what_the_length_of_the_search_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told in every setting, from all initialisations: else nothing."""
+    question, ask = next((question, ask) for question, ask in ASKS if ask.measure == questions.LONGEST)
+    monkeypatch.setattr(findings, "verdicts", lambda chapters: dict.fromkeys(HYPOTHESES))
+
+    def said(*means: float, n: int = PLANNED) -> str:
+        of = {ask.measure: measure({label(ask, i): around(mean, n) for i, mean in enumerate(means)})}
+        return findings.page(chapters({}) | {question.chapter: chapter(question.chapter, of)}).answer
+
+    assert said(3, 3).endswith(f" {ask.above}.") and said(-3, -3).endswith(f" {ask.below}.")
+    for other in (said(3, 0.1), said(3, -3), said(3, 3, n=3)):
+        assert other.startswith("Not yet.") and ask.above not in other and ask.below not in other
+
+
 def test_what_waits_says_the_means_so_far() -> None:
     means = {"error_barrier_dense": ("", 9.7), "error_barrier_synthetic": ("level 4", 4.8), "error_barrier_imp": ("level 4", 2.8)}
     said = {name: measure({", ".join(filter(None, ("convnet3-cifar10", level))): around(mean, n=3)})

@@ -227,7 +227,7 @@ def page(chapters: Mapping[str, Chapter]) -> Page:
     for part in (part for finding in findings for part in finding.parts if part.side == "untold"):
         places.setdefault(part.ask.about, []).extend([part.place] if part.place else [])
     untold = [f"{about} ({listed(where)})" if where else about for about, where in places.items()]
-    return Page(_answer(chapters), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
+    return Page(_answer(chapters, findings), tuple(finding for finding in findings if finding.parts), tuple(unmeasured),
                 tuple(untold), tuple(_scale(ours, chapters["10_controls"])))
 
 
@@ -260,7 +260,7 @@ def figure(chapters: Mapping[str, Chapter]) -> Figure | None:
     return hero(scene, ours.results, dict([(SHORT, of) for of in short if all(of.of.values())][:1]))
 
 
-def _answer(chapters: Mapping[str, Chapter]) -> str:
+def _answer(chapters: Mapping[str, Chapter], findings: Sequence[Finding]) -> str:
     """The sentence, or how far the run has come where something that it always speaks of is not there in full."""
     # What chapters share, or ask for by several names, counts once.
     asked = {key for one in chapters.values() for key in one.asked.values()}
@@ -272,8 +272,15 @@ def _answer(chapters: Mapping[str, Chapter]) -> str:
     if waits := [words for name, words in WAITS.items() if states[name] is None]:
         return (f"Not yet. {plain.capital(run)} is under way, with {len(have):,} of {len(asked):,} results. The answer waits for"
                 f" {listed(waits)}; nothing is concluded from a comparison before all its initialisations are in."
-                f"{_so_far(chapters['04_stability'])}")
+                f"{_so_far(chapters['04_stability'])}{_of_length(findings)}")
     return answer(states, "In the paper's own settings" if profile == "paper" else "At this scale")
+
+
+def _of_length(findings: Sequence[Finding]) -> str:
+    """What the length of the search does, where that is told in every setting while the answer waits for other things."""
+    told = [words for finding in findings for ask in finding.question.asks if ask.measure == LONGEST
+            for words, _ in finding.sentences if words in (ask.above, ask.below)]
+    return "".join(f" {words}." for words in told)
 
 
 def _so_far(ours: Chapter) -> str:
