@@ -137,7 +137,7 @@ def test_what_waited_behind_a_deadly_entry_is_tried_by_itself(tmp_path: Path) ->
         future.add_done_callback = lambda put: put(future)
         return future
 
-    crew = SimpleNamespace(shared={"one": True, "two": True}, look=list, beats=lambda known, stop: [],
+    crew = SimpleNamespace(shared={"one": True, "two": True}, look=list, gone=list, beats=lambda known, stop: [],
                            place=SimpleNamespace(run="run"))
     lines: list[str] = []
     work = cluster._Run([deadly, behind], Store(tmp_path), SimpleNamespace(submit=submit, status="running"), crew,
@@ -297,7 +297,8 @@ def test_workers_of_a_host_share_out_its_gpus(tmp_path: Path, monkeypatch: pytes
     assert found == ["cuda:0", "cuda:1", "cuda:0", "cuda:7", "cuda:1"]
 
 
-def test_workers_of_which_some_see_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_which_some_see_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
     """What travels with what it rests on is computed apart, also where its client's store is seen: the client has the lock."""
     store, entry = Store(tmp_path), trained(0, 0)
     monkeypatch.setenv("SYNTHPRUNE_DEVICE", "")
@@ -325,10 +326,12 @@ def test_workers_of_which_some_see_the_store(tmp_path: Path, monkeypatch: pytest
         future.add_done_callback = lambda put: put(future)
         return future
 
-    crew = SimpleNamespace(shared={"one": True}, look=list, beats=lambda *_: [], place=SimpleNamespace(run="run"))
+    crew = SimpleNamespace(shared={"one": True}, look=list, gone=lambda: ["one"], beats=lambda *_: [],
+                           place=SimpleNamespace(run="run"))
     work = cluster._Run([trained(0, 1)], store, SimpleNamespace(submit=submit, status="running"), crew, lambda *_: None)
     work.all()
     assert sent == [None, {}] and [str(problem) for problem in work.problems] == ["enough"]
+    assert "the worker one was lost: what it had begun was begun again elsewhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lacks", ["", "write", "look"])

@@ -136,6 +136,9 @@ class _Run:
                 self._stop()
             if time.monotonic() - self._looked > BEAT_SECONDS:
                 self._look_round()
+        with contextlib.suppress(OSError, RuntimeError, TimeoutError):  # all is done: that the cluster ends now is no fault
+            for address in self._crew.gone():  # since the last look
+                say(f"the worker {address} was lost: what it had begun was begun again elsewhere")
 
     def close(self) -> None:
         """Let go of all locks and futures."""

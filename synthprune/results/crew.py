@@ -43,11 +43,16 @@ class Crew:
         self._numbers: dict[str, int] = {}
         self._there = time.monotonic()
 
-    def look(self) -> Collection[str]:
-        """Who is gone; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
+    def gone(self) -> Collection[str]:
+        """Who was told and is not there any more; who was named once is not again."""
         there = self._client.nthreads()
         gone = self.shared.keys() - there.keys()
         self.shared = {address: shared for address, shared in self.shared.items() if address in there}
+        return gone
+
+    def look(self) -> Collection[str]:
+        """Who is gone; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
+        gone, there = self.gone(), self._client.nthreads()
         self._number(there)
         found = self._each(there.keys() - self.shared.keys(), worker.arrive, self.place, self._numbers)
         for address, one in found.items():
