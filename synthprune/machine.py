@@ -73,9 +73,9 @@ def tell(line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def stamped(line: str) -> str:
-    """`line` behind the day and the local time."""
-    return f"{datetime.now():%d %b %H:%M}  {line}"
+def stamped(line: str, at: float | None = None) -> str:
+    """`line` behind the day and the local time: now, or `at` so many seconds of the clock."""
+    return f"{datetime.now() if at is None else datetime.fromtimestamp(at):%d %b %H:%M}  {line}"
 
 
 def keep_freed_memory() -> None:

@@ -15,21 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-NAMES = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "microsoft-edge",
-    "microsoft-edge-stable",
-    "msedge",
-    "chrome",
-)
-MAC = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-)
+from synthprune.book import printing
+
 WIDTHS = {"desktop": 1280, "phone": 390}
 SCHEMES = ("light", "dark")
 AXE = Path(__file__).parent.parent / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
@@ -64,7 +51,7 @@ def find_browser() -> str | None:
         if found is None:
             raise FileNotFoundError(f"SYNTHPRUNE_BROWSER={chosen!r} is not a program that can be run")
         return found
-    return next((found for name in (*NAMES, *MAC) if (found := shutil.which(name))), None)
+    return printing.find_browser()
 
 
 def pages_of(html: Path) -> list[Path]:

@@ -171,7 +171,8 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
         evidence, state = f"{evidence} Still to come: {coming}.", "open"
     few = any(of.n < one.asked(label) for one in chosen.values() for label, of in one.intervals.items())
     # A hypothesis that is not measured keeps its place in the correction: what it leaves open it may still decide.
-    waits = coming or not settled and state == "open" and (few or state != finding.state(told=True) and 1.0 in others)
+    corrected = state != finding.state(told=True) and 1.0 in others
+    waits = coming or (not settled and state == "open" and (few or corrected))
     words = UNFINISHED if waits else (PAPER if profile == "paper" else SCALE)[state]
     return Judgement(claim=claim.id, state=state, words=words,
                      evidence=" ".join([evidence, *_standing(_scenes(chosen.values()))]))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from synthprune.problems import Problem
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "msedge", "chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge",
+            "microsoft-edge-stable", "msedge", "chrome")
 MINUTES = 10
 ON_A_MAC = tuple(Path("/Applications") / f"{name}.app" / "Contents" / "MacOS" / name
                  for name in ("Google Chrome", "Chromium", "Microsoft Edge"))

@@ -80,8 +80,7 @@ def everything(profile: str) -> list[Unit]:
 def running(store: Store) -> Iterator[str]:
     """A line for each entry that some process is computing: what, since when, how far, and how old its checkpoint is."""
     for key, work in store.running().items():
-        since = datetime.fromtimestamp(work["since"])
-        line = f"{since:%d %b %H:%M}  {work['what']} ({(time.time() - work['since']) / 60:.0f} min,"
+        line = stamped(f"{work['what']} ({(time.time() - work['since']) / 60:.0f} min,", work["since"])
         line += f" process {work['process']}{f', worker {at}' if (at := work.get('worker')) else ''})"
         line += how_far(work, "; ")
         if saved := store.checkpoint_of(key):

@@ -78,7 +78,7 @@ def _connected(address: str | None, count: int) -> Iterator[Client]:
     except Exception as error:  # of many kinds, by what is wrong with the address
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Unreachable(f"no Dask scheduler answers at {address} ({reason}): SYNTHPRUNE_SCHEDULER and --scheduler take an"
-                      " address such as tcp://HOST:8786 or tls://HOST:8786, or a scheduler file") from None
+                          " address such as tcp://HOST:8786 or tls://HOST:8786, or a scheduler file") from None
     try:
         yield client
     finally:
