@@ -14,7 +14,7 @@ book: .venv/ready
 test: .venv/compiled
 	tests/run
 
-# What needs no training and no book: minutes less, for every small step.
+# What needs no training of more than seconds and no book: minutes less, for every small step.
 FAST := augment claims costs criteria figures gate house introduction landscape masks models overview parameters photo plan pruning \
         specs stability stats units
 

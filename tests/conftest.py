@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+
+from synthprune.chapters import CHAPTERS
+from synthprune.chapters.profiles import read_profile
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,6 +22,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty SYNTHPRUNE_HOME."""
     monkeypatch.setenv("SYNTHPRUNE_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    """Two units of chapter 4 in the digits' smallest setting; the second asks for the first's results and more."""
+    said = read_profile("demo") | {
+        "train_per_class": 20, "width": 4, "epochs": 2, "batch": 50, "synthetic_per_class": 1, "distillation_steps": 2,
+        "synthetic_epochs": 2, "seeds": [11, 10], "levels": [0, 1], "points": 3, "scenes": {"main": {}}, "scene": "main",
+        "chapters": {"04_stability": {"scenes": ["main"]}},
+        "units": {"first": {"says": "what\nthe paper says", "chapters": {"04_stability": None}},
+                  "second": {"says": "more", "chapters": {"04_stability": {"levels": "0,1,2", "seeds": [10, 11, 12]}}}}}
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(said, sort_keys=False))
+    return str(file)
 
 
 @pytest.fixture
@@ -46,6 +64,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                           env=env, check=False, capture_output=True, text=True, cwd=base)
     assert done.returncode == 0, done.stderr
     assert "The book is ready" in done.stdout
+    assert {file.stem for file in (base / "root" / "book").glob("[01]*.ipynb")} == set(CHAPTERS)
     return base / "root", base / "home"
 
 

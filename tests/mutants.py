@@ -1,22 +1,30 @@
 """One-line mutants, each of which must make a test fail: `python tests/mutants.py [word]`.
 
 Every mutant is applied to a copy of the package and the tests named with it are run there. A mutant that survives, or
-whose line is no longer in the source, is a fault of the tests and ends this with status 1.
+whose line does not stand once in the source, is a fault of the tests and ends this with status 1; so are tests that fail
+without any mutant.
 """
 
 from __future__ import annotations
 
+import compileall
+import importlib
 import os
+import py_compile
 import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
+LIBRARIES = ("torch", "torch._dynamo", "torchvision", "pandas", "scipy.stats", "sklearn.datasets", "matplotlib.figure", "typer",
+             "distributed")
+"""Loaded once, for every trial."""
 
 
 @dataclass(frozen=True)
@@ -233,28 +241,60 @@ MUTANTS = [
 ]
 
 
-def survives(mutant: Mutant, bases: SimpleQueue[Path]) -> str:
-    """Empty where a test fails, as it must; else why not. `bases` are the copies that are free."""
-    text = (ROOT / "synthprune" / mutant.file).read_text()
-    if mutant.line not in text:
-        return f"its line is not in {mutant.file} any more"
-    base = bases.get()
-    copy = base / "synthprune" / mutant.file
-    copy.write_text(text.replace(mutant.line, mutant.instead, 1))
-    file, choice = mutant.tests.split(" -k ")
-    status = run([file], choice, base)
-    copy.write_text(text)
-    bases.put(base)
-    # 1 is 'a test failed'; 5 'none was chosen', 2 to 4 'the run itself broke': neither kills a mutant.
-    return {0: "every test passes", 1: ""}.get(status, f"pytest ended with {status}")
+@dataclass(frozen=True)
+class Trial:
+    """Some tests in a copy of the package: with one line changed, or, to know that they pass otherwise, with none."""
+
+    tests: str
+    mutant: Mutant | None = None
+
+    def fault(self, status: int) -> str:
+        """What pytest's exit status says against the tests; empty where it is as it must be."""
+        if self.mutant is None:
+            return f"{self.tests}: pytest ends with {status} without any mutant" if status else ""
+        # 1 is 'a test failed'; 5 'none was chosen', 2 to 4 'the run itself broke': neither kills a mutant.
+        return {0: "every test passes", 1: ""}.get(status, f"pytest ended with {status}")
 
 
-def run(files: list[str], choice: str, base: Path) -> int:
-    """pytest's exit status for some files of a copy, `choice` of their tests."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", choice,
-               *(str(base / "tests" / file) for file in files)]
-    environment = os.environ | {"PYTHONPATH": str(base), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=base, check=False, capture_output=True, env=environment).returncode
+def tried(trials: list[Trial], bases: list[Path]) -> Iterator[tuple[Trial, int]]:
+    """Every trial with its exit status, as they end; as many at a time as there are copies to try them in."""
+    waiting, free, running = deque(trials), list(bases), {}
+    while waiting or running:
+        while waiting and free:
+            trial, base = waiting.popleft(), free.pop()
+            put(trial.mutant, base)
+            running[begun(trial.tests, base)] = trial, base
+        child, status = os.wait()
+        trial, base = running.pop(child)
+        put(trial.mutant, base, changed=False)
+        free.append(base)
+        yield trial, os.waitstatus_to_exitcode(status)
+
+
+def put(mutant: Mutant | None, base: Path, changed: bool = True) -> None:
+    """Write the mutant's line into a copy, or the one that was there."""
+    if mutant:
+        text = (ROOT / "synthprune" / mutant.file).read_text()
+        (base / "synthprune" / mutant.file).write_text(text.replace(mutant.line, mutant.instead) if changed else text)
+
+
+def begun(tests: str, base: Path) -> int:
+    """Begin pytest in a child of this process, which has loaded the libraries but nothing of the package; its number."""
+    if child := os.fork():
+        return child
+    file, _, choice = tests.partition(" -k ")
+    status: int = pytest.ExitCode.INTERNAL_ERROR
+    try:
+        os.chdir(base)
+        sys.path.insert(0, str(base))
+        os.environ |= {"PYTHONPATH": str(base), "PYTHONDONTWRITEBYTECODE": "1"}
+        sys.dont_write_bytecode = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        status = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-k", choice, str(base / "tests" / file)])
+    finally:
+        os._exit(status)
 
 
 def copied(base: Path) -> Path:
@@ -262,26 +302,28 @@ def copied(base: Path) -> Path:
         shutil.copytree(ROOT / part, base / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
     for file in ("pyproject.toml", "_config.yml"):
         shutil.copy2(ROOT / file, base / file)
+    # By content: a changed file is read anew, and all others need not be.
+    compileall.compile_dir(base / "synthprune", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     return base
 
 
 def main() -> int:
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     chosen = [mutant for mutant in MUTANTS if word in mutant.what]
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        bases: SimpleQueue[Path] = SimpleQueue()
-        for name in ("one", "two"):
-            bases.put(copied(Path(folder) / name))
-        files, choices = zip(*(mutant.tests.split(" -k ") for mutant in chosen), strict=True)
-        if run(sorted(set(files)), " or ".join(set(choices)), Path(folder) / "one"):
-            print("the tests fail without any mutant: their failing would say nothing")
-            return 1
-        faults = 0
-        for mutant, reason in zip(chosen, pool.map(lambda mutant: survives(mutant, bases), chosen), strict=True):
-            faults += bool(reason)
-            print(f"{'SURVIVES' if reason else 'killed':>8}  {mutant.what}{': ' + reason if reason else ''}", flush=True)
-    print(f"{len(chosen) - faults} of {len(chosen)} mutants killed")
-    return int(faults > 0)
+    faults = [f"{mutant.what}: its line stands {count} times in {mutant.file}, not once" for mutant in chosen
+              if (count := (ROOT / "synthprune" / mutant.file).read_text().count(mutant.line)) != 1]
+    trials = [Trial(tests) for tests in dict.fromkeys(mutant.tests for mutant in chosen)]
+    trials += [Trial(mutant.tests, mutant) for mutant in chosen]
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    with tempfile.TemporaryDirectory() as folder:
+        for trial, status in tried(trials, [copied(Path(folder) / name) for name in ("one", "two")]):
+            fault, what = trial.fault(status), trial.mutant.what if trial.mutant else ""
+            faults += [f"{what}: {fault}" if what else fault] if fault else []
+            if fault or what:
+                print(f"{'SURVIVES' if fault else 'killed':>8}  {what}{': ' * bool(what and fault)}{fault}", flush=True)
+    print("\n".join([*faults, f"{len(chosen)} mutants, {len(faults)} faults"]))
+    return int(bool(faults))
 
 
 if __name__ == "__main__":

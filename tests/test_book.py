@@ -49,18 +49,24 @@ def test_a_chapter_that_fails_leaves_the_page_before_it(book: tuple[Path, Path],
         assert page.read_text() == "the page before"
 
 
-def test_a_warning_leaves_the_pages_before_it(book: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_warning_leaves_the_pages_before_it(tmp_path: Path) -> None:
+    """In a book of one page, with this one's configuration."""
     from synthprune.book.build import _compile
 
     root = tmp_path / "root"
-    shutil.copytree(book[0], root, ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "*.ipynb", "workshop"))
+    shutil.copy2(ROOT / "_config.yml", root)
+    shutil.copy2(ROOT / "book" / "glossary.md", root / "book")
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     (root / "_build" / "html").mkdir(parents=True)
     (root / "_build" / "html" / "index.html").write_text("the pages before")
-    with (root / "book" / "index.md").open("a") as index:
-        index.write("\n{cite}`nobody2099`\n")
+    page = root / "book" / "index.md"
+    page.write_text("# One page\n\n{cite}`nobody2099`\n\n```{bibliography}\n```\n")
     with pytest.raises(Problem, match="nobody2099"):
         _compile(root, "")
     assert (root / "_build" / "html" / "index.html").read_text() == "the pages before"
+    page.write_text(page.read_text().replace("nobody2099", "frankle2020lmc"))
+    assert "Frankle" in (_compile(root, "").parent / "book" / "index.html").read_text()
 
 
 def test_the_status_page_is_of_the_executed_notebooks(book: tuple[Path, Path], executed: dict) -> None:
@@ -153,6 +159,10 @@ def test_the_lock_pins_every_version_and_the_conda_file_agrees() -> None:
         need = Requirement(text)
         assert need.specifier.contains(names[need.name.lower().replace("_", "-")]), text
     assert {name: version(name) for name in locked} == locked
+    hashed = [line.split() for line in (ROOT / "requirements.hashes").read_text().splitlines() if line and line[0] != "#"]
+    assert {name.replace("_", "-"): pin for name, pin in (words[0].split("==") for words in hashed)} == names
+    assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word) for words in hashed for word in words[1:])
+    assert min(map(len, hashed)) == 2
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     assert pip == ["-r requirements.lock", "-e .[test]"] and "python=3.11" in environment["dependencies"]

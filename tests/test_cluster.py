@@ -383,10 +383,9 @@ def test_a_worker_that_cannot_do_the_same_is_refused_and_one_that_may_differ_is_
     assert "tcp://a:1 has torch 1.0" in (said := capsys.readouterr().err) and "may differ in the last bits" in said
 
 
-def test_a_device_that_no_worker_has(place: Cluster, tmp_path: Path) -> None:
-    place.env["SYNTHPRUNE_DEVICE"] = "cuda:7"
+def test_a_device_that_no_worker_has(place: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(place.env, "SYNTHPRUNE_DEVICE", "cuda:7")
     status, said = place.ends(place.client(tmp_path))
-    place.env.clear()
     assert status == 1 and "cannot begin: device 'cuda:7': this machine has cpu" in said and len(said.splitlines()) == 1
 
 
@@ -437,7 +436,7 @@ def far() -> Iterator[tuple[str, str]]:
                 subprocess.run(["ip", *words], check=False, capture_output=True)
 
 
-@pytest.mark.parametrize(("stall", "seconds", "words"), [(3, 0, "did not move"), (60, 10, ""), (60, 30, "was lost")])
+@pytest.mark.parametrize(("stall", "seconds", "words"), [(3, 0, "did not move"), (60, 10, ""), (60, 45, "was lost")])
 def test_a_partition(quiet: dict[str, str], tmp_path: Path, far: tuple[str, str], stall: int, seconds: int, words: str) -> None:
     """A short one is waited for; where it does not end (0), or Dask gives the connection up, which it does about 30 s after, the
     entry is computed elsewhere."""
@@ -454,7 +453,7 @@ def test_a_partition(quiet: dict[str, str], tmp_path: Path, far: tuple[str, str]
             time.sleep(seconds)
             subprocess.run(["ip", "link", "set", name, "up"], check=True)
         status, said = place.ends(client)
-        assert status == 0 and (words in said and "tried again" in said if said else seconds), said
+        assert status == 0 and (words in said and "tried again" in said if words else not said), said
         assert whole(tmp_path / "client") == quiet
 
 

@@ -177,8 +177,21 @@ def test_after_being_stopped_at_any_checkpoint(kept: Store, monkeypatch: pytest.
 
 
 def test_a_checkpoint_without_momentum(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = trained(0).model_copy(update={"recipe": recipe(1).model_copy(update={"momentum": 0})})
+    expected = here(entry, Store(kept.root.with_name("quiet")))
+    normal = Store.save_checkpoint
+
+    def stop(self: Store, *what: object) -> None:
+        normal(self, *what)
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(compute, "CHECKPOINT_SECONDS", -1)
-    here(trained(0).model_copy(update={"recipe": recipe(1).model_copy(update={"momentum": 0})}), kept)
+    monkeypatch.setattr(Store, "save_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        here(entry, kept)
+    monkeypatch.setattr(Store, "save_checkpoint", normal)
+    assert kept.load_checkpoint(entry)[0] == 1
+    assert_bits(compute._tensors(here(entry, kept)), compute._tensors(expected))
 
 
 def test_the_number_of_threads_changes_nothing(kept: Store) -> None:

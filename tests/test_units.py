@@ -8,30 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import run
 from sweep import CONDENSED, MADE, trained
-from typer.testing import CliRunner
 
 from synthprune.chapters.profiles import read_profile
 from synthprune.chapters.units import Log, initialisation, table, to_compute, units
-from synthprune.cli import app
 from synthprune.cli.options import Bars
 from synthprune.problems import Problem
 from synthprune.results import compute, plan, specs
 from synthprune.results.store import Store, StoreProblem
-
-
-@pytest.fixture
-def profile(tmp_path: Path) -> str:
-    """Two units of chapter 4 in the digits' smallest setting; the second asks for the first's results and more."""
-    said = read_profile("demo") | {
-        "train_per_class": 20, "width": 4, "epochs": 2, "batch": 50, "synthetic_per_class": 1, "distillation_steps": 2,
-        "synthetic_epochs": 2, "seeds": [11, 10], "levels": [0, 1], "points": 3, "scenes": {"main": {}}, "scene": "main",
-        "chapters": {"04_stability": {"scenes": ["main"]}},
-        "units": {"first": {"says": "what\nthe paper says", "chapters": {"04_stability": None}},
-                  "second": {"says": "more", "chapters": {"04_stability": {"levels": "0,1,2", "seeds": [10, 11, 12]}}}}}
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(said, sort_keys=False))
-    return str(file)
 
 
 @pytest.fixture
@@ -52,12 +37,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[specs.Entry]:
     monkeypatch.setattr(compute, "compute", computed)
     monkeypatch.setattr(plan, "seconds", lambda entry: 36.0)
     return done
-
-
-def run(*words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, list(words))
-    assert done.exception is None or isinstance(done.exception, SystemExit | Problem), done.exception
-    return (2 if isinstance(done.exception, Problem) else done.exit_code), f"{done.output}{done.exception or ''}"
 
 
 def test_units_are_read_in_order_with_what_their_chapters_are_asked(profile: str) -> None:

@@ -108,14 +108,18 @@ def rechecking() -> Iterator[Callable[[int, int, str], None]]:
 def _writer(log: Path | None) -> Callable[[str], None]:
     """What writes a line: to the file `log`, to standard output, or with --quiet nowhere."""
     try:
-        file = log.open("a", encoding="utf-8") if log else sys.stdout
+        if log:
+            log.open("a").close()
     except OSError as error:
         raise Problem(f"--log {log}: {error.strerror or error}: name a file that can be written") from None
 
     def write(line: str) -> None:
-        if log or _progress["shown"]:
-            with contextlib.suppress(OSError):  # a full disk must not end what can still be stored
-                print(line, file=file, flush=True)
+        with contextlib.suppress(OSError):  # a full disk must not end what can still be stored
+            if log:
+                with log.open("a", encoding="utf-8") as file:
+                    print(line, file=file)
+            elif _progress["shown"]:
+                print(line, flush=True)
 
     return write
 

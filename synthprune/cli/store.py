@@ -37,12 +37,12 @@ def store_list() -> None:
 def store_verify(remove: Annotated[bool, typer.Option(help="Delete damaged entries.")] = False) -> None:
     """Read every entry and check it against its checksums."""
     store = open_store()
-    damaged = store.damaged()
+    count, damaged = len(store.entries()), store.damaged()
     for path, reason in damaged:
         typer.echo(reason)
         if remove:
             store.remove(path)
-    typer.echo(f"{len(store.entries())} entries, {len(damaged)} damaged{' and deleted' if remove and damaged else ''}")
+    typer.echo(f"{count} entries, {len(damaged)} damaged{' and deleted' if remove and damaged else ''}")
     if damaged and not remove:
         raise typer.Exit(2)
 
@@ -50,7 +50,7 @@ def store_verify(remove: Annotated[bool, typer.Option(help="Delete damaged entri
 @app.command("gc")
 def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it they are only counted.")] = False,
              stale: Annotated[bool, typer.Option(help="Only those made by an older version of their kind.")] = False) -> None:
-    """Find results that no chapter asks for in any profile (results of parameters of your own are among them)."""
+    """Find results that no chapter or unit asks for in any profile (results of parameters of your own are among them)."""
     from collections import Counter
 
     store = open_store()
@@ -64,14 +64,17 @@ def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it the
 
 
 def _asked_by_profiles() -> list[Any]:
-    """Everything that the chapters ask for; where a profile leaves the synthetic set open, with every imported one."""
+    """What the chapters and units ask for; where a profile leaves the synthetic set open, with every imported one."""
     from synthprune.chapters import CHAPTERS
     from synthprune.chapters.profiles import profile_names, read_profile
+    from synthprune.chapters.units import units
     from synthprune.data.synthetic import imported
     from synthprune.results.specs import closure
 
     asked = []
     for profile in profile_names():
+        if read_profile(profile).get("units"):
+            asked += closure([entry for unit in units(profile) for entry in unit.requests.values()])
         sets = [{}] if "synthetic" in read_profile(profile) else [{"synthetic": name} for name in imported()]
         for chapter in CHAPTERS:
             for named in sets:
