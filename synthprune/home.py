@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -54,10 +55,13 @@ def data_sets() -> dict[str, Path]:
 
 def write_whole(path: Path, payload: bytes) -> None:
     """Write a file so that it is there whole or not at all. Raises Problem where the place cannot be written."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # containers may share a number and a disk
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(payload)
+        with part.open("wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +24,10 @@ interrupted = threading.Event()
 
 
 def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores this process may use, by its affinity and its container's share."""
+    from dask.system import CPU_COUNT
+
+    return CPU_COUNT
 
 
 def memory_limit() -> int:
@@ -145,13 +147,17 @@ def energy_counters(powercap: Path = POWERCAP) -> list[Counter]:
 
 
 def _rapl(powercap: Path) -> list[Counter]:
-    def counter(folder: Path) -> Counter:
-        return Counter((folder / "name").read_text().strip(), lambda: int((folder / "energy_uj").read_text()) / 1e6,
-                       int((folder / "max_energy_range_uj").read_text()) / 1e6)
+    def joules(file: Path) -> float:
+        return int(file.read_text()) / 1e6
+
+    def counters() -> Iterator[Counter]:
+        for folder in sorted(powercap.glob("intel-rapl:*")):
+            with contextlib.suppress(OSError, ValueError):  # a container shows the link and hides what it points to
+                yield Counter((folder / "name").read_text().strip(), functools.partial(joules, folder / "energy_uj"),
+                              joules(folder / "max_energy_range_uj"))
 
     # Cores and graphics are part of the package, and the package of psys: each joule once.
-    return [counter(folder) for folder in sorted(powercap.glob("intel-rapl:*"))
-            if (folder / "name").read_text().startswith(("package", "dram"))]
+    return [counter for counter in counters() if counter.name.startswith(("package", "dram"))]
 
 
 def _nvml() -> list[Counter]:

@@ -45,7 +45,7 @@ def named(text: str) -> str:
         return text
     module = "" if place.endswith(".py") else f"{place}:"
     try:
-        source = (_file_of(place) if module else Path(place).expanduser()).read_text(encoding="utf-8")
+        source = (_file_of(place) if module else Path(place).expanduser()).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # no text, or no path
         raise Problem(f"{cut(text)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]

@@ -49,6 +49,18 @@ def test_a_chapter_that_fails_leaves_the_page_before_it(book: tuple[Path, Path],
         assert page.read_text() == "the page before"
 
 
+def test_two_runs_with_one_output_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writes to a place of its own; what was checked is what arrives."""
+    import papermill
+
+    places = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda source, part, **_: (places.append(part), part.write_text("{}")))
+    for chapter in ("04_stability", "04_stability"):
+        with pytest.raises(KeyError, match="cells"):
+            execute(chapter, {"profile": "demo"}, tmp_path / "out.ipynb")
+    assert len({*places}) == 2 and not any(place.exists() for place in places) and [*tmp_path.iterdir()] == []
+
+
 def test_a_warning_leaves_the_pages_before_it(tmp_path: Path) -> None:
     """In a book of one page, with this one's configuration."""
     from synthprune.book.build import _compile

@@ -76,6 +76,9 @@ def test_what_no_profile_asks_for_is_counted_then_deleted_and_a_run_keeps_all_it
         store.put(entry, {}, {}, {"seconds": 0.0})
     code, said = run("store", "gc")
     assert code == 0 and "1 results are asked for by no profile: --yes deletes them" in said and store.holds(mine)
+    with store.lock(asked[0]):
+        code, said = run("store", "gc", "--yes")
+    assert code == 2 and "1 results are being computed now" in said and store.holds(mine)
     code, said = run("store", "gc", "--yes")
     assert code == 0 and "1 results are asked for by no profile: deleted" in said and not store.holds(mine)
     assert all(map(store.holds, asked))

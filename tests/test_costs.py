@@ -147,6 +147,16 @@ def powercap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Powercap:
     return Powercap(tmp_path / "powercap")
 
 
+def test_counters_that_a_container_hides_are_none(powercap: Powercap) -> None:
+    powercap.root.mkdir(parents=True, exist_ok=True)
+    (powercap.root / "intel-rapl:0").symlink_to("nowhere")
+    (powercap.root / "intel-rapl:1").mkdir()
+    (powercap.root / "intel-rapl:1" / "name").write_text("package-1")
+    with EnergyMeter(powercap.root) as meter:
+        pass
+    assert meter.joules is None and meter.counters == ()
+
+
 def test_energy_counts_each_joule_once(powercap: Powercap) -> None:
     domains = (("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core"), ("intel-rapl:0:1", "dram"),
                ("intel-rapl:1", "package-1"), ("intel-rapl:2", "psys"), ("intel-rapl-mmio:0", "package-0"))

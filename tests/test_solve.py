@@ -22,6 +22,7 @@ from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.models import State, initial_state
 from synthprune.problems import Problem
 from synthprune.results import compute, obstacles, plan, solve, specs
+from synthprune.results.result import made_otherwise
 from synthprune.results.store import Arrays, Metrics, Store, StoreProblem
 
 WANTED = requests()
@@ -174,6 +175,32 @@ def test_after_being_stopped_at_any_checkpoint(kept: Store, monkeypatch: pytest.
     assert_bits(compute._tensors(found), compute._tensors(expected))
     assert kept.get(entry).metrics["epoch_losses"] == Store(kept.root.with_name("quiet")).get(entry).metrics["epoch_losses"]
     assert kept.load_checkpoint(entry) is None
+    made = kept.provenance(entry)
+    assert len(made["parts"]) == 4 and made["seconds"] == pytest.approx(sum(part["seconds"] for part in made["parts"]), abs=0.01)
+    assert made["joules"] is None and "parts" not in Store(kept.root.with_name("quiet")).provenance(entry)
+
+
+def test_parts_of_one_training_on_two_processors_are_told_apart(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry, save = trained(0), Store.save_checkpoint
+
+    def save_and_stop(self: Store, *what: object) -> None:
+        save(self, *what)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compute, "CHECKPOINT_SECONDS", -1)
+        patch.setattr(compute, "cpu", lambda: "abacus")
+        patch.setattr(Store, "save_checkpoint", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            here(entry, kept)
+    here(entry, kept)
+    made = kept.provenance(entry)
+    assert [part["cpu"] for part in made["parts"]] == ["abacus", made["cpu"]]
+    assert made_otherwise(made, made) == [f"cpu {made['cpu']}, abacus then, {made['cpu']} now"]
+    assert made_otherwise(made | {"parts": made["parts"][1:]}, made) == []
+    old = trained(0, 1)  # saved before parts were
+    kept.save_checkpoint(old, {"step": np.array(1)}, 1)
+    assert compute._earlier(kept.load_checkpoint(old)) == compute._earlier(None) == []
 
 
 def test_a_checkpoint_without_momentum(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:

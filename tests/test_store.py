@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from synthprune.chapters import units
 from synthprune.problems import Problem
 from synthprune.results import specs, store
 from synthprune.results.result import DAMAGE, loaded, packed
-from synthprune.results.store import Busy, Store, digest_of, read
+from synthprune.results.store import Busy, Store, StoreProblem, digest_of, read
 
 MASK = subnetwork(1)
 WEIGHTS = trained(1)
@@ -224,6 +225,33 @@ def test_nothing_is_ever_unpickled() -> None:
             code = line.split("#")[0]
             assert "import pickle" not in code and "allow_pickle=True" not in code, f"{file}:{number}"
             assert "torch.load(" not in code or "weights_only=True" in code, f"{file}:{number}"
+
+
+def test_a_disk_that_cannot_be_read_now_is_no_damage(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.put(MASK, ARRAYS, METRICS, {})
+    kept.save_checkpoint(WEIGHTS, {"a": np.ones(2)}, 3)
+
+    def stale(*_: object) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        patch.setattr(store, "loaded", stale)
+        for read_now in (lambda: kept.get(MASK), kept.damaged, lambda: kept.load_checkpoint(WEIGHTS)):
+            with pytest.raises(Problem, match="cannot be read now .Stale file handle.: see to its disk"):
+                read_now()
+    assert kept.damaged() == [] and kept.load_checkpoint(WEIGHTS)[0] == 3
+
+
+def test_a_store_whose_disk_does_not_answer_is_gone(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(_: Path) -> bool:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with kept.marked():
+        monkeypatch.setattr(Path, "exists", stale)
+        with pytest.raises(StoreProblem, match="is gone"):
+            kept.put(MASK, ARRAYS, METRICS, {})
+        monkeypatch.undo()
 
 
 # Locks.

@@ -170,6 +170,9 @@ def test_each_worker_has_a_bar_with_its_epoch(kept: Store, monkeypatch: pytest.M
             rows.append([(task.completed, task.total, f"{task.fields['unit']} {task.description}") for task in bars._bars.tasks])
     assert rows == [[(1, 9, " the first"), (epoch, 60, f"epochs {specs.describe(entry)}")] for epoch in (4, 5)]
     assert len(bars._bars.tasks) == 1
+    with Bars(kept, 9) as report:  # before anything is done
+        first, = report.__self__._bars.tasks
+        assert (first.completed, first.total) == (0, 9)
 
 
 def test_a_training_tells_its_epoch(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:

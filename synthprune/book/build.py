@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -45,21 +46,28 @@ def execute(chapter: str, given: Mapping[str, Any], output: Path) -> dict[str, A
     checked = parameters(experiment(chapter).Parameters, chapter, given)
     # As they were understood: a file of the user's own by its name, wherever the kernel runs.
     understood = {name: getattr(checked, name) if value is not None else None for name, value in given.items()}
-    part = output.with_suffix(".failed.ipynb")
-    part.parent.mkdir(parents=True, exist_ok=True)
+    failed = output.with_suffix(".failed.ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
     for noisy in ("papermill", "traitlets"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    try:
-        papermill.execute_notebook(sources() / "notebooks" / f"{chapter}.ipynb", part, parameters=understood,
-                                   progress_bar=False, kernel_name="python3",
-                                   extra_arguments=["--log-level=50"])  # else each kernel tells of its own transport and end
-    except (PapermillException, DeadKernelError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise Problem(f"{chapter} did not finish: {reason} (what there is of it: {part})") from None
-    record = gate(part, checked.profile)
-    if json.loads(json.dumps(checked.model_dump())) != record["parameters"]:
-        raise Problem(f"{part} was run with other parameters than it was given")
-    part.replace(output)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".run-") as own:  # two runs may have one output
+        part = Path(own) / output.name
+        try:
+            papermill.execute_notebook(sources() / "notebooks" / f"{chapter}.ipynb", part, parameters=understood,
+                                       progress_bar=False, kernel_name="python3",
+                                       extra_arguments=["--log-level=50"])  # else each kernel tells of its own transport and end
+            record = gate(part, checked.profile)
+            if json.loads(json.dumps(checked.model_dump())) != record["parameters"]:
+                raise Problem(f"{part} was run with other parameters than it was given")
+        except (PapermillException, DeadKernelError, Problem) as error:
+            if part.exists():
+                part.replace(failed)
+            if isinstance(error, Problem):
+                raise Problem(str(error).replace(str(part), str(failed))) from None
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise Problem(f"{chapter} did not finish: {reason} (what there is of it: {failed})") from None
+        part.replace(output)
+    failed.unlink(missing_ok=True)
     return record
 
 

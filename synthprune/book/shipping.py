@@ -22,6 +22,7 @@ from synthprune.chapters.settings import parameters
 from synthprune.chapters.units import Unit, planned_seconds, units
 from synthprune.home import write_whole
 from synthprune.problems import Problem
+from synthprune.results.result import made_otherwise
 from synthprune.results.solve import Report, solve
 from synthprune.results.specs import Entry, Subnetwork, Trained, closure, describe
 from synthprune.results.store import Metrics, Result, Store
@@ -130,8 +131,9 @@ def _row(unit: Unit, made_of: dict[Entry, Metrics], store: Store) -> str:
 
 
 def wall_seconds(records: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds in which at least one of the recorded entries was being computed."""
-    ends = [(datetime.fromisoformat(made["finished"]).timestamp(), made["seconds"]) for made in records if "finished" in made]
+    """Seconds in which at least one of the recorded entries, or of the parts that one was made in, was being computed."""
+    parts = [part for made in records for part in made.get("parts", [made]) if "finished" in part]
+    ends = [(datetime.fromisoformat(part["finished"]).timestamp(), part["seconds"]) for part in parts]
     total, until = 0.0, -math.inf
     for begun, end in sorted((end - took, end) for end, took in ends):
         total += max(0.0, end - max(begun, until))
@@ -198,8 +200,7 @@ def recheck(entries: Sequence[Entry], store: Store, tolerance: float, report: Re
 def compared(name: str, kept: Result, new: Result, tolerance: float) -> Checked:
     if new.digest == kept.digest:
         return Checked(f"{name}: same bits", sound=True)
-    other = [f"{what} {kept.provenance.get(what)} then, {new.provenance.get(what)} now"
-             for what in ("cpu", "device", "torch", "engine", "package") if kept.provenance.get(what) != new.provenance.get(what)]
+    other = made_otherwise(kept.provenance, new.provenance)
     array, largest, scaled = _largest_difference(kept, new)
     sound = bool(other) and scaled <= tolerance
     return Checked(f"{name}: differs by {largest:.3g} at most{f' (in {array})' * bool(array)},"

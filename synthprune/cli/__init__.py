@@ -21,6 +21,7 @@ from synthprune.cli.options import (
     open_store,
     progress,
     requested,
+    require_place,
 )
 from synthprune.cli.store import app as store_app
 from synthprune.problems import Problem, Unreachable
@@ -77,8 +78,9 @@ def run(chapter: str, profile: Profile = "demo", parameter: Given = [], workers:
     given = chosen(profile, parameter)
     requests, name = requested(chapter, given), f"{chapter}.{Path(given['profile']).stem}.ipynb"
     target = output or Path("_build") / "runs" / name
-    if target.is_dir():
+    if target.suffix != ".ipynb":
         target /= name
+    require_place(target)
     with progress({chapter: missing(requests, open_store())}, workers) as report:
         solve(requests, open_store(), workers=workers, report=report)
     for line in flags(requests.values(), open_store()):
@@ -173,6 +175,8 @@ def compute_units(unit: Annotated[list[str], typer.Argument(help="Units of the p
     from synthprune.results.solve import fill
     from synthprune.results.store import StoreProblem
 
+    if log:
+        require_place(log)
     chosen, store = units(profile, unit), open_store()
     todo, lacking = to_compute(chosen, store)
     # Of a cluster's machines nothing is measured here.

@@ -102,12 +102,13 @@ def data_distill(title: str, of: Annotated[str, typer.Option(help="The real data
     Stopped, the same command goes on from there (condensed), or begins again (distilled, which takes minutes).
     """
     from synthprune.data.facts import facts, full_name
-    from synthprune.data.synthetic import SyntheticSet, keep
+    from synthprune.data.synthetic import SyntheticSet, keep, require_title
     from synthprune.results import specs
     from synthprune.results.compute import compute
     from synthprune.results.solve import interruptible
     from synthprune.results.store import Busy
 
+    require_title(title)
     side = pixels or facts(of := full_name(of)).pixels  # an unknown data set is refused here, in words
     kind = specs.Condensed if method == "condensed" else specs.Distilled
     entry = kind(dataset=specs.Dataset(name=of, pixels=side), ipc=per_class, factor=factor, steps=steps,

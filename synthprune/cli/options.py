@@ -78,6 +78,15 @@ def requested(chapter: str, given: dict[str, Any]) -> dict[str, Entry]:
     return module.requests(parameters(module.Parameters, chapter, given))
 
 
+def require_place(file: Path) -> None:
+    """Raises Problem where a file cannot be written, before hours of work."""
+    place = next(path for path in (file.absolute(), *file.absolute().parents) if path.exists())
+    barred = not os.access(place, os.W_OK)
+    if barred or place.is_dir() == (place == file.absolute()):
+        reason = "may not be written to" if barred else "is a folder" if place.is_dir() else "is no folder"
+        raise Problem(f"{file} cannot be written: {place} {reason}")
+
+
 def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, log: Path | None = None, *,
              planned: bool = False) -> Bars | Log:
     """How a run for `todo` (by what it is for) tells where it is: by bars on a terminal, else in lines, or in those of `log`.
@@ -88,7 +97,7 @@ def progress(todo: Mapping[str, Sequence[Entry]], workers: int | None = None, lo
     from synthprune.machine import cores
 
     if log is None and sys.stderr.isatty():
-        return Bars(open_store())
+        return Bars(open_store(), sum(map(len, todo.values())))
     return Log(todo, open_store(), workers or cores(), _writer(log), planned=planned)
 
 
@@ -107,15 +116,10 @@ def rechecking() -> Iterator[Callable[[int, int, str], None]]:
 
 def _writer(log: Path | None) -> Callable[[str], None]:
     """What writes a line: to the file `log`, to standard output, or with --quiet nowhere."""
-    try:
-        if log:
-            log.open("a").close()
-    except OSError as error:
-        raise Problem(f"--log {log}: {error.strerror or error}: name a file that can be written") from None
-
     def write(line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk must not end what can still be stored
             if log:
+                log.parent.mkdir(parents=True, exist_ok=True)
                 with log.open("a", encoding="utf-8") as file:
                     print(line, file=file)
             elif _progress["shown"]:
@@ -127,14 +131,14 @@ def _writer(log: Path | None) -> Callable[[str], None]:
 class Bars:
     """Progress on a terminal: how much is done, and below it a bar for each entry that is being computed, by its lock.
 
-    Nothing is drawn before something is to be done, nor with --quiet.
+    Nothing is drawn where nothing is to be done, of the `total` or by what is reported, nor with --quiet.
     """
 
-    def __init__(self, store: Store, every_seconds: float = 1) -> None:
+    def __init__(self, store: Store, total: int = 0, every_seconds: float = 1) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._store, self._every = store, every_seconds
+        self._store, self._total, self._every = store, total, every_seconds
         self._bars = Progress(MofNCompleteColumn(), TextColumn("{task.fields[unit]}"), BarColumn(), TimeElapsedColumn(),
                               TextColumn("{task.description}"), console=Console(stderr=True))
         self._whole: TaskID | None = None
@@ -143,6 +147,8 @@ class Bars:
         self._pulse = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Callable[[int, int, str], None]:
+        if self._total:
+            self._shown(self._total)
         return self._report
 
     def __exit__(self, *_: object) -> None:
@@ -157,15 +163,19 @@ class Bars:
     def _report(self, done: int, total: int, line: str) -> None:
         from synthprune.results.solve import FAILED
 
-        if not _progress["shown"]:
+        if (whole := self._shown(total)) is None:
             return
-        if self._whole is None:
+        if line.startswith(FAILED):  # the next line would take its place
+            self._bars.console.print(line, markup=False, highlight=False)
+        self._bars.update(whole, completed=done, total=total, description=line)
+
+    def _shown(self, total: int) -> TaskID | None:
+        """The bar of the whole, drawn from now on; None with --quiet."""
+        if self._whole is None and _progress["shown"]:
             self._bars.start()
             self._whole = self._bars.add_task("", total=total, unit="")
             self._pulse.start()
-        if line.startswith(FAILED):  # the next line would take its place
-            self._bars.console.print(line, markup=False, highlight=False)
-        self._bars.update(self._whole, completed=done, description=line)
+        return self._whole
 
     def _beat(self) -> None:
         while not self._over.wait(self._every):

@@ -54,6 +54,9 @@ def store_gc(yes: Annotated[bool, typer.Option(help="Delete them; without it the
     from collections import Counter
 
     store = open_store()
+    if yes and (running := store.running()):
+        raise Problem(f"{len(running)} results are being computed now, and may need what would be deleted: wait until 'synthprune"
+                      " status' names none")
     found = store.stale() if stale else store.unasked(_asked_by_profiles())
     for kind, count in Counter(path.parent.name for path in found).items():
         typer.echo(f"{count:8} {kind}")

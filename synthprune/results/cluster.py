@@ -25,7 +25,7 @@ from distributed.scheduler import KilledWorker
 
 from synthprune import home, own
 from synthprune.machine import interrupted
-from synthprune.problems import Problem, Unreachable
+from synthprune.problems import Problem, Unreachable, line
 from synthprune.results import worker
 from synthprune.results.crew import GO_ON, Crew, say
 from synthprune.results.specs import Entry, describe, own_names
@@ -49,6 +49,7 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
     where = address or "this machine"
     with _connected(address, count) as client, store.marked() as mark:
+        _require_here(client, where)
         # Two clients may share a cluster, and a key once failed must not be remembered: the run is part of the name.
         place = Place(mark.stem, str(store.root), tuple(map(str, store.shelves)), str(mark), str(home.data_folder()),
                       worker.files(todo), os.environ.get("SYNTHPRUNE_DEVICE", ""))
@@ -60,7 +61,17 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
         finally:
             run.close()
     if run.problems:
-        raise next((problem for problem in run.problems if isinstance(problem, Problem)), run.problems[0])
+        raise run.problems[0]
+
+
+def _require_here(client: Client, where: str) -> None:
+    """Dask's scheduler reads what it hands on. Raises Problem where it cannot read ours."""
+    try:
+        there = client.run_on_scheduler(worker.versions)["synthprune"]
+    except ImportError:
+        there = "none"
+    if there != (here := worker.versions()["synthprune"]):
+        raise Problem(f"the scheduler at {where} has synthprune {there} ({here} here): install the same version where it runs")
 
 
 @contextlib.contextmanager
@@ -121,7 +132,7 @@ class _Run:
         self._tries: Counter[Entry] = Counter()
         self._steps: dict[Entry, int] = {}
         self._left: set[str] = set()
-        self.problems: list[BaseException] = []
+        self.problems: list[Problem] = []
 
     def all(self) -> None:
         self._look_round()
@@ -222,13 +233,13 @@ class _Run:
                 self._suspects.append(self._rank[task.entry])  # so it is tried once more, by itself
                 return
             error = _deadly(task.entry)
-        self._fail(error)
+        self._fail(error if isinstance(error, Problem) else Problem(f"{describe(task.entry)}: {line(error)}"))
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, problem: Problem) -> None:
         """What rests on a failed entry is never begun; the rest is."""
         self._done += 1
-        self.problems.append(error)
-        self._report(self._done, len(self._todo), f"failed: {error or type(error).__name__}")
+        self.problems.append(problem)
+        self._report(self._done, len(self._todo), f"failed: {problem}")
 
     def _again(self, task: _Task) -> None:
         self._let_go(task)
@@ -279,9 +290,13 @@ class _Run:
 
     def _watch(self, task: _Task) -> None:
         still = time.monotonic() - task.moved
-        if not task.worker or still < STALL_SECONDS:
+        if still < STALL_SECONDS or (task.named and not task.worker):
             return
-        if not task.named:
+        if not task.worker:
+            task.named = True
+            say(f"no worker has begun {describe(task.entry)} for {still:.0f} s: they are at another's work, or paused for want of"
+                " memory (start them with --memory-limit 0), or too few")
+        elif not task.named:
             task.named = True
             say(f"no sign of life from the worker {task.worker} for {still:.0f} s: {describe(task.entry)}; after as long again"
                  " it is tried elsewhere")

@@ -6,6 +6,7 @@ The one room that knows both sides: specifications and store on one, models, tra
 from __future__ import annotations
 
 import functools
+import json
 import platform
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from synthprune.pruning import apply_masks, collapsed, dense_masks, random_like,
 from synthprune.results import specs
 from synthprune.results.plan import compiles, learn
 from synthprune.results.rates import built, shape_of
+from synthprune.results.result import made_otherwise
 from synthprune.results.sets import Synthetic
 from synthprune.results.specs import Entry, describe, origin
 from synthprune.results.store import Arrays, Metrics, Result, Store, StoreProblem, digest_of
@@ -64,12 +66,16 @@ def compute(entry: Entry, store: Store, *, alone: bool, look: Look | None = None
     with store.lock(entry):
         if store.holds(entry):
             return
-        begun, resumed, counted = time.perf_counter(), store.checkpoint_of(entry.key), computing_seconds()
+        begun, counted, saved = time.perf_counter(), computing_seconds(), store.load_checkpoint(entry)
+        fresh, earlier = saved is None, _earlier(saved)
+        del saved
         with EnergyMeter() as meter:
             arrays, metrics = _made(entry, store, look)
-        energy = {"joules": meter.joules if alone else None, "energy_counters": meter.counters}
-        store.put(entry, arrays, metrics, _provenance(entry, time.perf_counter() - begun) | energy)
-    if resumed is None:
+        took = time.perf_counter() - begun
+        made = _provenance(entry, took + sum(part["seconds"] for part in earlier))
+        made |= {"joules": meter.joules if alone and fresh else None, "energy_counters": meter.counters}
+        store.put(entry, arrays, metrics, made | ({"parts": [*earlier, _of_part(entry, took)]} if earlier else {}))
+    if fresh:
         learn(entry, computing_seconds() - counted)
 
 
@@ -106,9 +112,7 @@ def recheck(entry: Entry, store: Store) -> str:
         store.forget_checkpoint(entry)  # nothing goes on from here: an earlier beginning proves nothing
     if digest_of(arrays, metrics) == kept.digest:
         return ""
-    now = _provenance(entry, 0)
-    other = [f"{name} {kept.provenance[name]} then, {now[name]} now" for name in ("torch", "cpu", "device", "package")
-             if kept.provenance[name] != now[name]]
+    other = made_otherwise(kept.provenance, _provenance(entry, 0))
     return f"{entry.kind} {entry.key[:12]} differs ({'; '.join(other) or 'same versions and processor'})"
 
 
@@ -134,7 +138,7 @@ def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -
     resume = None if saved is None else Condensing(
         saved[0], _part(saved[1], "images/")["all"], _part(saved[1], "pixel_momentum/")["all"],
         _part(saved[1], "state/"), _part(saved[1], "momentum/"))
-    progress = _Progress(entry, store, entry.steps, "steps")
+    progress = _Progress(entry, store, entry.steps, "steps", _earlier(saved))
 
     def keep(now: Condensing) -> None:
         progress(now.step, now.step, images={"all": now.images}, pixel_momentum={"all": now.pixel_momentum}, state=now.state,
@@ -147,6 +151,21 @@ def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -
     return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
 
 
+EARLIER = "parts"
+"""The array of a checkpoint that says, in JSON, when and on what each part of the work so far was done."""
+OF_PART = ("seconds", "finished", "cpu", "device", "torch", "engine", "package", "revision")
+
+
+def _of_part(entry: Entry, seconds: float) -> Metrics:
+    made = _provenance(entry, seconds)
+    return {name: made[name] for name in OF_PART}
+
+
+def _earlier(saved: tuple[int, Arrays] | None) -> list[Metrics]:
+    """What a checkpoint says of its parts; nothing where there is none, or one that an older version saved."""
+    return json.loads(saved[1][EARLIER].tobytes()) if saved and EARLIER in saved[1] else []
+
+
 @dataclass
 class _Progress:
     """Tells how far an entry is, and saves it every CHECKPOINT_SECONDS and where what runs shall stop: then it does."""
@@ -155,13 +174,16 @@ class _Progress:
     store: Store
     of: int
     unit: str
+    earlier: list[Metrics]
     saved: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=time.perf_counter)
 
     def __call__(self, done: int, step: int, **groups: State) -> None:
         self.store.tell(self.entry, done, self.of, self.unit)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS or interrupted.is_set():
-            self.store.save_checkpoint(self.entry, {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items()
-                                                    for name, tensor in tensors.items()}, step)
+            parts = [*self.earlier, _of_part(self.entry, time.perf_counter() - self.begun)]
+            arrays = {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items() for name, tensor in tensors.items()}
+            self.store.save_checkpoint(self.entry, arrays | {EARLIER: np.frombuffer(json.dumps(parts).encode(), np.uint8)}, step)
             self.saved = time.monotonic()
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -205,7 +227,7 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
                                                  _part(saved[1], "losses/")["all"])
 
     data = _training_data(entry, store)
-    progress = _Progress(entry, store, entry.stop_epoch or entry.recipe.epochs, "epochs")
+    progress = _Progress(entry, store, entry.stop_epoch or entry.recipe.epochs, "epochs", _earlier(saved))
 
     def keep(now: Progress) -> None:
         progress(now.step // -(-len(data) // entry.recipe.batch), now.step, state=now.state, momentum=now.momentum,
@@ -269,12 +291,14 @@ def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
                             for label in range(split.train_labels.max() + 1)])
     mixtures = Mixtures(network, states, masks, _resident(split.train_images[first], split.train_labels[first], split),
                         compiled=compiles(entry))
-    done, found = store.load_checkpoint(entry) or (0, {})
-    rows, progress = [*found.values()], _Progress(entry, store, len(weights), "points")
+    done, found = saved = store.load_checkpoint(entry) or (0, {})
+    rows, progress = [found[name] for name in found if name == "rows/all"], _Progress(entry, store, len(weights), "points",
+                                                                                     _earlier(saved))
     for begin in range(done, len(weights), PLANE_CHUNK):
         losses = mixtures.losses(weights[begin:begin + PLANE_CHUNK])
         rows.append(np.stack([getattr(losses, name) for name in PLANE_VALUES], 1))
-        progress(begin + PLANE_CHUNK, begin + PLANE_CHUNK, rows={"all": torch.from_numpy(np.concatenate(rows))})
+        end = begin + PLANE_CHUNK
+        progress(min(end, len(weights)), end, rows={"all": torch.from_numpy(np.concatenate(rows))})
     values = dict(zip(PLANE_VALUES, np.concatenate(rows).T, strict=True))
     parts = {"": slice(len(grid)), "at_projections/": slice(len(grid), -len(states)), "at_models/": slice(-len(states), None)}
     arrays = {part + name: value[rows] for part, rows in parts.items() for name, value in values.items()}

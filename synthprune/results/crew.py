@@ -20,6 +20,8 @@ from synthprune.results.worker import Beat, Place, versions
 
 ANSWER_SECONDS = 10
 """For a worker to answer a question; it does so beside what it computes."""
+SILENT_SECONDS = 60
+"""For the scheduler to say who is there."""
 NO_WORKER_SECONDS = 120.0
 """How long a run waits where no worker is left."""
 CHUNK = 2**26
@@ -45,14 +47,18 @@ class Crew:
 
     def gone(self) -> Collection[str]:
         """Who was told and is not there any more; who was named once is not again."""
-        there = self._client.nthreads()
+        there = self._threads()
         gone = self.shared.keys() - there.keys()
         self.shared = {address: shared for address, shared in self.shared.items() if address in there}
         return gone
 
+    def _threads(self) -> dict[str, int]:
+        """Who is there, with how many threads. Raises TimeoutError where the scheduler is there and does not answer."""
+        return self._client.nthreads(callback_timeout=SILENT_SECONDS)
+
     def look(self) -> Collection[str]:
         """Who is gone; whoever is new is told. Raises Problem where nobody has been there for long, or cannot begin."""
-        gone, there = self.gone(), self._client.nthreads()
+        gone, there = self.gone(), self._threads()
         self._number(there)
         found = self._each(there.keys() - self.shared.keys(), worker.arrive, self.place, self._numbers)
         for address, one in found.items():
@@ -82,7 +88,8 @@ class Crew:
 
     def checkpoint(self, address: str, task: str) -> tuple[int, Arrays] | None:
         """What a worker last saved of `task`; None where it has ended meanwhile."""
-        return self._each([address], worker.checkpoint, task, seconds=SEND_SECONDS).get(address)
+        found = self._each([address], worker.checkpoint, task, seconds=SEND_SECONDS).get(address)
+        return found if isinstance(found, tuple) else None
 
     def restart(self, address: str) -> None:
         """By its nanny; where it has none, or that is out of reach too, the worker is left aside for good."""
@@ -141,9 +148,14 @@ def check(address: str, one: Any) -> None:
     if one["threads"] != 1:
         raise Problem(f"the worker {address} has {one['threads']} threads: start one worker for each core or GPU, with"
                       " 'dask worker --nthreads 1 --nworkers N ADDRESS'")
-    other = {name: version for name, version in one["versions"].items() if version != versions()[name]}
-    words = ", ".join(f"{name} {version} ({versions()[name]} here)" for name, version in other.items())
+    mine, theirs = versions(), dict(one["versions"])
+    same_kinds = mine.pop("kinds") == theirs.pop("kinds", "")
+    other = {name: version for name, version in theirs.items() if version != mine.get(name)}
+    words = ", ".join(f"{name} {version} ({mine.get(name, 'none')} here)" for name, version in other.items())
     if "synthprune" in other:
         raise Problem(f"the worker {address} has {words}: install the same version on both sides")
+    if not same_kinds:
+        raise Problem(f"the worker {address} has another state of synthprune {mine['synthprune']}, whose results differ: install"
+                      " the same one on both sides")
     if other:
         say(f"the worker {address} has {words}: its results may differ in the last bits")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 Record = dict[str, Any]
-OF_ENTRY = frozenset({"kind", "version", "fields", "metrics", "digest", "seconds", "finished", "peak_memory_mb", "joules"})
+OF_ENTRY = frozenset({"kind", "version", "fields", "metrics", "digest", "seconds", "finished", "peak_memory_mb", "joules",
+                      "parts"})
 """What a listing says of each entry; anything else is said once for all entries made alike."""
 
 

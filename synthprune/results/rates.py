@@ -17,6 +17,7 @@ from synthprune.data.facts import facts
 from synthprune.home import home, write_whole
 from synthprune.machine import computing_seconds, keep_freed_memory, tell
 from synthprune.own import is_own
+from synthprune.problems import Problem
 from synthprune.results import specs
 
 if TYPE_CHECKING:
@@ -69,13 +70,17 @@ def rate(of: Probe) -> float:
     believed = known(of)
     if believed is None:
         _announce()
-        replace(of, believed := round(_measured(of), 1))
+        believed = round(_measured(of), 1)
+        with contextlib.suppress(Problem):  # a home that cannot be written is no reason not to plan
+            replace(of, believed)
     return believed
 
 
 def known(of: Probe) -> float | None:
     """The rate that was measured before, if any was."""
-    return _rates().get(_name(of), {}).get("images_per_second")
+    kept = _rates().get(_name(of))
+    found = kept.get("images_per_second") if isinstance(kept, dict) else None
+    return found if isinstance(found, int | float) and found > 0 else None
 
 
 def replace(of: Probe, images_per_second: float) -> None:
@@ -87,8 +92,8 @@ def replace(of: Probe, images_per_second: float) -> None:
 
 def _rates() -> dict[str, dict[str, Any]]:
     try:
-        return json.loads((home() / "rates.json").read_text())
-    except (OSError, ValueError):  # none yet, or damaged: a rate is soon measured again
+        return {**json.loads((home() / "rates.json").read_text())}
+    except (OSError, ValueError, TypeError):  # none yet, or damaged: a rate is soon measured again
         return {}
 
 

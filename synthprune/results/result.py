@@ -30,6 +30,18 @@ DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, OverflowE
 """What reading a damaged file raises; not MemoryError, of which the file is innocent."""
 
 
+class Unreadable(Problem):
+    """A file that is there cannot be read now, which says nothing about what it holds."""
+
+
+def innocent(error: BaseException, file: Path) -> None:
+    """Raises Unreadable where `error` is the disk's, or the system's, and not that of a damaged `file`."""
+    absent = FileNotFoundError, NotADirectoryError, IsADirectoryError
+    if isinstance(error, OSError) and not isinstance(error, absent) and error.errno is not None:
+        raise Unreadable(f"{file} cannot be read now ({error.strerror}): see to its disk and try again; nothing is known to be"
+                         " wrong with it") from None
+
+
 @dataclass(frozen=True)
 class Result:
     """What an entry holds: arrays, metrics (a JSON object without timings), and where it came from."""
@@ -51,6 +63,14 @@ def digest_of(arrays: Mapping[str, np.ndarray], metrics: Metrics) -> str:
         total.update(f"{name}{array.dtype}{array.shape}".encode())
         total.update(array.tobytes())
     return total.hexdigest()
+
+
+def made_otherwise(then: Metrics, now: Metrics) -> list[str]:
+    """In words, what of two provenances lets bits differ; a result that was made in parts may itself be of several."""
+    found = {name: dict.fromkeys(str(part.get(name)) for part in (then, *then.get("parts", ())))
+             for name in ("cpu", "device", "torch", "engine", "package")}
+    return [f"{name} {', '.join(values)} then, {now.get(name)} now" for name, values in found.items()
+            if [*values] != [str(now.get(name))]]
 
 
 class Shelf:
@@ -101,6 +121,7 @@ def read(path: Path) -> Result:
         metrics, provenance = (json.loads((path / f"{name}.json").read_bytes()) for name in ("metrics", "provenance"))
         return Result(path.name, loaded(path / "arrays.safetensors"), {**metrics}, {**provenance})  # TypeError for others
     except DAMAGE as error:
+        innocent(error, path)
         raise Problem(f"the stored result {path} is damaged ({line(error)}): 'synthprune store verify --remove' deletes it, and"
                       " the next run makes it again") from None
 

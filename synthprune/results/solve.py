@@ -55,7 +55,7 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
 
     require_networks(todo)
     address = os.environ.get("SYNTHPRUNE_SCHEDULER")
-    count = workers or (1 if address else worthwhile_workers(todo))
+    count = min(workers, len(todo)) if workers else 1 if address else worthwhile_workers(todo)
     with interruptible():
         if address or count > 1:
             from synthprune.results.cluster import on_cluster
@@ -69,7 +69,8 @@ def fill(todo: list[Entry], store: Store, *, workers: int | None = None,
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """The first Ctrl-C lets a training save where it is; GRACE_SECONDS later, or at the second, all is broken off."""
-    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+    # No signal arrives in a thread; and a shell's background process is to pass over the Ctrl-C that is meant for others.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield
         return
     timer = threading.Timer(GRACE_SECONDS, signal.raise_signal, [signal.SIGINT])

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from synthprune.home import home, write_whole
 from synthprune.problems import Problem
+from synthprune.results import result
 from synthprune.results.listing import listing, unlisted
 from synthprune.results.result import DAMAGE, Arrays, Metrics, Result, Shelf, digest_of, loaded, packed, read
 from synthprune.results.specs import describe, stale
@@ -202,7 +203,10 @@ class Store:
                           " SYNTHPRUNE_HOME to a place that can be written)") from None
 
     def _gone(self) -> bool:
-        return self.mark is not None and not self.mark.exists()
+        try:
+            return self.mark is not None and not self.mark.exists()
+        except OSError:  # of a network's disk
+            return True
 
     def _folder(self, name: str) -> Path:
         """A folder of the store, made where it is not there; the root is not while a run lasts: it was there before."""
@@ -225,11 +229,16 @@ class Store:
             part.replace(file)
 
     def load_checkpoint(self, entry: Entry) -> tuple[int, Arrays] | None:
-        """The step and arrays last saved, or None. A damaged checkpoint counts as none: the training starts again."""
-        with contextlib.suppress(*DAMAGE):
-            arrays = loaded(self._checkpoint(entry))
+        """The step and arrays last saved, or None. A damaged checkpoint counts as none: the training starts again.
+
+        Raises Problem where it cannot be read now.
+        """
+        try:
+            arrays = loaded(file := self._checkpoint(entry))
             return int(arrays.pop("step")), arrays
-        return None
+        except DAMAGE as error:
+            result.innocent(error, file)
+            return None
 
     def checkpoint_of(self, key: str) -> float | None:
         """When an entry's checkpoint was saved (seconds of the clock); None where it has none."""
@@ -238,7 +247,8 @@ class Store:
         return None
 
     def forget_checkpoint(self, entry: Entry) -> None:
-        self._checkpoint(entry).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is left of it harms nobody
+            self._checkpoint(entry).unlink()
 
     # The whole store.
 
@@ -249,11 +259,13 @@ class Store:
                       for p in kind.iterdir() if p.is_dir())
 
     def damaged(self) -> list[tuple[Path, str]]:
-        """Every entry that cannot be read whole, with the reason."""
+        """Every entry that is damaged, with the reason. Raises Problem where one cannot be read now."""
         found = []
         for path in self.entries():
             try:
                 read(path)
+            except result.Unreadable:
+                raise
             except Problem as problem:
                 found.append((path, str(problem)))
         return found
@@ -273,9 +285,13 @@ class Store:
                     found.append(path)
         return found
 
-    @staticmethod
-    def remove(path: Path) -> None:
-        shutil.rmtree(path)
+    def remove(self, path: Path) -> None:
+        """Delete an entry's folder: broken off, it is gone or all there."""
+        with self.writing():
+            gone = self._folder("tmp") / f"{path.name}.gone"
+            shutil.rmtree(gone, ignore_errors=True)
+            path.rename(gone)
+            shutil.rmtree(gone)
 
     def export(self, entries: Iterable[Entry], file: Path, elsewhere: Collection[str] = ()) -> set[str]:
         """Add those of `entries` that are light and here to the shelf file `file` (.json and .safetensors beside it).

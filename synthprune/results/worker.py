@@ -25,6 +25,7 @@ from synthprune import home, own
 from synthprune.machine import gpus, interrupted, keep_freed_memory, require_device
 from synthprune.problems import Problem
 from synthprune.results.specs import Entry, Published, Trained, origin
+from synthprune.results.specs import versions as kinds
 from synthprune.results.store import Arrays, Metrics, Result, Store
 
 ARRIVE_SECONDS = 600
@@ -123,9 +124,10 @@ _work = _Work()
 
 
 def versions() -> dict[str, str]:
-    """What must not differ between a client and its workers, or their results may."""
-    return {"synthprune": metadata.version("synthprune"), "torch": metadata.version("torch"),
-            "Python": platform.python_version()}
+    """What must not differ between a client and its workers, or their results may. "kinds": the versions of all kinds of entry,
+    which tell two states of one version of synthprune apart."""
+    return {**{name: metadata.version(name) for name in ("synthprune", "torch", "numpy")}, "Python": platform.python_version(),
+            "kinds": " ".join(f"{kind}:{version}" for kind, version in sorted(kinds().items()))}
 
 
 def arrive(place: Place, numbers: Mapping[str, int], dask_worker: Worker) -> dict[str, Any]:
@@ -200,7 +202,8 @@ def compute_here(run: str, task: str, entry: Entry, parents: Mapping[str, Result
     if parents is None and not known.shared:
         raise NotShared
     _prepare(known)
-    own.keep(written)
+    with contextlib.suppress(Problem):  # where this home cannot be written, they are known to this process all the same
+        own.keep(written)
     store = _shared(known.place) if parents is None else Carried(parents, checkpoint)
     _work.run, _work.task, _work.thread, _work.store = run, task, threading.get_ident(), store
     interrupted.clear()
