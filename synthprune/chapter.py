@@ -272,11 +272,18 @@ def verdict_line(chapter: str, p: Settings, results: dict[str, Result]) -> str:
     return f"{said} {numbers}".strip()
 
 
+SUBJECT = ("architecture", "dataset")
+"""Parameters that make a scene another one, whatever its name says."""
+
+
 def judgements(chapter: str, p: Settings, results: dict[str, Result]) -> dict[str, claims.Judgement]:
     """What a chapter's results allow to say of each claim that it decides."""
     measures, settled = measured(chapter, p, results), results.keys() >= experiment(chapter).requests(p).keys()
     # The paper's own words are for its own settings: with other values it is a scale like any other.
-    profile = p.profile if not overrides(p) else f"{p.profile}, changed"
+    changed = overrides(p)
+    profile = p.profile if not changed else f"{p.profile}, changed"
+    if other := {name: value for name, value in changed.items() if name in SUBJECT and decides(p)}:
+        return {claim.id: claims.about_another(claim, other) for claim in claims.load() if claim.chapter == chapter}
     return {claim.id: claims.evaluate(claim, {chapter: measures}, profile, decides(p), settled, getattr(p, "scenes", ()))
             for claim in claims.load() if claim.chapter == chapter}
 

@@ -17,7 +17,9 @@ from synthprune.book import claims
 from synthprune.book.claims import Judgement, evaluate, in_short, load
 from synthprune.book.scoreboard import contradictions, scoreboard
 from synthprune.book.statements import Claim, Condition
-from synthprune.chapters import CHAPTERS, plain
+from synthprune.chapter import judgements
+from synthprune.chapters import CHAPTERS, experiment, plain
+from synthprune.chapters.settings import parameters
 from synthprune.problems import Problem
 from synthprune.stats import Interval, Measure, interval
 
@@ -708,3 +710,13 @@ def test_what_is_said_of_a_claim_holds_no_private_name(name: str) -> None:
     found = [judged(name, measured, profile).evidence.removesuffix(claim.elsewhere) for profile in ("paper", "laptop")
              for measured in ({}, {claim.chapter: {}}, offered(name, CASES[name][1]), offered(name, CASES[name][1], lost=1))]
     assert [text for text in [*found, claim.title] if re.search(r"_|\d\d_|convnet3|resnet1\d-|\bimp\b|level \d", text)] == []
+
+
+@pytest.mark.parametrize("given", [{"architecture": "lenet300"}, {"dataset": "cifar100"}])
+def test_another_network_or_data_set_under_a_scenes_name_decides_no_claim(given: dict[str, str]) -> None:
+    p = parameters(experiment("06_hessian").Parameters, "06_hessian", {"profile": "laptop"} | given)
+    found = judgements("06_hessian", p, {})
+    said = " and ".join(f"{name}={value}" for name, value in given.items())
+    assert found and {(one.words, said in one.evidence) for one in found.values()} == {("cannot be told at this scale", True)}
+    usual = judgements("06_hessian", parameters(type(p), "06_hessian", {"profile": "laptop"}), {})
+    assert {one.words for one in usual.values()} == {"not run"}

@@ -377,3 +377,11 @@ def test_the_demo_computes_its_cells(home: Path) -> None:
     one = of_cell(cell(p, "search-20-no-decay"), 1, results)
     assert np.isfinite(above_chance(one, results)).all()
     assert "Not run yet" not in question(p, results).caption + why(p, results).caption + sources(p, results).caption
+
+
+def test_a_cell_without_a_counterpart_is_compared_with_nothing() -> None:
+    """A rewind to epoch 10 lies beyond a search of nine: such a search was not asked for, and nothing of it is told."""
+    p = parameters(Parameters, "10_controls", {"profile": "laptop", "rewind": 10, "cells": ["dense", "synthetic", "imp"]})
+    one = next(one for one in cells(p, "sources") if one.method == "synthetic")
+    assert one.like(4, method="imp, steps of synthetic") == () != one.like(4, method="imp")
+    assert measures(p, made(p)) == {}

@@ -472,3 +472,14 @@ def test_writing_the_readme_changes_nothing_outside_the_marks(no_figure: None, t
     assert readme.read_text(encoding="utf-8") == once
     assert once.startswith(f"before\n{pages.MARKS[0]}\n**Our answer.**") and once.endswith(f"\n{pages.MARKS[1]}\nafter\n")
     assert all(ask.above in once for _, ask in ASKS) and "was here" not in once and once.count("\n- ") == len(QUESTIONS)
+
+
+def test_images_that_nobody_counted_are_not_known() -> None:
+    p = _parameters("04_stability", "laptop")
+    assert findings.images(p) == 50_000
+    photographs = p.model_copy(update={"dataset": "imagenet10", "train_per_class": 0})
+    assert findings.images(photographs) == 0
+    dense = Chapter(photographs.model_copy(update={"levels": [0]}), {}, {}, set())
+    assert findings._so_far(dense) == ""
+    controls = Chapter(_parameters("10_controls", "laptop"), {}, {}, set())
+    assert ("training images", "not known") in {row[::2] for row in findings._scale(dense, controls)}

@@ -191,8 +191,16 @@ def test_the_exercise_knows_right_from_wrong() -> None:
     assert "no accuracy" in check_margin(0, p, results)
 
 
+def test_between_two_tickets_at_the_last_level_run_no_difference_is_told() -> None:
+    """Where only one stands there the difference is at least as large, and is counted: else the others alone would speak."""
+    p, results = made(LAPTOP | {"last_level": 3, "start_level": 2},
+                      lambda trial, level, seed: 70 - 9 * (trial == "start" and seed > 0))
+    assert later_than_imp(p, results, "start").tolist()[1:] == [-3, -3] and np.isnan(later_than_imp(p, results, "start")[0])
+    assert "(2 of 3)" in next(row[2] for row in ticket_table(p, results).rows if "synthetic" in row[0])
+
+
 def test_nothing_comes_later_than_the_last_level_run() -> None:
-    """Where IMP's sparsest ticket stands at the last level, it may have sparser ones: no difference to it can be told."""
+    """Where both sparsest tickets stand at the last level, either may have sparser ones: no difference can be told."""
     p, results = made(LAPTOP | {"last_level": 3, "start_level": 2}, plain)
     assert ticket_levels(p, results, "k0").tolist() == [3, 3, 3]
     assert np.isnan(later_than_imp(p, results, "start")).all()

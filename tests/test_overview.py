@@ -12,10 +12,11 @@ from conftest import ROOT
 from nets import SMALL
 from scipy import stats as scipy_stats
 
-from synthprune.chapters import stability
+from synthprune.chapters import settings, stability
 from synthprune.chapters.figures.overview import accuracy_table, barrier_table, overview
 from synthprune.chapters.overview import (
     Parameters,
+    _hundred_and_ten_classes,
     asked,
     check_ratios,
     comparisons,
@@ -25,6 +26,7 @@ from synthprune.chapters.overview import (
     not_run,
     requests,
     set_words,
+    with_each_set,
 )
 from synthprune.chapters.settings import METHODS, parameters
 from synthprune.problems import Problem
@@ -178,3 +180,12 @@ def test_the_exercise_knows_the_right_the_wrong_and_no_answer() -> None:
     for nothing in (None, "much", [1], {}, [None, 1, 2]):
         assert check_ratios(nothing, p, results).startswith("Give a list with one number for each initialisation: 0, 1, 2.")
     assert "no answer here" in check_ratios([1, 1, 1], p, {})
+
+
+def test_only_a_scenes_own_set_stands_beside_cifar100() -> None:
+    """A scene with a third part, such as one of other sets, enters no claim."""
+    p = parameters(Parameters, "07_overview", {"profile": "laptop"})
+    sets = [with_each_set(scene) for scene in settings.scenes(p)]
+    assert {"convnet3-cifar10", "convnet3-cifar10-sets"} <= {one[0].scene for one in sets}
+    pairs = [(hard.scene, easy.scene) for hard, easy in _hundred_and_ten_classes(sets)]
+    assert pairs == [("convnet3-cifar100", "convnet3-cifar10")]

@@ -178,6 +178,13 @@ def evaluate(claim: Claim, measured: Mapping[str, Mapping[str, Measure] | str], 
                      evidence=" ".join([evidence, *_standing(_scenes(chosen.values()))]))
 
 
+def about_another(claim: Claim, changed: Mapping[str, Any]) -> Judgement:
+    """That results of other networks or data than a claim names say nothing about it."""
+    other = listed([f"{name}={value}" for name, value in changed.items()])
+    return Judgement(claim=claim.id, state="open", words=SCALE["open"],
+                     evidence=f"With {other} this run is not about what the sentence names.")
+
+
 def _coming(claim: Claim, chosen: Mapping[str, Measure], state: State, scenes: Sequence[str], profile: str) -> str:
     """Those of its chapter's `scenes` that a claim speaks of and that were not measured, in words; "" where there are none,
     and where they cannot change that it fails: then one scene is enough."""

@@ -19,11 +19,12 @@ from synthprune.book import claims
 from synthprune.book.questions import CENTRAL, HYPOTHESES, LONGEST, QUESTIONS, WAITS, Ask, Question, answer
 from synthprune.chapters import controls, experiment, plain, stability
 from synthprune.chapters.cells import paths_of
+from synthprune.chapters.entries import real_images
 from synthprune.chapters.figures import Figure
 from synthprune.chapters.figures.words import listed
 from synthprune.chapters.paths import Paths
 from synthprune.chapters.settings import Settings, decides, parameters
-from synthprune.data.facts import facts
+from synthprune.problems import Problem
 from synthprune.results.store import Result, Store
 from synthprune.stats import Interval, Measure
 
@@ -285,6 +286,8 @@ def _of_length(findings: Sequence[Finding]) -> str:
 
 def _so_far(ours: Chapter) -> str:
     """The barriers of the paper's comparison as they stand, at the lowest level that all its kinds have; "" where one lacks."""
+    if not any(ours.p.levels):
+        return ""
     where = f"{ours.p.scene}, level {min(level for level in ours.p.levels if level)}"
     asked = (("error_barrier_dense", ours.p.scene), ("error_barrier_synthetic", where), ("error_barrier_imp", where))
     found = [ours.measures[name].intervals.get(label) for name, label in asked if name in ours.measures]
@@ -327,7 +330,8 @@ def _scale(ours: Chapter, asked: Chapter) -> Iterator[tuple[str, str, str]]:
     fewer = {images(one) for one in controls.cells(asked.p, "question")} - {images(ours.p)} if LONGEST in asked.measures else ()
     for what, of in counted:
         beside = f" (in the figure above {' or '.join(f'{count:,}' for count in fewer)})" if of is images and fewer else ""
-        yield what, f"{of(paper):,}", f"{of(ours.p):,}{beside}"
+        theirs, here = (f"{of(p):,}" if of(p) else "not known" for p in (paper, ours.p))
+        yield what, theirs, f"{here}{beside}"
     done = str(dense.n) if dense.n == len(ours.p.seeds) else f"{dense.n} of {len(ours.p.seeds)}"
     yield "initialisations of the whole network", PAPER_SEEDS, done
     yield "test accuracy of the whole network, %", PAPER_ACCURACY, dense.text(1) if dense.n else "not measured yet"
@@ -339,9 +343,11 @@ PAPER_ACCURACY = "not printed"
 
 
 def images(p: Settings) -> int:
-    """Training images of a setting, of a data set whose classes are equal in size."""
-    known = facts(p.dataset)
-    return len(known.classes) * (p.train_per_class or known.complete["train"])
+    """Training images of a setting; 0 where nobody knows how many there are."""
+    try:
+        return real_images(p)
+    except Problem:
+        return 0
 
 
 def steps(p: Settings, epochs: int = 0) -> int:

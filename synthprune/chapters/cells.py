@@ -20,6 +20,7 @@ from synthprune.analysis.masks import by_chance, overlaps, total
 from synthprune.chapters.entries import decoded_images, path, search, subnetwork
 from synthprune.chapters.paths import Paths
 from synthprune.chapters.settings import Settings, field
+from synthprune.problems import Problem
 from synthprune.results import specs
 from synthprune.results.store import Result
 
@@ -71,6 +72,13 @@ class Cell(Settings):
     def same(self, level: int) -> tuple[specs.Path, ...]:
         """What the cell asks for at a level, whatever its name: equal for cells that are the same training."""
         return tuple(self.paths(level, 0).values())
+
+    def like(self, level: int, **changes: Any) -> tuple[specs.Path, ...]:
+        """What the same cell but for some fields asks for at a level; nothing where there can be no such training."""
+        try:
+            return self.differing(**changes).same(level)
+        except Problem:
+            return ()
 
     @property
     def dense(self) -> tuple[specs.Path, ...]:

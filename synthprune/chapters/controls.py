@@ -175,7 +175,7 @@ def _between_sources(p: Parameters, of: Sequence[Measured], first: str, second: 
     """One source of masks less another, all else equal, at every level that both have."""
     among = _own(p, _of_part(of, "sources"))
     for one in (one for one in among if one.cell.method == first):
-        asked = one.cell.differing(method=second).same(one.level)
+        asked = one.cell.like(one.level, method=second)
         other = partner((other for other in among if other.cell.method == second), asked, one.cell.seeds)
         for quantity, words in quantities.items() if other else ():
             yield f"{p.scene}, level {one.level}", words, _less(one, other[0], quantity, other[1]), one.cell.name
@@ -232,7 +232,7 @@ def _real_minus_synthetic(p: Parameters, of: Sequence[Measured]) -> Compared:
     seen, of = set(), _own(p, _of_part(of, "sources", "question"))
     for (real, synthetic), words in zip(AT_EQUAL_STEPS, PAIR_WORDS, strict=True):
         for one in (one for one in of if one.cell.method == synthetic):
-            asked = one.cell.differing(method=real).same(one.level)
+            asked = one.cell.like(one.level, method=real)
             other = partner((other for other in of if other.cell.method == real), asked, one.cell.seeds)
             if other is None or (one.asked, asked) in seen:
                 continue
@@ -260,8 +260,7 @@ def _without_decay(p: Parameters, of: Sequence[Measured]) -> Compared:
 def _decay_minus_without(p: Parameters, of: Sequence[Measured]) -> Compared:
     """A search with the setting's weight decay less the same without."""
     for one in _undecayed(of):
-        asked = one.cell.differing(search_weight_decay=-1).same(one.level)
-        other = partner(of, asked, one.cell.seeds)
+        other = partner(of, one.cell.like(one.level, search_weight_decay=-1), one.cell.seeds)
         for quantity, error in ERRORS.items() if other else ():
             yield _searched_and_retrained(p, one), error, _less(other[0], one, quantity, other[1]), one.cell.name
 

@@ -132,10 +132,11 @@ def ticket_levels(p: Parameters, results: Mapping[str, Result], trial: str, marg
 def later_than_imp(p: Parameters, results: Mapping[str, Result], trial: str) -> np.ndarray:
     """(initialisations,): by how many levels the sparsest ticket of `trial` comes after IMP's.
 
-    NaN where IMP's stands at the last level run: it may have sparser ones, so nothing can be later.
+    NaN where both stand at the last level run: either may have sparser ones. Where only one does, it comes later by so much at
+    least, which this then is.
     """
-    imp = ticket_levels(p, results, "k0")
-    return np.where(imp == p.last_level, np.nan, ticket_levels(p, results, trial) - imp)
+    imp, other = ticket_levels(p, results, "k0"), ticket_levels(p, results, trial)
+    return np.where((imp == p.last_level) & (other == p.last_level), np.nan, other - imp)
 
 
 def surest_ticket(p: Parameters, results: Mapping[str, Result], trial: str) -> int | None:

@@ -217,8 +217,11 @@ def _extremes(sets: Sequence[Parameters]) -> tuple[Parameters, Parameters] | Non
 
 
 def _hundred_and_ten_classes(scenes: Sequence[Sequence[Parameters]]) -> list[tuple[Parameters, Parameters]]:
-    """Every network with its own synthetic set on CIFAR-100 and on CIFAR-10, where they plan an initialisation in common."""
-    own = [sets[0] for sets in scenes]
+    """Every network with its own synthetic set on CIFAR-100 and on CIFAR-10, where they plan an initialisation in common.
+
+    A scene whose name has a third part, as cells and sets of the same network, enters no claim.
+    """
+    own = [sets[0] for sets in scenes if sets[0].scene.count("-") == 1]
     return [(hard, easy) for hard in own for easy in own if (hard.dataset, easy.dataset) == ("cifar100", "cifar10")
             and hard.architecture == easy.architecture and set(hard.planned) & set(easy.planned)]
 

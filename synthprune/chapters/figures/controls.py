@@ -67,7 +67,7 @@ def source_table(p: Parameters, results: Mapping[str, Result]) -> Table:
     ordered = [one for _, row in _rows(p, of) for one in row]
     rows = []
     for one in sorted(ordered, key=lambda one: one.level):
-        asked = one.cell.differing(method="synthetic").same(one.level) if one.level else ()
+        asked = one.cell.like(one.level, method="synthetic") if one.level else ()
         other = partner(of.values(), asked, one.cell.seeds) if one.cell.method != "synthetic" else None
         less = [stats.interval(one.of(q, other[1]) - other[0].of(q, other[1])).text(2) if other else "" for q in SHOWN]
         pruned = f", level {one.level} ({sparsity(one.level)})" if one.level else ""
@@ -83,8 +83,7 @@ def rewinding(p: Parameters, results: Mapping[str, Result]) -> Table:
     """Every cell of part "rewind" beside the same cell with the chapter's own rewind."""
     of, rows = planned(p, results), []
     for one in (one for one in of.values() if one.cell.part == "rewind"):
-        asked = one.cell.differing(rewind=p.rewind).same(one.level)
-        other = partner(of.values(), asked, one.cell.seeds)
+        other = partner((it for it in of.values() if it is not one), one.cell.like(one.level, rewind=p.rewind), one.cell.seeds)
         rows.append((f"{title(p, one.cell)}, level {one.level}", f"{one.cell.train_per_class or 'all'}", f"{one.cell.epochs}",
                      *_beside(one, other, "error", 2), *_beside(one, other, "accuracy", 1), done_words(one)))
     return Table("Another rewind: mean [95\N{NO-BREAK SPACE}% interval] over initialisations",

@@ -281,5 +281,5 @@ def cost_table(p: Parameters, results: Mapping[str, Result]) -> Table:
 
 
 def _in_short(p: Settings) -> str:
-    return (f"{p.epochs} epochs a round for IMP, {p.synthetic_epochs} for synthetic pruning, {p.synthetic_per_class} stored"
+    return (f"{p.round_epochs} epochs a round for IMP, {p.synthetic_epochs} for synthetic pruning, {p.synthetic_per_class} stored"
             f" images per class, decode factor {p.synthetic_factor}, batches of {p.batch}")

@@ -82,14 +82,21 @@ def ticket_table(p: Parameters, results: Mapping[str, Result]) -> Table:
         later = later_than_imp(p, results, trial) if trial != "k0" and "k0" in here else None
         rows.append((f"{title(p, trial)}{' (matching, no ticket)' if trial == 'late' else ''}",
                      listed([_level(p, level) for level in of]),
-                     "" if later is None else stats.interval(later).text(1),
+                     "" if later is None else _counted(later),
                      "at none" if sure is None else f"{sure} ({sparsity(sure)})"))
     return Table(f"The highest level that reaches the dense network less {MARGIN} points of test accuracy",
                  ("trial", f"on initialisation{'s' * (len(p.seeds) > 1)} {listed(p.seeds)}", "later than IMP, k = 0, levels",
                   "with its whole interval"), rows,
-                 f"0: at no level. A trial that reaches the line at the last level run may have sparser tickets; no difference to"
-                 f" such a level can be told. Differences: {interval_words(p)}."
+                 f"0: at no level. A trial that reaches the line at the last level run may have sparser tickets: from there a"
+                 f" difference is the least that it can be, and between two such levels none can be told. Differences:"
+                 f" {interval_words(p)}."
                  + " With two initialisations an interval may be narrow by chance." * (len(p.seeds) == 2))
+
+
+def _counted(values: np.ndarray) -> str:
+    """Their mean and interval, and of how many initialisations, where that is not all."""
+    there = int(np.isfinite(values).sum())
+    return stats.interval(values).text(1) + f" ({there} of {len(values)})" * (0 < there < len(values))
 
 
 def _level(p: Parameters, level: float) -> str:
