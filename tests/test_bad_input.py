@@ -90,8 +90,10 @@ def test_a_set_that_another_process_is_making(monkeypatch: pytest.MonkeyPatch, r
 
 
 def test_a_log_that_cannot_be_written_is_told_before_anything_is_computed(refused: Refused, tmp_path: Path) -> None:
-    said = refused("compute", "--profile", "laptop", "--log", str(tmp_path / "none" / "log"))
-    assert f"--log {tmp_path / 'none' / 'log'}: No such file or directory" in said
+    (tmp_path / "file").touch()
+    for words in (("compute", "--profile", "laptop", "--log", str(log := tmp_path / "file" / "log")),
+                  ("run", "04_stability", "--output", str(out := tmp_path / "file" / "out.ipynb"))):
+        assert f"{log if 'compute' in words else out} cannot be written: {tmp_path / 'file'} is no folder" in refused(*words)
 
 
 def test_a_device_that_is_here_is_the_one_computed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +207,8 @@ IMAGES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "CMYK": (one_bad(CMYK, "cat/1.jpg"), "{path}: cat/1.jpg has mode CMYK: convert it to 8-bit RGB"),
     "cut-off image": (one_bad(file_of(picture(1))[:1000]), "{path}: cat/1.png cannot be read as an image"),
     "no image": (one_bad(b"not an image"), "{path}: cat/1.png cannot be read as an image"),
+    "a class in another form": (lambda path: tar_of(tiny(classes=CIFAR10[:-1]) | {"truck/1.avif": b"?"}, path),
+                                "{path}: class folder 'truck' holds 1.avif and no image that is read (.png, .jpg, "),
 }
 
 
@@ -235,6 +239,7 @@ def test_the_same_images_unharmed_are_taken(home: Path, tmp_path: Path, monkeypa
     (["mine", "{tar}", "--test", "0.2", "--factor", "2"], "--factor says nothing about a real set: leave it away"),
     (["mine", "{tar}", "--test", "0.2", "--pixels", "100000"], "'--pixels': Input should be less than or equal to 1024"),
     (["cifar1000", "{tar}"], "{tar} has no test images: put class folders under train/ and test/, or say"),
+    (["mine", "{deep}", "--of", "cifar10", "--pixels", "32"], "{deep}: cat/1.png has mode RGB, of more than 8 bits: convert it"),
     (["digits", "{tar}"], "digits come with scikit-learn: there is nothing to import"),
     (["cifar10", "{tar}"], "as --test 0.2 (for a synthetic set say which data set it stands for: --of DATASET)"),
     (["cifar10", "{small}"], "{small} is not cifar10: a class has only 2 test images, not 1000 or more"),
@@ -242,6 +247,7 @@ def test_the_same_images_unharmed_are_taken(home: Path, tmp_path: Path, monkeypa
 def test_imports_that_are_something_else(words: list[str], expected: str, refused: Refused, tmp_path: Path) -> None:
     files = {"tar": tar_of(tiny(), tmp_path / "set.tar"),
              "small": tar_of(tiny(under="train/") | tiny(under="test/"), tmp_path / "small.tar"),
+             "deep": tar_of(tiny() | {"cat/1.png": hand_made_png(32, 16)}, tmp_path / "deep.tar"),
              "folder": folder_of(tiny(under="train/") | tiny(under="test/", classes=CIFAR10[1:]), tmp_path / "folder")}
     said = refused("data", "import", *(word.format(**files) for word in words))
     assert expected.format(**files) in said
@@ -276,7 +282,7 @@ def plain(content: list, path: Path) -> None:
 
 @pytest.mark.parametrize(("write", "expected"), [
     (torch.save, "holds pickled code, which is never executed"), (legacy, "holds pickled code, which is never executed"),
-    (plain, "is damaged or foreign")])
+    (plain, "holds pickled code, which is never executed")])
 def test_pickled_code_is_refused_and_never_executed(write: Callable, expected: str, refused: Refused, tmp_path: Path) -> None:
     path, mark = tmp_path / "data.pt", tmp_path / "executed"
     write([torch.rand(10, 3, 32, 32), Toucher(mark)], path)
@@ -314,7 +320,7 @@ TENSORS = {
     "fewer labels": ([GOOD, LABELS[:10]], "20 images but 10 labels"), "empty": ([GOOD[:0], LABELS[:0]], "0 images but 0 labels"),
     "fractional labels": ([GOOD, LABELS + 0.5], "labels must be one integer per image, not fractions of type float32"),
     "one label": ([GOOD, torch.tensor(3)], "labels must be one integer per image, or one number per class, not of shape ()"),
-    "whole numbers": ([GOOD.to(torch.uint8), LABELS], "values reach from 0.00 to 0.00 and deviate by 0.00; pixels"),
+    "whole numbers": ([GOOD.to(torch.uint8), LABELS], "values reach from 0.0000 to 0.0000 and deviate by 0.0000; pixels"),
     "without data": ([GOOD.to("meta"), LABELS], "images must be a dense tensor of floats"),
     "three of them": ([GOOD, LABELS, LABELS], "is not a list [images, labels] of two tensors"),
     "two of labels": ({"images": GOOD, "a": LABELS, "b": LABELS}, "holds images, a, b; a or b may be the labels: say which with"),

@@ -358,7 +358,7 @@ def test_a_store_that_may_not_be_used_is_not_shared(lacks: str, tmp_path: Path, 
 def test_workers_that_never_answer_are_told_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("synthprune.results.crew.NO_WORKER_SECONDS", -1)
     for there, words in (({}, "no worker has been at here"), ({"tcp://a:1": 1}, "none of the 1 workers at here has answered")):
-        crew = Crew(SimpleNamespace(nthreads=lambda there=there: there), "here", SimpleNamespace())
+        crew = Crew(SimpleNamespace(nthreads=lambda there=there, **_: there), "here", SimpleNamespace())
         monkeypatch.setattr(crew, "_each", lambda *_, **__: {})
         monkeypatch.setattr(crew, "_send", lambda _: set())
         with pytest.raises(Problem, match=words):

@@ -27,7 +27,7 @@ from synthprune.data.facts import CIFAR10, FACTS, facts, full_name
 from synthprune.data.forms import read_set
 from synthprune.data.images import by_content, fingerprint
 from synthprune.data.imports import import_dataset
-from synthprune.data.labelled import Told, class_order, cut, read_labelled
+from synthprune.data.labelled import Told, class_order, cut, in_order, read_labelled
 from synthprune.home import data_sets
 from synthprune.problems import Problem
 
@@ -281,6 +281,20 @@ def test_numbered_folders_are_in_one_order_however_they_lie(tmp_path: Path) -> N
         for label in range(10):
             values = found.images[label] if found.images.dtype == np.uint8 else np.rint(255 * found.images[label])
             assert np.array_equal(values, picture(label).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(("names", "order"), [
+    (("class_0", "class_10", "class_2"), ("class_0", "class_2", "class_10")), (("10", "2", "1"), ("1", "2", "10")),
+    (("2_10_x", "2_9_x"), ("2_9_x", "2_10_x")), (("a10", "b2"), ("a10", "b2")), (("1_10", "2_9"), ("1_10", "2_9")),
+    (("v10", "v9", "w"), ("v10", "v9", "w")), (("cat",), ("cat",))])
+def test_names_that_differ_in_one_number_are_sorted_by_it(names: tuple[str, ...], order: tuple[str, ...]) -> None:
+    assert in_order(set(names)) == order
+
+
+def test_what_says_something_about_classes_is_no_class(tmp_path: Path) -> None:
+    beside = {"train/notes/a.md": b"", "train/.git/x": b"", "test/new/Thumbs.db": b"", "docs/manual.pdf": b""}
+    for path in (folder_of(as_folders() | beside, tmp_path / "in"), tar_of(as_folders() | beside, tmp_path / "in.tar")):
+        assert import_dataset("mine", path).startswith("mine@2cfc63cf0a5a")
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -556,6 +570,13 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
                    "has one value in every image"),
     "images and rows": (lambda p: folder_of(ONE | {"data_batch_1.bin": bytes(3073)}, p / "in"),
                         "holds images and also data_batch_1.bin"),
+    "one label": (lambda p: saved([torch.rand(3, 3, 16, 16), torch.tensor(1)], p / "in.pt"), "the labels are a single number"),
+    "one pixel": (lambda p: saved([torch.tensor(1.0), torch.tensor([1])], p / "in.pt"), "the images are a single number"),
+    "grey about zero": (lambda p: npz(p / "in.npz", x_train=1.1 * (PICTURES["train"][..., 0] / 127.5 - 1)),
+                        "are whitened, no pixels"),
+    "a class in another form": (lambda p: folder_of(ONE | {"train/dog/1.heic": b"?", "test/dog/1": b"?"}, p / "in"),
+                                "class folder 'test/dog' holds 1 and no image that is read (.png, "),
+    "an empty class": (lambda p: zip_of(ONE | {"train/dog/": b"", "docs/": b""}, p / "in.zip"), "'train/dog' is empty: put its"),
     "no images": (lambda p: folder_of({"train/ant/readme.txt": b"hello"}, p / "in"), "holds no images under './<class>/'"),
     "an archive in a folder": (lambda p: zip_of(ONE, folder_of({"notes.txt": b"hello"}, p / "in") / "set.zip").parent,
                                "in/set.zip itself"),

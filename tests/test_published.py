@@ -29,6 +29,11 @@ def pixels(seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).random((20, 3, 32, 32), np.float32))
 
 
+def smooth(seed: int = 0) -> torch.Tensor:
+    """As in photographs, neighbouring pixels agree."""
+    return pixels(seed)[..., ::8, ::8].repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
 def vico(content: object, path: Path) -> Path:
     """As Zhao et al.'s code saves: numpy's numbers beside the tensors (today's numpy names another module than theirs did)."""
     torch.save({"data": content, "accs_all_exps": {"ConvNet": [np.float64(0.45), np.float64(0.44)]}}, path)
@@ -42,15 +47,17 @@ def mtt(images: torch.Tensor, folder: Path, labels: torch.Tensor = LABELS) -> Pa
 
 
 def test_vicos_last_set_comes_back_in_pixels(tmp_path: Path) -> None:
-    sets = [[(pixels(seed) - MEAN) / STD, LABELS] for seed in (1, 2)]
+    sets = [[(smooth(seed) - MEAN) / STD, LABELS] for seed in (1, 2)]
     found = read_tensors(vico(sets, tmp_path / "res.pt"), "cifar10", 1)
-    np.testing.assert_allclose(found.images, pixels(2), atol=1e-6)
+    np.testing.assert_allclose(found.images, smooth(2), atol=1e-6)
+    assert found.notes == ("standardised images, turned back into pixels by mean 0.4914, 0.4822, 0.4465 and deviation 0.2023,"
+                           " 0.1994, 0.201",)
     assert found.labels.tolist() == LABELS.tolist() and not found.whitened and found.images.dtype == np.float32
 
 
 def test_values_far_outside_are_kept_and_come_back(home: Path, tmp_path: Path) -> None:
     """What the network sees is what was distilled: nothing is clipped."""
-    images = 3 * (pixels() - MEAN) / STD
+    images = 3 * (smooth() - MEAN) / STD
     found = read_tensors(vico([[images, LABELS]], tmp_path / "res.pt"), "cifar10", 1)
     assert found.images.min() < -0.5 and found.images.max() > 1.5
     back = published(keep(found, "dc"), "cifar10")
@@ -58,19 +65,22 @@ def test_values_far_outside_are_kept_and_come_back(home: Path, tmp_path: Path) -
 
 
 def test_cifar100_is_standardised_by_numbers_of_its_own_there(tmp_path: Path) -> None:
-    given = torch.from_numpy(np.random.default_rng(0).random((100, 3, 32, 32), np.float32))
+    given = torch.cat([smooth(seed) for seed in range(5)])
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)))
     path = vico([[(given - mean) / std, torch.arange(100)]], tmp_path / "res.pt")
     np.testing.assert_allclose(read_tensors(path, "cifar100", 1).images, given, atol=1e-6)
 
 
 def test_a_tensor_with_labels_beside_it_is_standardised_or_whitened(tmp_path: Path) -> None:
-    standardised = (pixels() - MEAN) / STD
-    found = read_tensors(mtt(standardised, tmp_path), "cifar10", 1)
-    np.testing.assert_allclose(found.images, pixels(), atol=1e-6)
+    found = read_tensors(mtt((smooth() - MEAN) / STD, tmp_path), "cifar10", 1)
+    np.testing.assert_allclose(found.images, smooth(), atol=1e-6)
     assert not found.whitened
-    found = read_tensors(mtt(0.4 * standardised, tmp_path), "cifar10", 1)
-    assert found.whitened and np.array_equal(found.images, 0.4 * standardised)
+    white = 0.4 * (pixels() - MEAN) / STD
+    found = read_tensors(mtt(white, tmp_path), "cifar10", 1)
+    assert found.whitened and np.array_equal(found.images, white)
+    with pytest.raises(Problem, match="say which with --space"):
+        read_tensors(mtt(2 * white, tmp_path), "cifar10", 1)
+    assert read_tensors(mtt(2 * white, tmp_path), "cifar10", 1, Told(space="whitened")).whitened
 
 
 @pytest.mark.parametrize("form", ["vico", "mtt"])
@@ -78,6 +88,34 @@ def test_pixels_where_standardised_images_are_usual_are_told_by_their_values(for
     path = vico([[pixels(), LABELS]], tmp_path / "res.pt") if form == "vico" else mtt(pixels(), tmp_path)
     found = read_tensors(path, "cifar10", 1)
     assert np.array_equal(found.images, pixels()) and found.notes == ("pixels of 0 to 1",)
+
+
+def test_what_numpy_lacks_and_half_precision_are_read_as_they_are(tmp_path: Path) -> None:
+    """Floats of 8 bits, a tensor that is stored as the negative of another, numbers whose squares half precision lacks."""
+    short = pixels().to(torch.float8_e5m2)
+    for content in ([short, torch.eye(10)[LABELS].to(torch.float8_e4m3fn)], list(zip(short, LABELS, strict=True))):
+        torch.save(content, tmp_path / "short.pt")
+        assert np.array_equal(read_tensors(tmp_path / "short.pt", "cifar10", 1).images, short.float())
+    torch.save([torch.complex(pixels(), -pixels()).conj().imag, LABELS], tmp_path / "negative.pt")
+    assert np.array_equal(read_tensors(tmp_path / "negative.pt", "cifar10", 1).images, pixels())
+    half = ((smooth() - MEAN) / STD).half().numpy()
+    np.savez(tmp_path / "half.npz", images=np.tile(half, (4, 1, 1, 1)), labels=np.tile(LABELS, 4))
+    assert read_tensors(tmp_path / "half.npz", "cifar10", 1).notes[0].startswith("standardised")
+
+
+def test_pixels_that_were_divided_twice_are_asked_about(tmp_path: Path) -> None:
+    torch.save([pixels() / 255, LABELS], tmp_path / "dark.pt")
+    with pytest.raises(Problem, match=r"values reach from 0.0000 to 0.0039 .* say which with --space"):
+        read_tensors(tmp_path / "dark.pt", "cifar10", 1)
+
+
+def test_several_arrays_of_images_are_no_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", pixels().numpy(), pixels(1).numpy())
+    with pytest.raises(Problem, match="arr_0 or arr_1 may be the images: say which with --images NAME"):
+        read_tensors(tmp_path / "in.npz", "cifar10", 1)
+    np.savez(tmp_path / "in.npz", syn_images=pixels().numpy(), real_images=pixels(1).numpy())
+    with pytest.raises(Problem, match="none of them can be the labels: say which with --labels NAME"):
+        read_tensors(tmp_path / "in.npz", "cifar10", 1)
 
 
 def test_tensors_without_labels_are_refused(tmp_path: Path) -> None:
@@ -278,17 +316,22 @@ def test_smooth_images_of_small_deviation_are_not_taken_for_whitened_ones(scale:
     assert read_tensors(tmp_path / "set.pt", "cifar10", 1, Told(space="whitened")).whitened
 
 
-@pytest.mark.parametrize("labels", [torch.eye(10)[LABELS] - 0.1, 2 * torch.eye(10)[LABELS] - 1])
-def test_labels_learnt_by_regression_are_asked_about(labels: torch.Tensor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("labels", "why"), [
+    (torch.eye(10)[LABELS] - 0.1, "have one sum for every image"),
+    (2 * torch.eye(10)[LABELS] - 1, "have one sum for every image"),
+    (torch.eye(10)[LABELS] - 0.1 * pixels()[:, 0, 0, :10], "lie between about 0 and 1")])
+def test_labels_learnt_by_regression_are_asked_about(labels: torch.Tensor, why: str, tmp_path: Path) -> None:
     torch.save([pixels(), labels], tmp_path / "set.pt")
-    with pytest.raises(Problem, match="have one sum for every image, plainly logits: say --soft logits if they are"):
+    with pytest.raises(Problem, match=f"{why}, plainly logits: say --soft logits if they are"):
         read_tensors(tmp_path / "set.pt", "cifar10", 1)
     assert read_tensors(tmp_path / "set.pt", "cifar10", 1, Told(soft="logits")).labels.ndim == 2
 
 
 @pytest.mark.parametrize(("space", "scale", "dtype"), [
     ("bytes", 400, torch.int16), ("bytes", -100, torch.float32), ("bytes", 1, torch.float32), ("pixels", 255, torch.uint8),
-    ("pixels", 255, torch.float32), ("symmetric", 255, torch.uint8), ("standardised", 255, torch.uint8)])
+    ("pixels", 255, torch.float32), ("symmetric", 255, torch.uint8), ("standardised", 255, torch.uint8),
+    ("pixels", -5, torch.float32), ("symmetric", 1, torch.float32), ("symmetric", -100, torch.int8),
+    ("standardised", 1, torch.float32), ("whitened", 1, torch.float32), ("standardised", -9, torch.int32)])
 def test_values_are_not_read_as_what_they_cannot_be(space: str, scale: float, dtype: torch.dtype, tmp_path: Path) -> None:
     """Bytes beyond 255 would wrap around without a word."""
     torch.save([(scale * pixels()).to(dtype), LABELS], tmp_path / "set.pt")

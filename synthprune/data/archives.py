@@ -20,6 +20,8 @@ Wanted = Callable[[str], bool]
 def files(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
     """Name and content of the wanted files under `path`, in no particular order; names in the manner of POSIX.
 
+    An empty folder, and any that an archive lists, is shown to `wanted` too, with a slash behind its name.
+
     Raises Problem for a missing, truncated, foreign or malicious file, and where a member claims more than can be.
     """
     if not path.exists():
@@ -50,7 +52,9 @@ def _is_zip(path: Path) -> bool:
 def _of_folder(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, bytes]]:
     for file in _below(path, ()):
         name = file.relative_to(path).as_posix()
-        if wanted(name):
+        if file.is_dir():
+            wanted(f"{name}/")
+        elif wanted(name):
             if not file.exists():
                 raise Problem(f"{file} is a link to what is not here: fetch that, or take the link away")
             size = file.stat().st_size
@@ -60,10 +64,13 @@ def _of_folder(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Every file in a folder, below links to other folders too, but not below a link back to one it lies in."""
+    """Every file in a folder, below links to other folders too, but not below a link back to one it lies in; empty folders."""
     if (here := folder.resolve()) in above:
         return
-    for entry in folder.iterdir():
+    entries = list(folder.iterdir())
+    if above and not entries:
+        yield folder
+    for entry in entries:
         if entry.is_dir():
             yield from _below(entry, (*above, here))
         elif entry.is_file() or entry.is_symlink():  # a link to nothing is not passed over, where it is called like an image
@@ -83,7 +90,10 @@ def _of_tar(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, b
     with tarfile.open(path, tarinfo=Header) as archive:
         for member in archive:
             name = _inside(member.name, path)
-            if not (member.isfile() or member.isdir()) and (wanted(name) or wanted(f"{name}/_.png")):  # or a link to a class
+            if member.isdir():
+                wanted(f"{name}/")
+                continue
+            if not member.isfile() and (wanted(name) or wanted(f"{name}/_.png")):  # or a link to a class
                 raise Problem(f"{path}: member '{name}' is a link or a device, not an image: pack what it points to")
             if wanted(name) and (stream := archive.extractfile(member)):
                 budget.spend(member.size, f"member '{name}'")  # again: a later header may have changed it
@@ -95,7 +105,7 @@ def _of_zip(path: Path, wanted: Wanted, budget: Budget) -> Iterator[tuple[str, b
         for member in archive.infolist():
             name = _inside(member.filename.replace("\\", "/"), path)  # as some packers on Windows write it
             budget.spend(member.file_size, f"member '{name}'")
-            if wanted(name) and not member.is_dir():
+            if wanted(f"{name}/" if member.is_dir() else name) and not member.is_dir():
                 yield name, zip_member(archive, member)
 
 

@@ -43,11 +43,13 @@ def read_tensors(path: Path, name: str, factor: int, told: Told = NOTHING) -> Sy
         images, labels = tensors.joined(by_class, folders)
     else:
         images, labels = tensors.read_pair(path, told.images, told.labels)
-    images = _channels_first(images, known, told.pixels or known.pixels)
+    images, standard = _channels_first(images, known, told.pixels or known.pixels), _standard(name)
     labels, label_note = _labels(labels, where, told.soft)
     check(SyntheticSet(images, labels, factor), where, name, told.pixels or None)
-    space = told.space or space_of(images, where)
-    images, notes = _in_pixels(images, space, name, where), (SPACES[space], *label_note, *([order_note] if order_note else []))
+    space = space_of(images, where, told.space)
+    by = " by mean {} and deviation {}".format(*(", ".join(f"{v:g}" for v in values) for values in standard))
+    images = _in_pixels(images, space, standard, where)
+    notes = (SPACES[space] + by * (space == "standardised"), *label_note, *([order_note] if order_note else []))
     order = np.argsort(hard(labels), kind="stable")  # class by class, images of a class in the order they came in
     return SyntheticSet(images[order], labels[order], factor, space == "whitened", notes)
 
@@ -96,15 +98,21 @@ def _labels(labels: np.ndarray, where: str, said: str) -> tuple[np.ndarray, tupl
         if not sums or values.min(initial=0) < 0:
             raise Problem(f"{where}: labels of one number per class do not sum to one: they are no probabilities")
         return (values / values.sum(1, keepdims=True)).astype(np.float32), ("soft labels (probabilities)",)
-    if not said and (values.min(initial=0) >= 0 or np.ptp(values.sum(1)) < 1e-2):  # as learnt by regression on one-hot labels
-        why = "are never negative" if values.min(initial=0) >= 0 else "have one sum for every image"
+    why = ("are never negative" if values.min(initial=0) >= 0 else "have one sum for every image" if np.ptp(values.sum(1)) < 1e-2
+           else "lie between about 0 and 1" if np.abs(values).max() < 1.5 and np.abs(values.max(1) - 1).max() < 0.5 else "")
+    if not said and why:  # as learnt by regression on one-hot labels
         raise Problem(f"{where}: labels of one number per class are neither probabilities nor, as they {why}, plainly logits: say"
                       " --soft logits if they are")
     grown = np.exp(values - values.max(1, keepdims=True))
     return (grown / grown.sum(1, keepdims=True)).astype(np.float32), ("soft labels (from logits)",)
 
 
-def _in_pixels(images: np.ndarray, space: str, name: str, where: str) -> np.ndarray:
+def _standard(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation by which sets for this data set are standardised."""
+    return STANDARDISED.get(name, (facts(name).mean, facts(name).std))
+
+
+def _in_pixels(images: np.ndarray, space: str, standard: tuple[tuple[float, ...], tuple[float, ...]], where: str) -> np.ndarray:
     """Images of `space` as they are kept: whole bytes as uint8, all else as float32, about [0, 1] unless whitened.
 
     Raises Problem where they were said to be bytes and cannot be, or can be nothing else.
@@ -122,6 +130,5 @@ def _in_pixels(images: np.ndarray, space: str, name: str, where: str) -> np.ndar
         return (images + 1) / 2
     if space != "standardised":
         return images
-    known = facts(name)
-    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in STANDARDISED.get(name, (known.mean, known.std)))
+    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in standard)
     return images * std + mean

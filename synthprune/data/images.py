@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -42,6 +42,7 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
         found[name] = (_resized if resized else _pixels)(payload, f"{path}: {name}", pixels, channels)
     if not found:
         raise none_found(path, inside or "", seen)
+    seen.require_images(set(found), path)
     if len(places := sorted({PurePosixPath(name).parent.parent.as_posix() for name in found})) > 1:
         raise Problem(f"{path} holds class folders in {len(places)} places ({', '.join(places[:4])}"
                       f"{', ...' if len(places) > 4 else ''}): say which with --inside")
@@ -52,11 +53,36 @@ def read_classes(path: Path, pixels: int, channels: int, inside: str | None = ""
 
 
 class Seen(list[str]):
-    """The first few files that were come by."""
+    """The first few files that were come by, and what lies in folders that may be classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listed: set[PurePosixPath] = set()
+        self._filled: set[PurePosixPath] = set()
+        self._unread: dict[PurePosixPath, str] = {}
 
     def add(self, name: str) -> None:
-        if len(self) < 4 and PurePosixPath(name).suffix:
+        path = PurePosixPath(name)
+        if name.endswith("/"):
+            self._listed.add(path)
+            return
+        if len(self) < 4 and path.suffix:
             self.append(name)
+        if path.parent not in self._filled:
+            self._filled |= {*path.parents}
+        if not (is_image(name) or _is_beside(path)):
+            self._unread.setdefault(path.parent, path.name)
+
+    def require_images(self, images: Iterable[str], path: Path, only: tuple[str, ...] = ()) -> None:
+        """Raises Problem where a folder beside those of the classes that were read (of `only` these) holds no image to read."""
+        classes = {PurePosixPath(name).parent for name in images}
+        places = {folder.parent for folder in classes}
+        for folder in sorted({*self._unread, *(self._listed - self._filled)} - classes):
+            if not folder.name or _is_hidden(folder) or folder.parent not in places or (only and folder.name not in only):
+                continue
+            held = (f"holds {self._unread[folder]} and no image that is read ({', '.join(SUFFIXES)}): convert its images"
+                    if folder in self._unread else "is empty: put its images there")
+            raise Problem(f"{path}: class folder '{folder}' {held}, or take it away")
 
 
 def none_found(path: Path, inside: str, seen: Seen) -> Problem:
@@ -70,7 +96,17 @@ def none_found(path: Path, inside: str, seen: Seen) -> Problem:
 
 def is_image(name: str) -> bool:
     """Whether a file's name is that of an image, and not of what an archiver or a system has put beside it."""
-    return name.lower().endswith(SUFFIXES) and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    return name.lower().endswith(SUFFIXES) and not _is_hidden(PurePosixPath(name))
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def _is_beside(path: PurePosixPath) -> bool:
+    """Whether a file says something about images, or comes from the system, and is none itself."""
+    return (path.suffix.lower() in (".txt", ".csv", ".json", ".md") or path.name.lower() in ("thumbs.db", "desktop.ini")
+            or _is_hidden(path))
 
 
 def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
@@ -84,6 +120,7 @@ def _pixels(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarra
 
 def _resized(payload: bytes, where: str, pixels: int, channels: int) -> np.ndarray:
     with _opened(payload, where) as image:
+        _refuse_deep(image, where)
         return _channels_first(_middle(image, pixels, where), channels)
 
 
@@ -96,8 +133,7 @@ def decoded(payload: bytes, where: str, pixels: int = 0) -> np.ndarray:
 def squared(image: Image.Image, pixels: int, where: str) -> np.ndarray:
     """uint8 (1, h, h) of a grey image, (3, h, h) of any other, as it is; or brought to `pixels`: the shorter side, and of the
     longer one the middle kept, as torchvision's Resize and CenterCrop do. Raises Problem for 16 bits, or another shape."""
-    if _is_deep(image):
-        raise Problem(f"{where} has mode {image.mode}, of more than 8 bits: convert it to 8-bit RGB or grey")
+    _refuse_deep(image, where)
     channels = 1 if image.mode in ("1", "L", "LA") else 3
     if not pixels and image.width != image.height:
         raise Problem(f"{where} has {image.width} x {image.height} pixels: say which square images are brought to, as with"
@@ -108,6 +144,11 @@ def squared(image: Image.Image, pixels: int, where: str) -> np.ndarray:
 def _is_deep(image: Image.Image) -> bool:
     """Such a PNG may say RGB, and would lose half its bits without a word."""
     return image.mode in ("I", "F") or ";16" in image.mode or ";16" in str(getattr(image, "tile", ""))
+
+
+def _refuse_deep(image: Image.Image, where: str) -> None:
+    if _is_deep(image):
+        raise Problem(f"{where} has mode {image.mode}, of more than 8 bits: convert it to 8-bit RGB or grey")
 
 
 def _middle(image: Image.Image, pixels: int, where: str) -> Image.Image:

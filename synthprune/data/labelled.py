@@ -130,6 +130,7 @@ def _of_files(path: Path, told: Told, only: tuple[str, ...]) -> Found:
         return found
     if not images:
         raise none_found(path, told.inside, seen)
+    seen.require_images(images, path, only)
     return _by_folder(images, path)
 
 
@@ -154,9 +155,13 @@ def _by_folder(images: dict[str, np.ndarray], path: Path) -> Found:
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:
-    """Names of classes in their order: by number if every one is a number, else by name."""
-    numbers = all(name.isdecimal() and len(name) < 10 for name in names)
-    return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
+    """Names of classes in their order: by number if they differ in one number alone, as class_2 and class_10, else by name."""
+    parts = {name: re.split(r"(\d+)", name) for name in names}
+    columns = list(zip(*parts.values(), strict=True)) if len({len(split) for split in parts.values()}) == 1 else []
+    vary = [place for place, column in enumerate(columns) if len(set(column)) > 1]
+    if len(vary) != 1 or not all(text.isdecimal() and len(text) < 10 for text in columns[vary[0]]):
+        return tuple(sorted(names))
+    return tuple(sorted(names, key=lambda name: (int(parts[name][vary[0]]), name)))
 
 
 # Files of arrays.
@@ -168,6 +173,8 @@ def _of_arrays(path: Path, told: Told) -> Found:
     by_class = None if told.images or told.labels else tensors.by_class(path)
     found = Found(classes=in_order(set(by_class)) if by_class else ())
     for part, (images, labels) in ({"": tensors.joined(by_class, found.classes)} if by_class else _pairs(path, told)).items():
+        if not images.ndim or not labels.ndim:
+            raise Problem(f"{path}: the {'labels' if images.ndim else 'images'} are a single number: give one for every image")
         if len(images) != len(labels) or not len(images):
             raise Problem(f"{path}: {len(images)} {part or 'labelled'} images but {len(labels)} labels")
         if 0 in images.shape:
@@ -228,7 +235,7 @@ def _bytes(images: np.ndarray, told: Told, path: Path) -> np.ndarray:
     """Pixels as uint8; from floats by rounding."""
     if not np.isfinite(images).all():
         raise Problem(f"{path}: image {int(np.argwhere(~np.isfinite(images))[0][0])} holds a value that is not finite")
-    space = told.space or space_of(images, str(path))
+    space = space_of(images.transpose(0, 3, 1, 2), str(path), told.space)
     if space not in ("pixels", "bytes", "symmetric"):
         raise Problem(f"{path}: images are {space}, no pixels: give the images themselves, as values of 0 to 255 or 0 to 1")
     if images.dtype == np.uint8 and space == "bytes":

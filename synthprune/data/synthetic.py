@@ -173,10 +173,15 @@ def check(synthetic: SyntheticSet, where: str, name: str, pixels: int | None = N
     return synthetic
 
 
-def keep(synthetic: SyntheticSet, title: str) -> str:
-    """File a synthetic set under '<title>@<content>'; returns that name."""
+def require_title(title: str) -> None:
+    """Raises Problem where a set cannot be filed under this title."""
     if not re.fullmatch(r"[\w.-]+", title):
         raise Problem(f"'{title}' cannot name a synthetic set: use letters, digits, '.', '-' and '_' only")
+
+
+def keep(synthetic: SyntheticSet, title: str) -> str:
+    """File a synthetic set under '<title>@<content>'; returns that name."""
+    require_title(title)
     full = f"{title}@{synthetic.name}"
     arrays = {"images": np.ascontiguousarray(synthetic.images), "labels": np.ascontiguousarray(synthetic.labels),
               "factor": np.array(synthetic.factor)}  # safetensors writes memory as it lies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,9 @@ def by_class(path: Path) -> dict[str, np.ndarray] | None:
     found = entries(path) or {}
     if len(found) < 2 or any(array.ndim < 3 or part_of(name) or not _affix(name) for name, array in found.items()):
         return None
+    words = [{word.rstrip("s") for word in _words(name)} for name in found]
+    if any(said & {"image", "img", "data", "arr"} for said in words) or all("x" in said for said in words):
+        return None  # called like several arrays of images, and not like classes
     if len({tuple(array.shape[1:]) for array in found.values()}) > 1:
         return None
     name, first = next(iter(found.items()))
@@ -202,8 +206,12 @@ def _entry(entries: Mapping[str, Tensor | np.ndarray], said: str, what: str, pat
 
 def _affix(name: str) -> str:
     """What is left of an entry's name without the words for images and labels: 'train' of images_train and y_train."""
-    words = name.lower().replace("/", "_").replace("-", "_").split("_")
-    return "_".join(word for word in words if word.rstrip("s") not in ("image", "label", "x", "y", "img", "target", "data"))
+    said = ("image", "label", "x", "y", "img", "target", "data")
+    return "_".join(word for word in _words(name) if word.rstrip("s") not in said)
+
+
+def _words(name: str) -> list[str]:
+    return name.lower().replace("/", "_").replace("-", "_").split("_")
 
 
 def plain(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
@@ -213,13 +221,22 @@ def plain(value: Tensor | np.ndarray, path: Path, what: str) -> np.ndarray:
         if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized or value.is_nested:
             raise Problem(f"{path}: {what} must be a dense tensor of floats or bytes, not {value.dtype}, {value.layout}"
                           f"{' without data' if value.is_meta else ''}")
-        value = value.detach()
-        value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+        value = _as_numpy(value, f"{path}: {what}")
     if value.dtype.kind in "USO":
         raise Problem(f"{path}: {what} are text, not numbers: give the number of each class, from 0")
     if value.dtype.kind not in "biuf":
         raise Problem(f"{path}: {what} are of type {value.dtype}, which is no number that can be used")
     return value
+
+
+def _as_numpy(value: Tensor, where: str) -> np.ndarray:
+    """Types of float that numpy lacks become float32, and what is stored as the negative of another is written out."""
+    try:
+        value = value.detach().resolve_conj().resolve_neg()
+        short = value.is_floating_point() and value.dtype not in (torch.float32, torch.float64)
+        return (value.float() if short else value).numpy()
+    except (TypeError, RuntimeError):
+        raise Problem(f"{where} are of type {value.dtype}, which is no number that can be used: give float32 or uint8") from None
 
 
 # Reading each form of file.
@@ -250,7 +267,7 @@ def _torch(path: Path, budget: Budget) -> object:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 budget.spend(member.file_size, f"member '{member.filename}'")
-    with torch.serialization.safe_globals(HARMLESS):
+    with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(HARMLESS):  # what is wrong is said here
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from synthprune.chapters.cells import Cell, Measured
 from synthprune.chapters.controls import Parameters, cells, measured, not_run
 from synthprune.chapters.entries import search_recipe
@@ -42,8 +44,9 @@ def images_words(one: Cell) -> str:
 
 
 def done_words(one: Measured) -> str:
-    """'3 of 5': the initialisations that are measured."""
-    return f"{len(one.done)} of {len(one.cell.seeds)}"
+    """'3 of 5': the initialisations that are measured; with those that collapsed or diverged and are in no mean."""
+    lost = len(one.done) - int(np.isfinite(one.error).sum())
+    return f"{len(one.done)} of {len(one.cell.seeds)}{f', {lost} left out' if lost else ''}"
 
 
 def progress(p: Parameters, results: Mapping[str, Result], *parts: str) -> str:

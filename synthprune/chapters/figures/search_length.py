@@ -16,7 +16,7 @@ from synthprune import stats
 from synthprune.chapters.cells import Cell, Measured, above_chance
 from synthprune.chapters.controls import Parameters, cells, measured, over_dense, planned
 from synthprune.chapters.figures import LABELS, MARKERS, Figure, Panel, Play, Style, Table
-from synthprune.chapters.figures.cells import BARS, differing, images_words, progress, set_words, title
+from synthprune.chapters.figures.cells import BARS, differing, done_words, images_words, progress, set_words, title
 from synthprune.chapters.figures.drawings import limits
 from synthprune.chapters.figures.words import extremes, level_words, listed, minus, setting
 from synthprune.results.store import Result
@@ -289,7 +289,7 @@ def _row(p: Parameters, of: list[Measured], one: Measured) -> tuple[str, ...]:
     search = (f"{how.recipe.epochs}", f"{steps:,.0f}" if steps else "", f"{how.recipe.lr:g}",
               f"{how.recipe.weight_decay:g}") if how else ("", "", "", "")
     label = title(p, one.cell) + (f", level {one.level}" if one.level else "")
-    planned_ones = f"{len(one.done)} of {len(one.cell.seeds)}" if one.done else f"not run yet ({len(one.cell.seeds)})"
+    planned_ones = done_words(one) if one.done else f"not run yet ({len(one.cell.seeds)})"
 
     def text(read: Callable[[], Interval | None], digits: int) -> str:
         found = read() if one.done else None
