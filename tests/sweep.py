@@ -106,9 +106,9 @@ def main(folder: Path, kills: int, seed: int) -> None:
     import torch._dynamo  # seconds, which every optimiser's first step would take
 
     from synthprune.results import compute as room  # once here, or most children die while importing
-    from synthprune.results import store
+    from synthprune.results import provenance, store
 
-    room._provenance(MADE, 0)
+    provenance.provenance(MADE, 0)
     torch.set_num_threads(1)
     wanted, moments = every_kind(), random.Random(seed)
     begun = time.monotonic()

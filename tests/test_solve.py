@@ -21,7 +21,7 @@ from synthprune.data.datasets import load
 from synthprune.data.synthetic import SyntheticSet, keep
 from synthprune.models import State, initial_state
 from synthprune.problems import Problem
-from synthprune.results import compute, obstacles, plan, solve, specs
+from synthprune.results import compute, obstacles, plan, provenance, solve, specs
 from synthprune.results.result import made_otherwise
 from synthprune.results.store import Arrays, Metrics, Store, StoreProblem
 
@@ -189,7 +189,7 @@ def test_parts_of_one_training_on_two_processors_are_told_apart(kept: Store, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(compute, "CHECKPOINT_SECONDS", -1)
-        patch.setattr(compute, "cpu", lambda: "abacus")
+        patch.setattr(provenance, "cpu", lambda: "abacus")
         patch.setattr(Store, "save_checkpoint", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             here(entry, kept)
@@ -200,7 +200,7 @@ def test_parts_of_one_training_on_two_processors_are_told_apart(kept: Store, mon
     assert made_otherwise(made | {"parts": made["parts"][1:]}, made) == []
     old = trained(0, 1)  # saved before parts were
     kept.save_checkpoint(old, {"step": np.array(1)}, 1)
-    assert compute._earlier(kept.load_checkpoint(old)) == compute._earlier(None) == []
+    assert provenance.earlier_parts(kept.load_checkpoint(old)) == provenance.earlier_parts(None) == []
 
 
 def test_a_checkpoint_without_momentum(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,21 +5,16 @@ The one room that knows both sides: specifications and store on one, models, tra
 
 from __future__ import annotations
 
-import functools
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-import synthprune
-from synthprune import own
 from synthprune.analysis.alignment import align, permuted, union
 from synthprune.analysis.connectivity import path_losses
 from synthprune.analysis.hessian import BIN_EDGES, hessian_diagonal, histogram, leading_eigenvalue, summary, trace
@@ -28,16 +23,15 @@ from synthprune.condense import Progress as Condensing
 from synthprune.condense import gradient_matching
 from synthprune.criteria import prune_at_initialisation
 from synthprune.data.datasets import Split, load
-from synthprune.data.images import fingerprint
 from synthprune.data.synthetic import SyntheticSet, noise, published, random_real, shuffled_labels
 from synthprune.distill import Look, distribution_matching
-from synthprune.engine import used
-from synthprune.machine import EnergyMeter, computing_seconds, cpu, device, interrupted, peak_memory, revision
+from synthprune.machine import EnergyMeter, computing_seconds, device, interrupted
 from synthprune.models import Masks, State, first_state, network_with, prunable
 from synthprune.problems import Problem
 from synthprune.pruning import apply_masks, collapsed, dense_masks, random_like, rewound, severed, sparsity
 from synthprune.results import specs
 from synthprune.results.plan import compiles, learn
+from synthprune.results.provenance import EARLIER, earlier_parts, of_part, provenance
 from synthprune.results.rates import built, shape_of
 from synthprune.results.result import made_otherwise
 from synthprune.results.sets import Synthetic
@@ -67,14 +61,14 @@ def compute(entry: Entry, store: Store, *, alone: bool, look: Look | None = None
         if store.holds(entry):
             return
         begun, counted, saved = time.perf_counter(), computing_seconds(), store.load_checkpoint(entry)
-        fresh, earlier = saved is None, _earlier(saved)
+        fresh, earlier = saved is None, earlier_parts(saved)
         del saved
         with EnergyMeter() as meter:
             arrays, metrics = _made(entry, store, look)
         took = time.perf_counter() - begun
-        made = _provenance(entry, took + sum(part["seconds"] for part in earlier))
+        made = provenance(entry, took + sum(part["seconds"] for part in earlier))
         made |= {"joules": meter.joules if alone and fresh else None, "energy_counters": meter.counters}
-        store.put(entry, arrays, metrics, made | ({"parts": [*earlier, _of_part(entry, took)]} if earlier else {}))
+        store.put(entry, arrays, metrics, made | ({"parts": [*earlier, of_part(entry, took)]} if earlier else {}))
     if fresh:
         learn(entry, computing_seconds() - counted)
 
@@ -112,7 +106,7 @@ def recheck(entry: Entry, store: Store) -> str:
         store.forget_checkpoint(entry)  # nothing goes on from here: an earlier beginning proves nothing
     if digest_of(arrays, metrics) == kept.digest:
         return ""
-    other = made_otherwise(kept.provenance, _provenance(entry, 0))
+    other = made_otherwise(kept.provenance, provenance(entry, 0))
     return f"{entry.kind} {entry.key[:12]} differs ({'; '.join(other) or 'same versions and processor'})"
 
 
@@ -138,7 +132,7 @@ def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -
     resume = None if saved is None else Condensing(
         saved[0], _part(saved[1], "images/")["all"], _part(saved[1], "pixel_momentum/")["all"],
         _part(saved[1], "state/"), _part(saved[1], "momentum/"))
-    progress = _Progress(entry, store, entry.steps, "steps", _earlier(saved))
+    progress = _Progress(entry, store, entry.steps, "steps", earlier_parts(saved))
 
     def keep(now: Condensing) -> None:
         progress(now.step, now.step, images={"all": now.images}, pixel_momentum={"all": now.pixel_momentum}, state=now.state,
@@ -149,21 +143,6 @@ def _condensed(entry: specs.Condensed, store: Store, look: Look | None = None) -
         real_batch=entry.real_batch, trained_images=entry.trained_images, width=entry.width, seed=entry.seed, device=device(),
         compiled=compiles(entry), resume=resume, checkpoint=keep, every_seconds=min(TELL_SECONDS, CHECKPOINT_SECONDS), look=look)
     return {"images": made.images, "labels": made.labels}, {"factor": made.factor, "name": made.name}
-
-
-EARLIER = "parts"
-"""The array of a checkpoint that says, in JSON, when and on what each part of the work so far was done."""
-OF_PART = ("seconds", "finished", "cpu", "device", "torch", "engine", "package", "revision")
-
-
-def _of_part(entry: Entry, seconds: float) -> Metrics:
-    made = _provenance(entry, seconds)
-    return {name: made[name] for name in OF_PART}
-
-
-def _earlier(saved: tuple[int, Arrays] | None) -> list[Metrics]:
-    """What a checkpoint says of its parts; nothing where there is none, or one that an older version saved."""
-    return json.loads(saved[1][EARLIER].tobytes()) if saved and EARLIER in saved[1] else []
 
 
 @dataclass
@@ -181,7 +160,7 @@ class _Progress:
     def __call__(self, done: int, step: int, **groups: State) -> None:
         self.store.tell(self.entry, done, self.of, self.unit)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS or interrupted.is_set():
-            parts = [*self.earlier, _of_part(self.entry, time.perf_counter() - self.begun)]
+            parts = [*self.earlier, of_part(self.entry, time.perf_counter() - self.begun)]
             arrays = {f"{group}/{name}": tensor.numpy() for group, tensors in groups.items() for name, tensor in tensors.items()}
             self.store.save_checkpoint(self.entry, arrays | {EARLIER: np.frombuffer(json.dumps(parts).encode(), np.uint8)}, step)
             self.saved = time.monotonic()
@@ -227,7 +206,7 @@ def _trained(entry: specs.Trained, store: Store) -> tuple[Arrays, Metrics]:
                                                  _part(saved[1], "losses/")["all"])
 
     data = _training_data(entry, store)
-    progress = _Progress(entry, store, entry.stop_epoch or entry.recipe.epochs, "epochs", _earlier(saved))
+    progress = _Progress(entry, store, entry.stop_epoch or entry.recipe.epochs, "epochs", earlier_parts(saved))
 
     def keep(now: Progress) -> None:
         progress(now.step // -(-len(data) // entry.recipe.batch), now.step, state=now.state, momentum=now.momentum,
@@ -293,7 +272,7 @@ def _plane(entry: specs.Plane, store: Store) -> tuple[Arrays, Metrics]:
                         compiled=compiles(entry))
     done, found = saved = store.load_checkpoint(entry) or (0, {})
     rows, progress = [found[name] for name in found if name == "rows/all"], _Progress(entry, store, len(weights), "points",
-                                                                                     _earlier(saved))
+                                                                                     earlier_parts(saved))
     for begin in range(done, len(weights), PLANE_CHUNK):
         losses = mixtures.losses(weights[begin:begin + PLANE_CHUNK])
         rows.append(np.stack([getattr(losses, name) for name in PLANE_VALUES], 1))
@@ -403,21 +382,3 @@ def _tensors(arrays: Arrays) -> State:
 
 def _part(arrays: Arrays, prefix: str) -> State:
     return _tensors({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
-
-
-def _provenance(entry: Entry, seconds: float) -> Metrics:
-    on, written = device(), own.sources(specs.own_names(entry))
-    return ({"sources": written} if written else {}) | {
-        "package": synthprune.__version__, "revision": revision(), "engine": used(compiles(entry)),
-        "torch": torch.__version__, "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(on) if on.startswith("cuda") else on, "cpu": cpu(),
-        "python": platform.python_version(), "seconds": round(seconds, 3), "data": _data_fingerprint(entry.dataset),
-        "peak_memory_mb": peak_memory(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-@functools.lru_cache(maxsize=4)
-def _data_fingerprint(dataset: specs.Dataset) -> str:
-    split = split_of(dataset)
-    return "+".join(fingerprint(*part) for part in ((split.train_images, split.train_labels),
-                                                    (split.test_images, split.test_labels)))
