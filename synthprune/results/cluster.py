@@ -67,11 +67,11 @@ def on_cluster(todo: list[Entry], store: Store, address: str | None, count: int,
 def _require_here(client: Client, where: str) -> None:
     """Dask's scheduler reads what it hands on. Raises Problem where it cannot read ours."""
     try:
-        there = client.run_on_scheduler(worker.versions)["synthprune"]
+        there = f"synthprune {client.run_on_scheduler(worker.versions)['synthprune']}"
     except ImportError:
-        there = "none"
-    if there != (here := worker.versions()["synthprune"]):
-        raise Problem(f"the scheduler at {where} has synthprune {there} ({here} here): install the same version where it runs")
+        there = "no synthprune"
+    if there != (here := f"synthprune {worker.versions()['synthprune']}"):
+        raise Problem(f"the scheduler at {where} has {there} ({here} here): install the same version where it runs")
 
 
 @contextlib.contextmanager
